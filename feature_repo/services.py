@@ -1,0 +1,42 @@
+"""Which columns does each family of models read?"""
+
+from feast import FeatureService
+from views import item_weekly, rhythm, user_item, user_line, user_weekly
+
+# In a list, for Feast would take a selection at module level for a second view of the same name.
+_USER_AND_ITEM = [
+    user_weekly[["user_baskets_28d", "user_baskets_91d", "user_lines_28d", "user_lines_91d", "user_value_91d"]],
+    item_weekly[
+        [
+            "item_baskets_7d",
+            "item_baskets_28d",
+            "item_baskets_91d",
+            "item_buyers_91d",
+            "item_returning_share_91d",
+            "item_gap_days_91d",
+            "item_price_91d",
+            "item_department",
+        ]
+    ],
+]
+
+basket_frequency = FeatureService(
+    name="basket_frequency",
+    features=[user_item[["pair_baskets"]]],
+    description="How often a household has bought a product",
+)
+basket_flat = FeatureService(
+    name="basket_flat",
+    features=_USER_AND_ITEM,
+    description="Households and products apart; nothing that ties the two together",
+)
+basket_full = FeatureService(
+    name="basket_full",
+    features=[
+        *_USER_AND_ITEM,
+        user_item[["pair_baskets", "pair_weeks", "pair_quantity"]],
+        user_line[["line_baskets", "line_weeks", "line_quantity"]],
+        rhythm,
+    ],
+    description="Households, products, their history together, and where they stand in it at the request",
+)

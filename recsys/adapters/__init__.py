@@ -1,0 +1,1 @@
+"""Feast, MLflow, CatBoost, DuckDB and SQL behind the ports; none of them knows another."""

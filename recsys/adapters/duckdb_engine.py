@@ -1,0 +1,111 @@
+"""How do queries and feature transforms run on one machine? On DuckDB, spilling to disk beyond the memory limit."""
+
+import importlib.util
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+
+from recsys.errors import DataError, FeatureError
+from recsys.specs.environment import Limits
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+class DuckDBEngine:
+    """The Engine port on DuckDB; safe to share between threads (each query has its own connection)."""
+
+    def __init__(self, limits: Limits, spill: Path) -> None:
+        """Keep the limits; `spill` is the folder for what does not fit into memory."""
+        self._config: dict[str, Any] = {
+            "threads": limits.threads,
+            "memory_limit": limits.memory,
+            "temp_directory": str(spill),
+            "preserve_insertion_order": False,
+        }
+        self._lock = threading.Lock()
+
+    def query(self, sql: str, tables: Mapping[str, pa.Table | Path] | None = None) -> pa.Table:
+        """Run SQL over Arrow tables and parquet files, times in UTC.
+
+        Raises:
+            DataError: if a file is missing or a query does not fit the data.
+        """
+        with duckdb.connect(config=self._config) as connection:
+            connection.execute("set timezone = 'UTC'")
+            for name, table in (tables or {}).items():
+                if isinstance(table, Path):
+                    connection.execute(f"create view {name} as from read_parquet('{_glob(table)}')")
+                else:
+                    connection.register(name, table)
+            try:
+                return connection.sql(sql).to_arrow_table()
+            except duckdb.Error as error:
+                message = f"query over {', '.join(tables or {}) or 'nothing'}: {error}"
+                raise DataError(message) from error
+
+    def transform(self, module: Path, table: str, sources: Mapping[str, Path], output: Path) -> int:
+        """Run one Ibis transform of a feature repository and write its table by rename.
+
+        Args:
+            module: the repository's transforms.py; its TABLES maps names to functions of the sources.
+            table: which of them.
+            sources: parquet files by the names of the function's parameters.
+            output: the parquet file to write.
+
+        Returns:
+            The number of rows written.
+
+        Raises:
+            FeatureError: if the transform is not there or does not run on these sources.
+        """
+        import ibis
+
+        transforms = load_module(module).TABLES
+        if table not in transforms:
+            message = f"feature table {table!r}: {module.name} has no such transform; it has {', '.join(transforms)}"
+            raise FeatureError(message)
+        connection = ibis.duckdb.connect(**self._config)
+        partial = output.with_suffix(f".{os.getpid()}.partial")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            connection.raw_sql("set timezone = 'UTC'")
+            inputs = {name: connection.read_parquet(_glob(path)) for name, path in sources.items()}
+            expression = transforms[table](**inputs)
+            connection.to_parquet(expression, partial, compression="zstd")
+            rows = int(connection.read_parquet(partial).count().execute())
+        except duckdb.Error as error:
+            partial.unlink(missing_ok=True)
+            message = f"feature table {table}: its transform does not run on {', '.join(sources)}: {error}"
+            raise FeatureError(message) from error
+        finally:
+            connection.disconnect()
+        partial.rename(output)
+        return rows
+
+
+def load_module(path: Path) -> "ModuleType":
+    """Import a Python file that is on no path.
+
+    Raises:
+        FeatureError: if it is missing.
+    """
+    spec = importlib.util.spec_from_file_location(f"recsys_declared_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.exists():
+        message = f"{path}: missing; a feature repository has a transforms.py with TABLES"
+        raise FeatureError(message)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _glob(path: Path) -> str:
+    if not path.exists():
+        message = f"{path}: no such file or folder; run `recsys features build` to make it"
+        raise DataError(message)
+    return str(path / "**" / "*.parquet") if path.is_dir() else str(path)

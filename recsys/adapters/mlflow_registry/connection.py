@@ -1,0 +1,144 @@
+"""How is MLflow reached in bounded time, without chatter, and with failures that say what to do?"""
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from recsys.errors import ModelError, StoreError
+
+_WAIT_SECONDS: Final = 5
+_SETTINGS: Final = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_WAIT_SECONDS),
+    # By default a dead server is asked for more than 200 seconds.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # Bars for downloads of some kilobytes.
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # Prints two lines on stdout for each run, where --json promises one document.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Runs are tagged with the commit by this package; a machine without git is not worth a warning.
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+_CREDENTIALS: Final = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]*@")
+_CAUSE: Final = re.compile(r"""\(Caused by \w+\(["'](?:.*\): )?(.*)["']\)\)""")
+"""What urllib3 puts at the end of a line that repeats the address four times."""
+_ABSENT: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
+
+T = TypeVar("T")
+
+
+class Connection:
+    """One MLflow client of one URI, made on first use; MLflow itself is imported then, which takes seconds."""
+
+    def __init__(self, uri: str) -> None:
+        """Keep the URI; nothing is imported or opened yet."""
+        self.uri = uri
+        self._lock = threading.Lock()
+        self._client: Any = None
+
+    @property
+    def name(self) -> str:
+        """Return the URI without its password."""
+        return without_password(self.uri)
+
+    @property
+    def client(self) -> Any:  # noqa: ANN401 - mlflow.MlflowClient, which is imported late
+        """Return the client; tracking and registry are the same URI, and no global of MLflow is set."""
+        with self._lock:
+            if self._client is None:
+                mlflow = _import_mlflow()
+                _check_database(self.uri)
+                self._client = mlflow.MlflowClient(self.uri, self.uri)
+            return self._client
+
+    def found(self, read: Callable[[], T]) -> T | None:
+        """Return what a call gives, or None where MLflow says that there is no such thing."""
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415 - imported on first use
+
+        try:
+            return read()
+        except MlflowException as error:
+            # An unknown alias of a known model comes as an invalid parameter.
+            unknown = error.error_code == "INVALID_PARAMETER_VALUE" and "not found" in str(error)
+            if unknown or error.error_code in _ABSENT:
+                return None
+            raise
+
+    @contextmanager
+    def failures(self, what: str) -> Iterator[None]:
+        """Turn what MLflow and its stores raise into `StoreError`; errors of this package pass."""
+        _import_mlflow()
+        import requests  # noqa: PLC0415 - comes with MLflow
+        import sqlalchemy  # noqa: PLC0415 - comes with MLflow
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415 - imported on first use
+
+        try:
+            yield
+        except (ModelError, StoreError):
+            raise
+        except (
+            MlflowException,
+            OSError,
+            requests.exceptions.RequestException,
+            sqlalchemy.exc.SQLAlchemyError,
+        ) as error:
+            message = (
+                f"model registry {self.name}: cannot {what}: {reason_of(error)};"
+                " check that MLflow and its artefact folder can be reached and written"
+            )
+            raise StoreError(message) from error
+
+
+def without_password(text: str) -> str:
+    """Hide the password of every address in a text."""
+    return _CREDENTIALS.sub(r"\1:***@", text)
+
+
+def reason_of(error: Exception) -> str:
+    """Return the first line of what MLflow or its store says, without passwords."""
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    cause = _CAUSE.search(lines[0])
+    return without_password(cause[1] if cause else lines[0]).rstrip(".")
+
+
+def _import_mlflow() -> Any:  # noqa: ANN401 - a module
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # noqa: PLC0415 - seconds of import, only where it is used
+
+    # They tell at INFO, a line a step, how a new database got its tables, and that a version takes a moment.
+    for logger in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
+    return mlflow
+
+
+def _check_database(uri: str) -> None:
+    """Open a database once before MLflow does, which would try for more than a minute."""
+    if uri.startswith(("http://", "https://")):
+        return
+    import sqlalchemy as sa  # noqa: PLC0415 - comes with MLflow
+
+    try:
+        url = sa.engine.make_url(uri)
+        if url.get_backend_name() == "sqlite":
+            Path(str(url.database)).absolute().parent.mkdir(parents=True, exist_ok=True)
+            arguments = {"timeout": _WAIT_SECONDS}
+        else:
+            arguments = {"connect_timeout": _WAIT_SECONDS}
+        engine = sa.create_engine(url, connect_args=arguments)
+        with engine.connect() as connection:
+            sa.inspect(connection).get_table_names()
+        engine.dispose()
+    except (sa.exc.SQLAlchemyError, OSError, ModuleNotFoundError) as error:
+        message = (
+            f"model registry {without_password(uri)}: cannot open: {reason_of(error)}; it is sqlite:///path/to/mlflow.db,"
+            " postgresql+psycopg://user@host:5432/database, or the http:// address of a server that runs"
+        )
+        raise StoreError(message) from error

@@ -1,0 +1,183 @@
+"""How is the event log's database reached in bounded time, durably, and with failures that say what to do?"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+
+from recsys.adapters.sql_event_log import tables
+from recsys.errors import DataError, StoreError
+
+_WAIT_SECONDS: Final = 5
+_LOCK_KEY: Final = 7_236_514_001
+"""Any number that all processes of this package agree on: who holds it may create tables."""
+
+
+class Database:
+    """One engine over one URL, made on first use; its tables are created when they are missing."""
+
+    def __init__(self, url: str) -> None:
+        """Check the URL; nothing is opened yet.
+
+        Raises:
+            StoreError: if the URL is not one of a SQLite file or of PostgreSQL by psycopg.
+        """
+        self._url = _checked_url(url)
+        self._engine: sa.Engine | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """Return the URL without its password."""
+        return self._url.render_as_string(hide_password=True)
+
+    @property
+    def dialect(self) -> sa.Dialect:
+        """Return which database this is."""
+        return self.engine.dialect
+
+    @property
+    def engine(self) -> sa.Engine:
+        """Return the engine, with all tables there.
+
+        Raises:
+            StoreError: if the database cannot be opened.
+        """
+        with self._lock:
+            if self._engine is None:
+                with self.failures("open"):
+                    engine = _make_engine(self._url)
+                    _create_tables(engine)
+                self._engine = engine
+            return self._engine
+
+    @contextmanager
+    def writing(self, what: str) -> Iterator[sa.Connection]:
+        """Open a transaction that is on disk when the block ends."""
+        engine = self.engine
+        with self.failures(what), engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[sa.Connection]:
+        """Open a consistent view of the database."""
+        engine = self.engine
+        with self.failures(what), engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def failures(self, what: str) -> Iterator[None]:
+        """Turn what the driver raises into this package's errors."""
+        try:
+            yield
+        except (sa.exc.DataError, UnicodeError) as error:
+            rule = "ids are text without NUL characters"
+            message = f"event log {self.name}: cannot {what}: {_reason(error)}; {rule}"
+            raise DataError(message) from error
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            message = f"event log {self.name}: cannot {what}: {_reason(error)}; {_advice(self._url, error)}"
+            raise StoreError(message) from error
+
+    def close(self) -> None:
+        """Give all connections back."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.dispose()
+                self._engine = None
+
+
+def _checked_url(url: str) -> sa.URL:
+    rule = "it is sqlite:///path/to/file.db or postgresql+psycopg://user@host:5432/database"
+    try:
+        parsed = make_url(url)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        # The text itself may hold a password, so it is not repeated.
+        message = f"event log: its URL cannot be read: {rule}"
+        raise StoreError(message) from error
+    shown = parsed.render_as_string(hide_password=True)
+    if parsed.drivername not in {"sqlite", "postgresql+psycopg"}:
+        message = f"event log {shown}: {parsed.drivername} is not supported: {rule}"
+        raise StoreError(message)
+    if parsed.drivername == "sqlite" and parsed.database in {None, "", ":memory:"}:
+        message = f"event log {shown}: a log in memory is lost with its process: name a file"
+        raise StoreError(message)
+    return parsed
+
+
+def _make_engine(url: sa.URL) -> sa.Engine:
+    if url.drivername == "sqlite":
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": _WAIT_SECONDS})
+        event.listen(engine, "connect", _prepare_sqlite)
+        return engine
+    try:
+        engine = sa.create_engine(
+            url,
+            hide_parameters=True,
+            # A vanished server is noticed by the pre-ping and tcp_user_timeout, not by TCP's own minutes.
+            pool_pre_ping=True,
+            pool_timeout=_WAIT_SECONDS,
+            connect_args={"connect_timeout": _WAIT_SECONDS, "tcp_user_timeout": _WAIT_SECONDS * 1000},
+        )
+    except ModuleNotFoundError as error:
+        shown = url.render_as_string(hide_password=True)
+        message = f"event log {shown}: package {error.name} is missing: install recsys[postgres]"
+        raise StoreError(message) from error
+    event.listen(engine, "connect", _prepare_postgresql)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:  # noqa: ANN401 - the DBAPI's own object
+    cursor = connection.cursor()
+    for pragma in (f"busy_timeout = {_WAIT_SECONDS * 1000}", "journal_mode = WAL", "synchronous = FULL"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:  # noqa: ANN401 - the DBAPI's own object
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = '{_WAIT_SECONDS}s'")
+        cursor.execute("SET timezone = 'UTC'")
+        cursor.execute("SET synchronous_commit = on")
+    connection.commit()
+
+
+def _create_tables(engine: sa.Engine) -> None:
+    # Looked for first: a role that may only read and write has no right to CREATE, not even IF NOT EXISTS.
+    with engine.connect() as connection:
+        present = set(sa.inspect(connection).get_table_names())
+    if present >= set(tables.metadata.tables):
+        return
+    with engine.begin() as connection:
+        if tables.is_postgresql(engine.dialect):
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
+        for table in tables.metadata.sorted_tables:
+            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+            for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+
+
+def _reason(error: Exception) -> str:
+    """Return the driver's own words, on one line and without the statement and its values."""
+    words = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return words[0].rstrip(".") if words else type(error).__name__
+
+
+def _advice(url: sa.URL, error: Exception) -> str:
+    text = str(getattr(error, "orig", None) or error).lower()
+    if url.drivername != "sqlite":
+        return "check that the server runs, and that this role may connect, read and write there"
+    if "locked" in text or "busy" in text:
+        return (
+            f"another process held the file for {_WAIT_SECONDS} s: end it, or use PostgreSQL for many writers"
+        )
+    if "malformed" in text or "not a database" in text:
+        return "the file is damaged or of another kind: move it away, and restore a copy if there is one"
+    if "full" in text:
+        return "free disk space"
+    return "check that the folder exists and that this user may write there"

@@ -1,0 +1,202 @@
+"""Which requests were answered with what, and what happened after: written once by id, read back as Arrow."""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from recsys import schema
+from recsys.adapters.sql_event_log import arrow, tables
+from recsys.adapters.sql_event_log.database import Database
+from recsys.adapters.sql_event_log.ledger import SqlLedger
+from recsys.ports import Exposure, ShownItem
+
+_ROWS_IN_MEMORY: Final = 50_000
+"""Rows that are Python objects at one time, on the way in and out."""
+
+
+class SqlEventLog:
+    """`ports.EventLog` in SQLite or PostgreSQL; safe for threads; every process has its own."""
+
+    def __init__(self, url: str) -> None:
+        """Check the URL; the database is opened, and its tables are made, on first use.
+
+        Args:
+            url: `sqlite:///path/to/file.db` (the folder is made) or `postgresql+psycopg://user@host:5432/database`.
+
+        Raises:
+            StoreError: if the URL is neither.
+        """
+        self._database = Database(url)
+        self.ledger = SqlLedger(self._database)
+
+    def write_exposures(self, exposures: Iterable[Exposure]) -> int:
+        """Append exposures with their slots in one transaction a batch; return how many were new.
+
+        Raises:
+            StoreError: if the database cannot be written; batches before the failing one stay written.
+        """
+        waiting = iter(exposures)
+        written = 0
+        while batch := _batch(waiting):
+            with self._database.writing(f"write {len(batch)} exposures") as connection:
+                written += _insert_exposures(connection, batch)
+        return written
+
+    def write_outcomes(self, outcomes: pa.Table) -> int:
+        """Append outcomes in one transaction; return how many were new.
+
+        Raises:
+            DataError: if columns or values break `schema.EVENTS`.
+            StoreError: if the database cannot be written.
+        """
+        checked = arrow.checked_outcomes(outcomes)
+        written = 0
+        with self._database.writing(f"write {checked.num_rows} outcomes") as connection:
+            now = tables.encode_time(datetime.now(UTC), connection.dialect)
+            for part in checked.to_batches(max_chunksize=_ROWS_IN_MEMORY):
+                columns = [_encode(column, connection.dialect) for column in part.columns]
+                rows = list(zip(*columns, itertools.repeat(now), strict=False))
+                written += _insert(connection, tables.outcomes, rows)
+        return written
+
+    def exposures(self, placement: str, start: datetime, end: datetime) -> pa.Table:
+        """Return the exposures of a placement with start <= event_timestamp < end, by time and request id."""
+        log = tables.exposures
+        query = (
+            self._select(log, arrow.EXPOSURES)
+            .where(_within(log, start, end), log.c.placement == placement)
+            .order_by(log.c[schema.EVENT_TIMESTAMP], log.c[schema.REQUEST_ID])
+        )
+        return self._read("read exposures", query, arrow.EXPOSURES)
+
+    def impressions(self, placement: str, start: datetime, end: datetime) -> pa.Table:
+        """Return the slots of those exposures, in their order and by position."""
+        log, shown = tables.exposures, tables.impressions
+        query = (
+            self._select(shown, arrow.IMPRESSIONS)
+            .join_from(log, shown, log.c[schema.REQUEST_ID] == shown.c[schema.REQUEST_ID])
+            .where(_within(log, start, end), log.c.placement == placement)
+            .order_by(log.c[schema.EVENT_TIMESTAMP], log.c[schema.REQUEST_ID], shown.c[schema.POSITION])
+        )
+        return self._read("read impressions", query, arrow.IMPRESSIONS)
+
+    def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
+        """Return outcomes of a type with start <= event_timestamp < end, by time and event id."""
+        log = tables.outcomes
+        query = (
+            self._select(log, schema.EVENTS)
+            .where(_within(log, start, end), log.c[schema.EVENT_TYPE] == event_type)
+            .order_by(log.c[schema.EVENT_TIMESTAMP], log.c[schema.EVENT_ID])
+        )
+        return self._read("read outcomes", query, schema.EVENTS)
+
+    def request(self, request_id: str) -> Exposure | None:
+        """Return one exposure with its slots, or None."""
+        log, shown = tables.exposures, tables.impressions
+        with self._database.reading(f"read request {request_id}") as connection:
+            query = sa.select(log).where(log.c[schema.REQUEST_ID] == request_id)
+            row = connection.execute(query).mappings().one_or_none()
+            if row is None:
+                return None
+            query = sa.select(shown).where(shown.c[schema.REQUEST_ID] == request_id)
+            slots = connection.execute(query.order_by(shown.c[schema.POSITION])).mappings().all()
+        values = {name: value for name, value in row.items() if name != "written_at"}
+        return Exposure(**values, items=tuple(_shown_item(slot) for slot in slots))
+
+    def ping(self) -> None:
+        """Check that the database answers.
+
+        Raises:
+            StoreError: naming it and what to do.
+        """
+        with self._database.reading("reach it") as connection:
+            connection.execute(sa.select(1))
+
+    def close(self) -> None:
+        """Give all connections back; the log may be used again."""
+        self._database.close()
+
+    def _select(self, table: sa.Table, columns: pa.Schema) -> sa.Select[Any]:
+        # Times leave the database as integers: a million datetime objects would cost more than the query.
+        return sa.select(
+            *(
+                tables.microseconds(table.c[name], self._database.dialect)
+                if columns.field(name).type == schema.TIMESTAMP
+                else table.c[name]
+                for name in columns.names
+            )
+        )
+
+    def _read(self, what: str, query: sa.Select[Any], columns: pa.Schema) -> pa.Table:
+        with self._database.reading(what) as connection:
+            result = connection.execution_options(stream_results=True).execute(query)
+            parts = [arrow.record_batch(rows, columns) for rows in result.partitions(_ROWS_IN_MEMORY)]
+        return pa.Table.from_batches(parts, schema=columns)
+
+
+def _batch(waiting: Iterator[Exposure]) -> dict[str, Exposure]:
+    """Take the next exposures until their slots are enough; of equal request ids the first counts."""
+    batch: dict[str, Exposure] = {}
+    slots = 0
+    while slots < _ROWS_IN_MEMORY and (exposure := next(waiting, None)) is not None:
+        if batch.setdefault(exposure.request_id, exposure) is exposure:
+            slots += 1 + len(exposure.items)
+    return batch
+
+
+def _insert_exposures(connection: sa.Connection, batch: Mapping[str, Exposure]) -> int:
+    now = datetime.now(UTC)
+    dialect_insert = postgresql.insert if tables.is_postgresql(connection.dialect) else sqlite.insert
+    statement = (
+        dialect_insert(tables.exposures).on_conflict_do_nothing().returning(tables.exposures.c.request_id)
+    )
+    # In the order of their ids: two writers of the same requests then cannot wait for each other.
+    rows = [_exposure_row(batch[request_id], now) for request_id in sorted(batch)]
+    new = connection.execute(statement, rows).scalars().all()
+    slots = [
+        (request_id, item.position, item.item_id, float(item.score), float(item.propensity))
+        for request_id in new
+        for item in batch[request_id].items
+    ]
+    _insert(connection, tables.impressions, slots)
+    return len(new)
+
+
+def _exposure_row(exposure: Exposure, now: datetime) -> dict[str, Any]:
+    names = tables.exposures.c.keys()
+    row = {name: getattr(exposure, name) for name in names if name != "written_at"}
+    return row | {"watermarks": dict(exposure.watermarks), "written_at": now}
+
+
+def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Insert by the driver's own executemany: SQLAlchemy's work on each row would cost more than the insert."""
+    if not rows:
+        return 0
+    mark = "%s" if tables.is_postgresql(connection.dialect) else "?"
+    marks = ", ".join(mark for _ in table.columns)
+    names = ", ".join(table.columns.keys())
+    statement = f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
+    return connection.exec_driver_sql(statement, list(rows)).rowcount
+
+
+def _encode(column: pa.Array, dialect: sa.Dialect) -> list[Any]:
+    as_integer = pa.types.is_timestamp(column.type) and not tables.is_postgresql(dialect)
+    return list((column.cast(pa.int64()) if as_integer else column).to_pylist())
+
+
+def _within(log: sa.Table, start: datetime, end: datetime) -> sa.ColumnElement[bool]:
+    moment = log.c[schema.EVENT_TIMESTAMP]
+    return sa.and_(moment >= start, moment < end)
+
+
+def _shown_item(slot: Mapping[Any, Any]) -> ShownItem:
+    score, propensity = (
+        math.nan if slot[name] is None else slot[name] for name in (schema.SCORE, schema.PROPENSITY)
+    )
+    return ShownItem(slot[schema.ITEM], slot[schema.POSITION], score, propensity)

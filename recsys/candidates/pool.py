@@ -1,0 +1,130 @@
+"""Which items exist for a placement at a moment, and what is known of each?"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from recsys.errors import FeatureError
+from recsys.schema import EVENT_TIMESTAMP, ITEM
+from recsys.specs.placement import Pool, Popular
+
+_MANY = 5_000  # ids from which a vectorised look-up beats a dictionary
+
+
+@dataclass(frozen=True)
+class ItemPool:
+    """The items of a view at a moment, as columns; an item is known by its row, and rows ascend by item id."""
+
+    ids: NDArray[np.object_]
+    """Item ids, ascending."""
+    columns: dict[str, NDArray[Any]]
+    """Features by name, one value an item; null numbers are NaN, null texts are 'unknown'."""
+    eligible: NDArray[np.bool_]
+    """Which items may be shown: the view's row is live and the declared feature is large enough."""
+    _row_of: dict[str, int] = field(repr=False)
+    _index: pd.Index = field(repr=False)
+    _popular: dict[tuple[str, int], NDArray[np.int64]] = field(default_factory=dict, repr=False)
+    _codes: dict[str, tuple[dict[Any, int], NDArray[np.int64]]] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        """Return the number of items, eligible or not."""
+        return len(self.ids)
+
+    def locate(self, items: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
+        """Return the row of each item id, -1 where it is not in the pool."""
+        if len(items) > _MANY:
+            return np.asarray(self._index.get_indexer(items.to_pandas()), dtype=np.int64)
+        row_of = self._row_of
+        return np.fromiter((row_of.get(item, -1) for item in items.to_pylist()), dtype=np.int64, count=len(items))
+
+    def popular(self, source: Popular) -> NDArray[np.int64]:
+        """Return the rows of the eligible items with the largest value of a feature; ties fall to the item id."""
+        key = (source.order_by, source.limit)
+        if key not in self._popular:
+            if source.order_by not in self.columns:
+                message = f"popular candidates: order_by {source.order_by!r} is not a feature of the pool's view: {', '.join(self.columns)}"
+                raise FeatureError(message)
+            rows = np.flatnonzero(self.eligible)
+            values = np.nan_to_num(self.columns[source.order_by][rows].astype(float), nan=-np.inf)
+            self._popular[key] = rows[np.argsort(-values, kind="stable")][: source.limit]
+        return self._popular[key]
+
+    def codes(self, key: str) -> tuple[dict[Any, int], NDArray[np.int64]]:
+        """Return how an item attribute is numbered: value to code, and each item's code.
+
+        The item id itself is numbered by its row.
+
+        Raises:
+            FeatureError: if the pool's view has no such feature.
+        """
+        if key == ITEM:
+            return self._row_of, np.arange(len(self.ids))
+        if key not in self._codes:
+            if key not in self.columns:
+                message = f"join key {key!r}: neither the item id nor a feature of the pool's view ({', '.join(self.columns)})"
+                raise FeatureError(message)
+            codes, values = pd.factorize(self.columns[key])
+            self._codes[key] = ({value: code for code, value in enumerate(values)}, codes.astype(np.int64))
+        return self._codes[key]
+
+
+def build_pool(items: pa.Table, spec: Pool, at: datetime, ttl: timedelta | None) -> ItemPool:
+    """Make the pool of a moment from an item view's rows.
+
+    Args:
+        items: item_id, event_timestamp and features, one row an item.
+        spec: which items are eligible.
+        at: the moment; rows older than the TTL are not live and rows after it do not exist yet.
+        ttl: of the view; None for no limit.
+    """
+    items = items.sort_by(ITEM)
+    stamps = pc.cast(items[EVENT_TIMESTAMP], pa.timestamp("us", tz="UTC"))
+    live = pc.less_equal(stamps, pa.scalar(at, stamps.type))
+    if ttl:
+        live = pc.and_(live, pc.greater_equal(stamps, pa.scalar(at - ttl, stamps.type)))
+    ids = items[ITEM].to_numpy(zero_copy_only=False).astype(object)
+    skipped = {ITEM, EVENT_TIMESTAMP, "created_timestamp"}
+    columns = {name: to_numpy(items[name]) for name in items.column_names if name not in skipped}
+    if spec.feature not in columns:
+        message = f"pool: {spec.feature!r} is not a feature of view {spec.view}: {', '.join(columns)}"
+        raise FeatureError(message)
+    enough = np.nan_to_num(columns[spec.feature].astype(float), nan=-np.inf) >= spec.minimum
+    return ItemPool(
+        ids=ids,
+        columns=columns,
+        eligible=live.to_numpy(zero_copy_only=False).astype(bool) & enough,
+        _row_of={item: row for row, item in enumerate(ids)},
+        _index=pd.Index(ids),
+    )
+
+
+def to_numpy(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
+    """Return a column as numpy: numbers as float64 with NaN, times as datetime64[us] (UTC), texts as objects with 'unknown'."""
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        naive = pc.cast(column, pa.timestamp("us", tz=kind.tz)).cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+        whole = naive.to_numpy(zero_copy_only=False)
+        if naive.null_count:
+            return np.where(np.isnan(whole), np.datetime64("NaT"), whole.astype("int64", copy=False).astype("datetime64[us]"))
+        return np.asarray(whole, dtype="int64").view("datetime64[us]")
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        filled = pc.fill_null(column, "unknown") if column.null_count else column
+        return np.asarray(filled.to_numpy(zero_copy_only=False), dtype=object)
+    if pa.types.is_boolean(kind):
+        column = pc.cast(column, pa.int8())
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def unknown(kind: str, count: int) -> NDArray[Any]:
+    """Return a column of unknown values for rows a view knows nothing of; `kind` is number, text or time."""
+    if kind == "time":
+        return np.full(count, np.datetime64("NaT"), dtype="datetime64[us]")
+    if kind == "text":
+        return np.full(count, "unknown", dtype=object)
+    return np.full(count, np.nan)

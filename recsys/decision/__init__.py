@@ -1,0 +1,1 @@
+"""What follows from the evidence: the verdict, and the promotion that obeys it."""

@@ -1,0 +1,223 @@
+"""What follows from an experiment's evidence?
+
+Rules, tried in order; the first that matches stands. Harm and gain are judged by the always-valid bounds
+while the experiment runs, and by the fixed interval once its planned end has come.
+
+INVALID       health failed
+STOP          primary or a guardrail significantly harmed
+WAIT          before the planned end
+SHIP          primary's interval on the good side of 0, and every guardrail's within its margin
+REVIEW        primary good, a guardrail unproven
+ITERATE       an earlier stage (a secondary metric) or the offline metric moved, and the primary did not
+UNDERPOWERED  the interval holds both 0 and the minimum effect, or the planned units were not reached
+STOP          the interval excludes the minimum effect
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Literal
+
+from recsys.errors import DecisionError
+from recsys.evaluation.analysis import Analysis, ArmEffect
+from recsys.experiment.routing import window
+from recsys.specs.experiment import Experiment, Guardrail, PrimaryMetric
+from recsys.statistics.bootstrap import Interval
+
+
+class VerdictName(StrEnum):
+    """All that can follow."""
+
+    INVALID = "INVALID"
+    STOP = "STOP"
+    WAIT = "WAIT"
+    SHIP = "SHIP"
+    REVIEW = "REVIEW"
+    ITERATE = "ITERATE"
+    UNDERPOWERED = "UNDERPOWERED"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What follows, and why."""
+
+    name: VerdictName
+    reason: str
+    """One sentence, with the figures it rests on."""
+    treatment_arm: str | None
+    """The arm it is about; None where it is about the experiment as a whole."""
+    model_version: str | None
+    """The logic that arm serves."""
+
+
+_PREFERENCE: Final = (
+    VerdictName.SHIP,
+    VerdictName.REVIEW,
+    VerdictName.ITERATE,
+    VerdictName.UNDERPOWERED,
+    VerdictName.STOP,
+)
+"""Which arm's verdict stands where several treatments were tried."""
+
+
+def decide(analysis: Analysis, experiment: Experiment, now: datetime, *, offline: bool | None = None) -> Verdict:
+    """Apply the rules.
+
+    Args:
+        analysis: the evidence.
+        experiment: the declaration it was taken under.
+        now: the environment's time.
+        offline: whether the offline metric of the treatment improved when its weights were registered; None
+            if unknown.
+
+    Returns:
+        The verdict. With several treatments, a harmed one stops a running experiment; at the end the best
+        arm's verdict stands, and among equals the larger primary effect.
+
+    Raises:
+        DecisionError: if the planned end has come and the analysis was taken before it.
+    """
+    _, end = window(experiment)
+    if now >= end and analysis.state == "running":
+        message = (
+            f"experiment {analysis.experiment}: the analysis ends at {analysis.until} and the planned end,"
+            f" {end.isoformat()}, has come; a verdict needs the whole experiment: evaluate it again"
+        )
+        raise DecisionError(message)
+    if not analysis.health.healthy:
+        return Verdict(VerdictName.INVALID, " ".join(analysis.health.failures), None, None)
+    treatments = [arm for arm in experiment.arms if arm != experiment.control]
+    if analysis.state == "running":
+        harmed = (_harm(analysis, experiment, arm, running=True) for arm in treatments)
+        return next((verdict for verdict in harmed if verdict), None) or _wait(analysis, end, now)
+    verdicts = [_decide_arm(analysis, experiment, arm, offline=offline) for arm in treatments]
+    return min(verdicts, key=lambda verdict: (_PREFERENCE.index(verdict.name), -_gain(analysis, experiment, verdict)))
+
+
+def _decide_arm(analysis: Analysis, experiment: Experiment, arm: str, *, offline: bool | None) -> Verdict:
+    harmed = _harm(analysis, experiment, arm, running=False)
+    if harmed:
+        return harmed
+    primary = experiment.metrics.primary
+    interval = _fixed(_primary(analysis, arm), primary.scale)
+    gain = _oriented(interval, primary.direction)
+    figures = f"{primary.name} of {arm} moved by {_text(interval, primary.scale)}"
+    version = experiment.arms[arm].model_version
+    if gain.lower > 0:
+        return _ship_or_review(analysis, experiment, arm, figures)
+    moved = list(_moved(analysis, arm, offline=offline))
+    if moved:
+        stages = " and ".join(moved)
+        reason = f"{stages}, but {figures}, which holds 0: look for leakage, skew, position bias or a wrong stage."
+        return Verdict(VerdictName.ITERATE, reason, arm, version)
+    short = analysis.exposed_units < analysis.planned_units
+    minimum = _number(primary.minimum_effect, primary.scale)
+    if short or not gain.upper < primary.minimum_effect:
+        cause = (
+            f"only {analysis.exposed_units} of {analysis.planned_units} planned units were exposed by the end"
+            if short
+            else f"it holds both 0 and the smallest effect worth shipping, {minimum}"
+        )
+        return Verdict(VerdictName.UNDERPOWERED, f"{figures}; {cause}.", arm, version)
+    reason = f"{figures}, which excludes the smallest effect worth shipping, {minimum}."
+    return Verdict(VerdictName.STOP, reason, arm, version)
+
+
+def _ship_or_review(analysis: Analysis, experiment: Experiment, arm: str, figures: str) -> Verdict:
+    version = experiment.arms[arm].model_version
+    unproven: list[str] = []
+    proven: list[str] = []
+    for guardrail, found in _guardrails(analysis, experiment, arm):
+        interval = _fixed(found, guardrail.scale)
+        text = (
+            f"{guardrail.name} moved by {_text(interval, guardrail.scale)}"
+            f" with a margin of {_number(guardrail.margin, guardrail.scale)}"
+        )
+        within = _oriented(interval, guardrail.direction).lower > -guardrail.margin
+        (proven if within else unproven).append(text)
+    if unproven:
+        reason = f"{figures}, but a guardrail is not proven to be within its margin: {'; '.join(unproven)}."
+        return Verdict(VerdictName.REVIEW, reason, arm, version)
+    kept = f"every guardrail is within its margin: {'; '.join(proven)}" if proven else "no guardrail is declared"
+    return Verdict(VerdictName.SHIP, f"{figures}, and {kept}.", arm, version)
+
+
+def _harm(analysis: Analysis, experiment: Experiment, arm: str, *, running: bool) -> Verdict | None:
+    """Return STOP where a metric is surely worse, beyond the harm that its margin surely covers."""
+    primary = experiment.metrics.primary
+    checks: list[tuple[PrimaryMetric | Guardrail, ArmEffect, float]] = [(primary, _primary(analysis, arm), 0.0)]
+    checks += [(guardrail, found, guardrail.margin) for guardrail, found in _guardrails(analysis, experiment, arm)]
+    for metric, found, accepted in checks:
+        interval = _always(found, metric.scale) if running else _fixed(found, metric.scale)
+        gain = _oriented(interval, metric.direction)
+        if gain.upper < 0 and gain.lower < -accepted:
+            bounds = "bounds valid at every look" if running else f"{analysis.confidence:.4g} confidence"
+            role = "primary" if metric is primary else "guardrail"
+            figures = f"{_text(interval, metric.scale)} ({bounds})"
+            reason = f"The {role} {metric.name} of {arm} is harmed: it moved by {figures}."
+            return Verdict(VerdictName.STOP, reason, arm, experiment.arms[arm].model_version)
+    return None
+
+
+def _wait(analysis: Analysis, end: datetime, now: datetime) -> Verdict:
+    days = math.ceil((end - now).total_seconds() / 86_400)
+    reason = (
+        f"{analysis.exposed_units} of {analysis.planned_units} planned units are exposed and the planned end,"
+        f" {end.isoformat()}, is {days} days away."
+    )
+    return Verdict(VerdictName.WAIT, reason, None, None)
+
+
+def _moved(analysis: Analysis, arm: str, *, offline: bool | None) -> Iterator[str]:
+    if offline:
+        yield "The offline metric improved"
+    for found in analysis.of(arm, "secondary"):
+        interval = found.effect.relative
+        if interval.lower > 0:
+            yield f"{found.effect.metric} moved by {_text(interval, 'relative')}"
+
+
+def _primary(analysis: Analysis, arm: str) -> ArmEffect:
+    (found,) = analysis.of(arm, "primary")
+    return found
+
+
+def _guardrails(analysis: Analysis, experiment: Experiment, arm: str) -> Iterator[tuple[Guardrail, ArmEffect]]:
+    found = {effect.effect.metric: effect for effect in analysis.of(arm, "guardrail")}
+    for guardrail in experiment.metrics.guardrails:
+        yield guardrail, found[guardrail.name]
+
+
+def _gain(analysis: Analysis, experiment: Experiment, verdict: Verdict) -> float:
+    primary = experiment.metrics.primary
+    interval = _fixed(_primary(analysis, str(verdict.treatment_arm)), primary.scale)
+    estimate = _oriented(interval, primary.direction).estimate
+    return estimate if math.isfinite(estimate) else -math.inf
+
+
+def _fixed(found: ArmEffect, scale: Literal["relative", "absolute"]) -> Interval:
+    return found.effect.relative if scale == "relative" else found.effect.absolute
+
+
+def _always(found: ArmEffect, scale: Literal["relative", "absolute"]) -> Interval:
+    return found.always_relative if scale == "relative" else found.always_absolute
+
+
+def _oriented(interval: Interval, direction: str) -> Interval:
+    """Return the interval so that larger is better."""
+    if direction == "higher_is_better":
+        return interval
+    return Interval(-interval.estimate, -interval.upper, -interval.lower)
+
+
+def _text(interval: Interval, scale: str) -> str:
+    lower, upper = (_number(value, scale) for value in (interval.lower, interval.upper))
+    return f"{_number(interval.estimate, scale)} [{lower}, {upper}]"
+
+
+def _number(value: float, scale: str) -> str:
+    if not math.isfinite(value):
+        return "unknown"
+    return f"{value:+.2%}" if scale == "relative" else f"{value:+.4f}"

@@ -1,0 +1,56 @@
+"""Which things can go wrong, and under which name a caller catches them.
+
+RecsysError
+├── SpecError          a declaration under registry/ or feature_repo/ is wrong
+├── DataError          events or catalogue rows break their contract, or are missing
+├── FeatureError       a feature table, view or store cannot give what was asked
+├── ModelError         a model version, its weights or its gate cannot give what was asked
+├── ExperimentError    an assignment, a replay or an evaluation is not allowed
+├── DecisionError      a promotion or rollback is refused
+└── StoreError         the event log, the ledger or the registry cannot be reached or written
+
+Every message names the thing, its value, the rule, and what to do; the command line prints it as one line and exits 1.
+"""
+
+from collections.abc import Sequence
+
+
+class RecsysError(Exception):
+    """Base of every error that recsys raises on purpose."""
+
+
+class SpecError(RecsysError):
+    """One or more declarations are wrong.
+
+    Attributes:
+        problems: every finding, each as `path: field: value: rule`.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        """Keep all findings; the message is one line a finding."""
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DataError(RecsysError):
+    """Events or catalogue rows break their contract, or are missing."""
+
+
+class FeatureError(RecsysError):
+    """A feature table, view or store cannot give what was asked of it."""
+
+
+class ModelError(RecsysError):
+    """A model version, its weights or its gate cannot give what was asked of it."""
+
+
+class ExperimentError(RecsysError):
+    """An assignment, a replay or an evaluation is not allowed."""
+
+
+class DecisionError(RecsysError):
+    """A promotion or a rollback is refused."""
+
+
+class StoreError(RecsysError):
+    """The event log, the ledger or the registry cannot be reached or written."""

@@ -1,0 +1,1 @@
+"""What an experiment did: health, effects and intervals from the event log."""

@@ -1,0 +1,238 @@
+"""What did an experiment do to its metrics: effects, intervals and series, from unit rows?
+
+Everything here is a function of the log up to the planned end, so that a later look at a finished experiment
+gives the same content and the same digest.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from tea_tasting.aggr import Aggregates
+
+from recsys.evaluation.health import Health
+from recsys.evaluation.metric_definition import ORDER_RATE, MetricDefinition
+from recsys.evaluation.series import SeriesPoint, means, series, total, values
+from recsys.evaluation.unit_metrics import UnitMetrics
+from recsys.experiment.routing import window
+from recsys.specs.experiment import Experiment
+from recsys.statistics.bootstrap import Interval
+from recsys.statistics.effects import Effect, effect, moments
+from recsys.statistics.sequential import multiplier
+
+Role = Literal["primary", "guardrail", "secondary", "check"]
+State = Literal["running", "cut", "ended"]
+_DAYS_A_WEEK: Final = 7
+
+
+@dataclass(frozen=True)
+class ArmEffect:
+    """One metric of one treatment arm against the control."""
+
+    treatment_arm: str
+    role: Role
+    effect: Effect
+    """At the confidence of the plan, divided by the number of treatments (Bonferroni)."""
+    always_absolute: Interval
+    """Bounds of the absolute effect that hold at every look; what a running experiment is judged by."""
+    always_relative: Interval
+    """The same of the relative effect."""
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """What one arm showed and got, without any adjustment."""
+
+    arm: str
+    model_version: str
+    units: int
+    """Units with at least one request that counts."""
+    requests: int
+    """Requests that count."""
+    means: Mapping[str, float]
+    weights: Sequence[Mapping[str, Any]]
+    """Versions that answered: model_version, weights, exposures."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The evidence a verdict rests on."""
+
+    experiment: str
+    hypothesis: str
+    state: State
+    """running: before the planned end · cut: over, with the planned units · ended: over without them."""
+    until: str
+    """What was logged before this counts: the planned end, or now while that is to come."""
+    cut: str | None
+    """The first moment at which the planned units were exposed and the whole weeks over; the decision is
+    frozen there."""
+    horizon_seconds: float
+    """How long after a request an outcome counts; a request closer than this to `until` is left out."""
+    planned_units: int
+    exposed_units: int
+    """Units of all arms exposed so far, those seen in several arms among them."""
+    left_out_units: int
+    """Units without a closed window, and those seen in several arms."""
+    left_out_requests: int
+    """Requests whose window is still open at `until`."""
+    confidence: float
+    arms: Sequence[ArmSummary]
+    effects: Sequence[ArmEffect]
+    daily: Sequence[SeriesPoint]
+    weekly: Sequence[SeriesPoint]
+    health: Health
+
+    def of(self, treatment_arm: str, role: Role) -> tuple[ArmEffect, ...]:
+        """Return the effects of one treatment arm in one role."""
+        return tuple(found for found in self.effects if (found.treatment_arm, found.role) == (treatment_arm, role))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values, what is not a finite number as null, and `digest`."""
+        content: dict[str, Any] = _jsonable(asdict(self))
+        content["health"]["healthy"] = self.health.healthy
+        return content | {"digest": _digest(content)}
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the content: equal evidence, equal digest."""
+        return str(self.to_dict()["digest"])
+
+
+def analyse(name: str, experiment: Experiment, metrics: UnitMetrics, health: Health) -> Analysis:
+    """Compare every treatment arm with the control in every metric.
+
+    Args:
+        name: the experiment's name.
+        experiment: its declaration.
+        metrics: unit rows, daily sums and weight versions; they say up to when the log counts.
+        health: its health, taken at the same time.
+
+    Returns:
+        The analysis; the same for every look after the planned end, while the log up to it stays the same.
+    """
+    units = metrics.units
+    exposed = units.num_rows
+    over = metrics.until >= window(experiment)[1]
+    cut = decision_cut(experiment, units["first_exposure"], now=metrics.until)
+    kept = units.filter(pc.and_(pc.greater(units["requests"], 0), pc.invert(units["several_arms"])))
+    confidence = 1 - experiment.plan.alpha / (len(experiment.arms) - 1)
+    return Analysis(
+        experiment=name,
+        hypothesis=experiment.hypothesis,
+        state="cut" if cut else "ended" if over else "running",
+        until=metrics.until.isoformat(),
+        cut=cut.isoformat() if cut else None,
+        horizon_seconds=metrics.horizon.total_seconds(),
+        planned_units=experiment.plan.units,
+        exposed_units=exposed,
+        left_out_units=exposed - kept.num_rows,
+        left_out_requests=total(units, "exposures") - total(units, "requests"),
+        confidence=confidence,
+        arms=tuple(_summary(arm, experiment, kept, metrics) for arm in experiment.arms),
+        effects=tuple(_effects(experiment, kept, metrics.definitions, confidence)),
+        daily=tuple(series(experiment, metrics, days=1)),
+        weekly=tuple(series(experiment, metrics, days=_DAYS_A_WEEK)),
+        health=health,
+    )
+
+
+def decision_cut(experiment: Experiment, first_exposures: pa.ChunkedArray, *, now: datetime) -> datetime | None:
+    """Return the first moment at which the planned units were exposed and the planned weeks over.
+
+    Args:
+        experiment: its declaration.
+        first_exposures: when each unit was first exposed, timestamp[us, UTC].
+        now: the environment's time.
+
+    Returns:
+        The moment, or None while it has not come. No unit is assigned after the planned end, so it is that
+        end, or never.
+    """
+    _, end = window(experiment)
+    in_time = pc.sum(pc.less(first_exposures, pa.scalar(end, first_exposures.type))).as_py() or 0
+    return end if now >= end and in_time >= experiment.plan.units else None
+
+
+def _effects(
+    experiment: Experiment, kept: pa.Table, definitions: Sequence[MetricDefinition], confidence: float
+) -> Iterator[ArmEffect]:
+    arms = {arm: kept.filter(pc.equal(kept["arm"], arm)) for arm in experiment.arms}
+    for metric in definitions:
+        reduced = {arm: _moments(rows, metric) for arm, rows in arms.items()}
+        for arm in experiment.arms:
+            if arm != experiment.control:
+                found = effect(metric.name, reduced[experiment.control], reduced[arm], confidence=confidence)
+                for role in _roles(experiment, metric.name):
+                    yield _with_bounds(experiment, arm, role, found, 1 - confidence)
+
+
+def _with_bounds(experiment: Experiment, arm: str, role: Role, found: Effect, alpha: float) -> ArmEffect:
+    units = found.control_units + found.treatment_units
+    # A pair of arms gets its share of the planned units; the bounds are narrowest when it is there.
+    shares = {name: declared.ratio for name, declared in experiment.arms.items()}
+    planned = experiment.plan.units * (shares[experiment.control] + shares[arm]) / sum(shares.values())
+    width = multiplier(units, planned_units=max(1, round(planned)), alpha=alpha) if units else math.nan
+    half, log_half = width * found.standard_error, width * found.log_standard_error
+    absolute, ratio = found.absolute.estimate, 1 + found.relative.estimate
+    # The largest logarithm a float can hold; beyond it the bound says nothing anyway.
+    factor = math.exp(min(log_half, 700.0)) if math.isfinite(log_half) else math.nan
+    return ArmEffect(
+        treatment_arm=arm,
+        role=role,
+        effect=found,
+        always_absolute=Interval(absolute, absolute - half, absolute + half),
+        always_relative=Interval(ratio - 1, ratio / factor - 1, ratio * factor - 1),
+    )
+
+
+def _roles(experiment: Experiment, metric: str) -> Iterator[Role]:
+    """Yield every role a metric plays; order_rate is always a check."""
+    declared = experiment.metrics
+    if metric == declared.primary.name:
+        yield "primary"
+    if metric in {guardrail.name for guardrail in declared.guardrails}:
+        yield "guardrail"
+    if metric in declared.secondary:
+        yield "secondary"
+    if metric == ORDER_RATE:
+        yield "check"
+
+
+def _moments(rows: pa.Table, metric: MetricDefinition) -> Aggregates:
+    names = (metric.numerator, metric.denominator, metric.covariate_numerator, metric.covariate_denominator)
+    return moments(*(values(rows, name) for name in names))
+
+
+def _summary(arm: str, experiment: Experiment, kept: pa.Table, metrics: UnitMetrics) -> ArmSummary:
+    rows = kept.filter(pc.equal(kept["arm"], arm))
+    weights = metrics.weights.filter(pc.equal(metrics.weights["arm"], arm)).drop_columns("arm")
+    return ArmSummary(
+        arm=arm,
+        model_version=experiment.arms[arm].model_version,
+        units=rows.num_rows,
+        requests=total(rows, "requests"),
+        means=means(rows, metrics.definitions),
+        weights=tuple(weights.to_pylist()),
+    )
+
+
+def _jsonable(value: Any) -> Any:  # noqa: ANN401 - walks whatever asdict built
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(inner) for inner in value]
+    if isinstance(value, float):
+        # Twelve digits are more than any figure carries, and fewer than rounding may change.
+        return float(f"{value:.12g}") if math.isfinite(value) else None
+    return value
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

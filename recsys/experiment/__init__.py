@@ -1,0 +1,1 @@
+"""Who sees which arm: bucketing, allocation and routing."""

@@ -1,0 +1,120 @@
+"""May a running experiment be edited like this, and whom would the edit move?"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.experiment.routing import Router
+from recsys.specs.experiment import Experiment
+
+
+def check_change(before: Experiment, after: Experiment) -> list[str]:
+    """Compare two declarations of one running experiment.
+
+    Allowed are: a larger ratio inside its slot, a new arm in a slot disjoint from all declared ones, other
+    overrides, and an earlier end. Everything else would move units or change what the experiment was to
+    prove.
+
+    Args:
+        before: what is running.
+        after: what is asked for.
+
+    Returns:
+        Findings, each as `field: change: rule`; empty when the change is allowed.
+    """
+    return [
+        *_fixed_fields(before, after),
+        *_arms(before, after),
+        *_plan(before, after),
+    ]
+
+
+def moved(before: Experiment, after: Experiment, units: pa.Array | pa.ChunkedArray | Sequence[str]) -> int:
+    """Count the units whose arm would change, other than from default traffic into an arm.
+
+    Args:
+        before: what is running.
+        after: what is asked for.
+        units: ids without nulls; those with an override in either declaration are testers and not counted.
+
+    Returns:
+        The number of units that would lose the arm they have.
+
+    Raises:
+        ExperimentError: if a unit is null or not text.
+    """
+    column = units if isinstance(units, pa.Array | pa.ChunkedArray) else pa.array(units, pa.large_string())
+    had = Router("before", before).route_many(column, overrides=False)
+    gets = Router("after", after).route_many(column, overrides=False)
+    lost = pc.fill_null(pc.not_equal(had, gets), fill_value=True)
+    changed = np.asarray(pc.and_(pc.is_valid(had), lost))
+    testers = pa.array({**before.overrides, **after.overrides}, type=pa.large_string())
+    is_tester = np.asarray(pc.is_in(column.cast(pa.large_string()), value_set=testers))
+    return int(np.count_nonzero(changed & ~is_tester))
+
+
+def _fixed_fields(before: Experiment, after: Experiment) -> Iterator[str]:
+    reasons = {
+        "hypothesis": "what a running experiment is to prove is fixed",
+        "placement": "the traffic it splits is fixed",
+        "unit": "another unit assigns everybody anew",
+        "seed": "another seed assigns everybody anew",
+        "control": "what the arms are compared with is fixed",
+        "metrics": "what decides is fixed before the first result is seen",
+    }
+    for field, reason in reasons.items():
+        old, new = getattr(before, field), getattr(after, field)
+        if old != new:
+            yield f"{field}: {_show(old)} -> {_show(new)}: {reason}; declare a new experiment"
+
+
+def _arms(before: Experiment, after: Experiment) -> Iterator[str]:
+    for name, old in before.arms.items():
+        new = after.arms.get(name)
+        if new is None:
+            yield f"arms.{name}: removed: its units would lose their arm; end the experiment instead"
+            continue
+        if new.model_version != old.model_version:
+            yield (
+                f"arms.{name}.model_version: {old.model_version} -> {new.model_version}:"
+                " an arm serves one logic for its life; add an arm in a free slot"
+            )
+        if new.slot_range() != old.slot_range():
+            yield f"arms.{name}.slot: {_slot(old.slot)} -> {_slot(new.slot)}: a slot is fixed for the life of the seed"
+        if new.ratio < old.ratio:
+            yield (
+                f"arms.{name}.ratio: {old.ratio} -> {new.ratio}: a ratio only grows, shrinking moves units out;"
+                " end the experiment earlier instead"
+            )
+    for name in after.arms.keys() - before.arms.keys():
+        first, last = after.arms[name].slot_range()
+        for other, arm in before.arms.items():
+            start, end = arm.slot_range()
+            if first < end and start < last:
+                yield (
+                    f"arms.{name}.slot: {_slot(after.arms[name].slot)}: overlaps {_slot(arm.slot)} of arm {other};"
+                    " a new arm needs a slot disjoint from all declared ones"
+                )
+
+
+def _plan(before: Experiment, after: Experiment) -> Iterator[str]:
+    for field in ("alpha", "power", "units", "start"):
+        old, new = getattr(before.plan, field), getattr(after.plan, field)
+        if old != new:
+            yield f"plan.{field}: {_show(old)} -> {_show(new)}: the plan is fixed once started; declare a new one"
+    if after.plan.weeks > before.plan.weeks:
+        yield (
+            f"plan.weeks: {before.plan.weeks} -> {after.plan.weeks}: a running experiment may end earlier, not later;"
+            " declare a new experiment"
+        )
+
+
+def _slot(slot: tuple[float, float]) -> str:
+    return f"[{slot[0]}, {slot[1]})"
+
+
+def _show(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -1,0 +1,49 @@
+"""At which past moments would a model have had to decide, and which of them may it learn from?"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from recsys.errors import ModelError
+from recsys.specs.base import format_duration
+from recsys.specs.model import Testing, Training
+from recsys.specs.problem import Target
+
+ANCHOR: Final = datetime(1970, 1, 5, tzinfo=UTC)
+"""A Monday: decision times are whole multiples of the step after it."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Decision times, ascending; every label of a part is mature before the next part decides."""
+
+    train: tuple[datetime, ...]
+    validation: tuple[datetime, ...]
+    test: tuple[datetime, ...]
+
+
+def split(known_at: datetime, target: Target, training: Training, testing: Testing) -> Split:
+    """Choose the newest mature decision times for testing, and those a horizon before them for learning.
+
+    A decision time t is mature when t + horizon + settle_delay <= known_at. Training ends at t with
+    t + horizon + settle_delay <= the first test time; its newest decision time stops the fit early.
+
+    Raises:
+        ModelError: if decisions would have to be taken before 1970.
+    """
+    wait = target.horizon + target.settle_delay
+    step = training.every
+    if step <= timedelta(0):
+        message = f"training.every: {format_duration(step)}: decision times must be apart"
+        raise ModelError(message)
+    test = _last(known_at - wait, step, testing.decision_times)
+    learn = _last(test[0] - wait, step, training.decision_times)
+    if learn[0] < ANCHOR:
+        message = f"known at {known_at:%Y-%m-%d}: the first decision time would be {learn[0]:%Y-%m-%d}; ask for fewer decision times"
+        raise ModelError(message)
+    return Split(train=learn[:-1], validation=learn[-1:], test=test)
+
+
+def _last(latest: datetime, step: timedelta, count: int) -> tuple[datetime, ...]:
+    newest = ANCHOR + ((latest - ANCHOR) // step) * step
+    return tuple(newest - step * back for back in reversed(range(count)))

@@ -1,0 +1,1 @@
+"""What is worth predicting: the funnel and the planner."""

@@ -1,0 +1,79 @@
+"""What are the columns called that more than one stage reads?
+
+Tables of the shop (parquet, times in UTC with microseconds):
+
+- `events`: one row a thing that happened (`EVENTS`);
+- `items`: the catalogue, one row an item (`ITEMS`);
+- `users`: one row a unit, with its demographics (`USERS`).
+"""
+
+from typing import Final
+
+import pyarrow as pa
+
+USER: Final = "user_id"
+ITEM: Final = "item_id"
+SESSION: Final = "session_id"
+LINE: Final = "line_id"
+EVENT_ID: Final = "event_id"
+EVENT_TYPE: Final = "event_type"
+EVENT_TIMESTAMP: Final = "event_timestamp"
+CREATED_TIMESTAMP: Final = "created_timestamp"
+REQUEST_TIMESTAMP: Final = "request_timestamp"
+QUANTITY: Final = "quantity"
+VALUE: Final = "value"
+
+PURCHASE: Final = "purchase"
+MAILED: Final = "mailed"
+REDEEMED: Final = "redeemed"
+
+REQUEST_ID: Final = "request_id"
+POSITION: Final = "position"
+SCORE: Final = "score"
+PROPENSITY: Final = "propensity"
+LABEL: Final = "label"
+
+TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
+
+EVENTS: Final = pa.schema(
+    [
+        (EVENT_ID, pa.string()),
+        (EVENT_TYPE, pa.string()),
+        (USER, pa.string()),
+        (ITEM, pa.string()),
+        (SESSION, pa.string()),
+        (QUANTITY, pa.float64()),
+        (VALUE, pa.float64()),
+        (EVENT_TIMESTAMP, TIMESTAMP),
+        (CREATED_TIMESTAMP, TIMESTAMP),
+    ]
+)
+"""`event_timestamp` is when it happened, `created_timestamp` when the shop knew of it; `quantity` counts units, `value` is money
+in the shop's currency; `item_id` and `session_id` may be null (a mailed campaign has neither)."""
+
+ITEMS: Final = pa.schema(
+    [
+        (ITEM, pa.string()),
+        (LINE, pa.string()),
+        ("department", pa.string()),
+        ("brand", pa.string()),
+        ("category", pa.string()),
+        ("type", pa.string()),
+        ("manufacturer", pa.string()),
+        ("package_size", pa.string()),
+    ]
+)
+"""`line_id` is one maker's range within one category: what people stay loyal to when the pack changes."""
+
+USERS: Final = pa.schema(
+    [
+        (USER, pa.string()),
+        ("age", pa.string()),
+        ("income", pa.string()),
+        ("home_ownership", pa.string()),
+        ("marital_status", pa.string()),
+        ("household_size", pa.string()),
+        ("household_composition", pa.string()),
+        ("kids_count", pa.string()),
+    ]
+)

@@ -1,0 +1,1 @@
+"""How a request becomes a list: item matrix, ranking, resolver and batch."""

@@ -1,0 +1,146 @@
+"""Which feature values do a unit's candidates have at the moment of a request?
+
+User rows are read once a view and request, item features are gathered from the matrix, rows of a unit × something view are
+matched to the candidates by number, and request-time features are computed by the very functions that the training join uses.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from recsys.candidates.pool import to_numpy, unknown
+from recsys.candidates.sources import History
+from recsys.errors import FeatureError
+from recsys.ports import FeatureReader, FeatureSet, ViewInfo
+from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, USER
+from recsys.serving.item_matrix import ItemMatrix
+
+SECOND_KEY = 2
+
+
+class UnitRows:
+    """The rows of one unit in the online store, each view read at most once."""
+
+    def __init__(self, features: FeatureReader, matrix: ItemMatrix, unit: str, at: datetime) -> None:
+        """Read nothing yet.
+
+        Args:
+            features: the online store.
+            matrix: numbers items and their attributes.
+            unit: the unit's id.
+            at: rows past their TTL at this moment are unknown.
+        """
+        self._features = features
+        self._matrix = matrix
+        self._unit = unit
+        self._now = np.datetime64(at.replace(tzinfo=None), "us")
+        self._tables: dict[str, pa.Table | None] = {}
+        self._histories: dict[str, History | None] = {}
+
+    def row(self, view: ViewInfo) -> dict[str, Any] | None:
+        """Return the unit's one row in a view, by feature, or None."""
+        table, live = self._read(view)
+        if table is None or not live.any():
+            return None
+        return {name: to_numpy(table[name])[live][-1] for name in view.features}
+
+    def history(self, view: ViewInfo) -> History | None:
+        """Return the unit's rows in a unit × something view, or None."""
+        if view.name not in self._histories:
+            self._histories[view.name] = self._history(view)
+        return self._histories[view.name]
+
+    def _history(self, view: ViewInfo) -> History | None:
+        table, live = self._read(view)
+        if table is None or not live.any():
+            return None
+        key = view.join_keys[1]
+        if key == ITEM:
+            codes = self._matrix.pool.locate(table[key])
+        else:
+            code_of, _ = self._matrix.pool.codes(key)
+            codes = np.fromiter((code_of.get(value, -1) for value in table[key].to_pylist()), np.int64, len(table))
+        columns = {name: to_numpy(table[name]) for name in view.features}
+        if live.all():
+            return History(codes, columns)
+        return History(codes[live], {name: values[live] for name, values in columns.items()})
+
+    def _read(self, view: ViewInfo) -> tuple[pa.Table | None, NDArray[np.bool_]]:
+        if view.name not in self._tables:
+            self._tables[view.name] = self._features.online_group(view.name, self._unit)
+        table = self._tables[view.name]
+        if table is None:
+            return None, np.empty(0, dtype=bool)
+        stamps = to_numpy(table[EVENT_TIMESTAMP])
+        live = stamps <= self._now
+        if view.ttl:
+            live &= stamps >= self._now - np.timedelta64(int(view.ttl.total_seconds() * 1e6), "us")
+        return table, live
+
+
+def assemble(
+    wanted: FeatureSet, matrix: ItemMatrix, unit: UnitRows, rows: NDArray[np.int64], at: datetime
+) -> dict[str, NDArray[Any]]:
+    """Return the columns of a feature set for a unit's candidates.
+
+    Args:
+        wanted: the columns, and what has to be read for them.
+        matrix: item features.
+        unit: the unit's online rows.
+        rows: [candidates] rows of the matrix.
+        at: the moment of the request.
+
+    Returns:
+        Column to [candidates] values, in the order of `wanted.columns`.
+
+    Raises:
+        FeatureError: if a view is keyed by something that requests do not have.
+    """
+    values: dict[str, NDArray[Any]] = {
+        REQUEST_TIMESTAMP: np.full(len(rows), np.datetime64(at.replace(tzinfo=None), "us"))
+    }
+    for view in wanted.views:
+        values.update(_columns(view, matrix, unit, rows))
+    for transform in wanted.transforms:
+        absent = [name for name in transform.inputs if name not in values]
+        if absent:
+            message = f"request-time features {transform.name}: input {absent[0]!r} is neither a feature nor {REQUEST_TIMESTAMP}"
+            raise FeatureError(message)
+        values.update(transform.function({name: values[name] for name in transform.inputs}))
+    return {name: values[name] for name in wanted.columns}
+
+
+def _columns(view: ViewInfo, matrix: ItemMatrix, unit: UnitRows, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    if view.join_keys == (ITEM,):
+        return {name: matrix.columns[name][rows] for name in view.features}
+    if view.join_keys == (USER,):
+        row = unit.row(view)
+        if row is None:
+            return {name: unknown(view.kinds[name], len(rows)) for name in view.features}
+        return {name: np.full(len(rows), row[name]) for name in view.features}
+    if len(view.join_keys) == SECOND_KEY and view.join_keys[0] == USER:
+        return _matched(view, matrix, unit.history(view), rows)
+    message = f"feature view {view.name}: keyed by {', '.join(view.join_keys)}; requests know {USER}, {ITEM} and items' attributes"
+    raise FeatureError(message)
+
+
+def _matched(
+    view: ViewInfo, matrix: ItemMatrix, history: History | None, rows: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """Match a unit's rows to candidates by the number of the second key."""
+    out = {name: unknown(view.kinds[name], len(rows)) for name in view.features}
+    if history is None:
+        return out
+    _, code_of_item = matrix.pool.codes(view.join_keys[1])
+    wanted = code_of_item[rows]
+    order = np.argsort(history.codes, kind="stable")
+    codes = history.codes[order]
+    at = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
+    found = codes[at] == wanted
+    source = order[at[found]]
+    for name, column in out.items():
+        column[found] = history.columns[name][source]
+    return out

@@ -1,0 +1,1 @@
+"""What people declare under registry/: problems, models, placements, experiments and environments."""

@@ -1,0 +1,67 @@
+"""What do all declarations have in common?"""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+_DURATION: Final = re.compile(r"^(\d+)\s*([smhdw])$")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+class Spec(BaseModel):
+    """A frozen, closed declaration: unknown keys are errors, instances are hashable values."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+def parse_duration(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever stands in the YAML
+    """Read `7d`, `12h`, `30m`, `45s` or `2w` as a `timedelta`."""
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.match(str(value).strip())
+    if match is None:
+        message = "a duration is a whole number and a unit, one of s, m, h, d, w (7d)"
+        raise ValueError(message)
+    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+
+
+def format_duration(value: timedelta) -> str:
+    """Write a `timedelta` the way it is declared, in the largest unit that divides it."""
+    seconds = int(value.total_seconds())
+    for unit in ("w", "d", "h", "m"):
+        if seconds and seconds % _SECONDS[unit] == 0:
+            return f"{seconds // _SECONDS[unit]}{unit}"
+    return f"{seconds}s"
+
+
+def parse_moment(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever stands in the YAML
+    """Read a date or a time as UTC; a bare date is its midnight, a time without a zone is UTC."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError as error:
+            message = "a moment is a date (2017-12-04) or an ISO time (2017-12-04T06:00:00Z)"
+            raise ValueError(message) from error
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    message = "a moment is a date (2017-12-04) or an ISO time (2017-12-04T06:00:00Z)"
+    raise ValueError(message)
+
+
+Duration = Annotated[
+    timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, return_type=str)
+]
+"""A length of time, declared as `7d`, `12h`, `30m`, `45s` or `2w`."""
+
+Moment = Annotated[
+    datetime,
+    BeforeValidator(parse_moment),
+    PlainSerializer(lambda value: value.isoformat(), return_type=str),
+]
+"""A point in time, declared as a date or an ISO time; UTC unless it says otherwise."""

@@ -1,0 +1,204 @@
+"""What is declared under registry/, does it hold together, and what is the digest of a piece of logic?"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from recsys.errors import SpecError
+from recsys.specs.environment import Environment
+from recsys.specs.experiment import Experiment
+from recsys.specs.model import ModelVersion
+from recsys.specs.placement import Placement
+from recsys.specs.problem import Problem
+
+T = TypeVar("T")
+
+KINDS: Final[Mapping[str, type[BaseModel]]] = {
+    "problems": Problem,
+    "models": ModelVersion,
+    "placements": Placement,
+    "experiments": Experiment,
+    "environments": Environment,
+}
+"""Folder under registry/ to what its files declare."""
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Every declaration, by name; a name is the file's path below its kind's folder, without `.yaml`."""
+
+    problems: Mapping[str, Problem] = field(default_factory=dict)
+    models: Mapping[str, ModelVersion] = field(default_factory=dict)
+    placements: Mapping[str, Placement] = field(default_factory=dict)
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)
+    environments: Mapping[str, Environment] = field(default_factory=dict)
+
+    def problem(self, name: str) -> Problem:
+        """Return a problem, or raise SpecError naming those that exist."""
+        return _get(self.problems, name, "problem", "problems")
+
+    def model(self, name: str) -> ModelVersion:
+        """Return a model version such as basket/v2, or raise SpecError naming those that exist."""
+        return _get(self.models, name, "model version", "models")
+
+    def placement(self, name: str) -> Placement:
+        """Return a placement, or raise SpecError naming those that exist."""
+        return _get(self.placements, name, "placement", "placements")
+
+    def experiment(self, name: str) -> Experiment:
+        """Return an experiment, or raise SpecError naming those that exist."""
+        return _get(self.experiments, name, "experiment", "experiments")
+
+    def environment(self, name: str) -> Environment:
+        """Return an environment, or raise SpecError naming those that exist."""
+        return _get(self.environments, name, "environment", "environments")
+
+    def logic_digest(self, model_version: str, features_digest: str) -> str:
+        """Return the digest of a version's logic: its spec, its features and its candidates.
+
+        Args:
+            model_version: such as basket/v2.
+            features_digest: of the feature service's definitions and their transforms.
+        """
+        spec = self.model(model_version)
+        placement = self.placement(spec.placement)
+        problem = self.problem(spec.problem)
+        closure = {
+            "model": spec.model_dump(mode="json"),
+            "features": features_digest,
+            "pool": placement.pool.model_dump(mode="json"),
+            "candidates": [source.model_dump(mode="json") for source in placement.candidates],
+            "target": problem.target.model_dump(mode="json"),
+        }
+        return digest(closure)
+
+
+def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Return the first 16 hex digits of the SHA-256 of a JSON value, keys sorted."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load(registry: Path) -> Catalog:
+    """Read and cross-check every declaration.
+
+    Args:
+        registry: the folder `registry/`.
+
+    Raises:
+        SpecError: with every finding in every file.
+    """
+    findings: list[str] = []
+    loaded: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+    present: dict[str, set[str]] = {kind: set() for kind in KINDS}
+    for kind, spec_type in KINDS.items():
+        folder = registry / kind
+        for path in sorted(folder.rglob("*.yaml")):
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            present[kind].add(name)
+            spec = _read(path, f"{registry.name}/{kind}/{name}.yaml", spec_type, findings)
+            if spec is not None:
+                loaded[kind][name] = spec
+    catalog = Catalog(**loaded)
+    findings.extend(_unplaced(registry))
+    findings.extend(_dangling(catalog, present, registry.name))
+    if findings:
+        raise SpecError(findings)
+    return catalog
+
+
+def _get(specs: Mapping[str, T], name: str, kind: str, folder: str) -> T:
+    if name not in specs:
+        known = ", ".join(sorted(specs)) or "none"
+        raise SpecError([f"{kind} {name!r} is not declared under registry/{folder}/; declared: {known}"])
+    return specs[name]
+
+
+def _read(path: Path, shown: str, spec_type: type[BaseModel], findings: list[str]) -> BaseModel | None:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}" if where is not None else ""
+        findings.append(f"{shown}:{line} not YAML: {getattr(error, 'problem', None) or error}")
+        return None
+    if not isinstance(content, dict):
+        given = "an empty file" if content is None else f"a {type(content).__name__}"
+        findings.append(f"{shown}: {given}: a declaration is a mapping of fields to values")
+        return None
+    try:
+        return spec_type.model_validate(content)
+    except ValidationError as error:
+        for item in error.errors():
+            location = ".".join(str(part) for part in item["loc"]) or "(whole file)"
+            value = "" if item["type"] == "missing" else f" {_short(item['input'])}:"
+            findings.append(f"{shown}: {location}:{value} {item['msg'].removeprefix('Value error, ')}")
+        return None
+
+
+def _short(value: Any) -> str:  # noqa: ANN401 - whatever stood in the YAML
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004 - a line's worth
+
+
+def _unplaced(registry: Path) -> Iterator[str]:
+    """Find YAML files that no kind of declaration would read."""
+    for path in sorted([*registry.rglob("*.yaml"), *registry.rglob("*.yml")]):
+        parts = path.relative_to(registry).parts
+        shown = f"{registry.name}/{'/'.join(parts)}"
+        if parts[0] not in KINDS or len(parts) < 2:  # noqa: PLR2004 - a kind and a file
+            yield f"{shown}: folder: declarations live in {', '.join(KINDS)}"
+        elif path.suffix == ".yml":
+            yield f"{shown}: suffix: .yml is not read; name it .yaml"
+        elif parts[0] == "models" and len(parts) != 3:  # noqa: PLR2004 - models/<model>/<version>.yaml
+            yield f"{shown}: folder: a model version is models/<model>/<version>.yaml"
+
+
+def _dangling(catalog: Catalog, present: Mapping[str, set[str]], root: str) -> Iterator[str]:
+    """Check references against the files present, so that one broken file is reported once."""
+    model_names = {name.partition("/")[0] for name in present["models"]}
+
+    def missing(kind: str, name: str, where: str, shown: str) -> Iterator[str]:
+        if name not in present[kind]:
+            known = ", ".join(sorted(present[kind])) or "none"
+            yield f"{shown}: {where}: {name}: not declared under {root}/{kind}/; declared: {known}"
+
+    for name, model in catalog.models.items():
+        shown = f"{root}/models/{name}.yaml"
+        yield from missing("problems", model.problem, "problem", shown)
+        yield from missing("placements", model.placement, "placement", shown)
+        if model.gate.against not in model.baselines:
+            known = ", ".join(model.baselines) or "none"
+            yield f"{shown}: gate.against: {model.gate.against}: not one of this version's baselines; they are: {known}"
+        yield from _placement_fits(catalog, model.placement, model.problem, "placement", shown)
+    for name, placement in catalog.placements.items():
+        shown = f"{root}/placements/{name}.yaml"
+        yield from missing("problems", placement.problem, "problem", shown)
+        if placement.model not in model_names:
+            yield f"{shown}: model: {placement.model}: no version of it under {root}/models/{placement.model}/"
+    for name, experiment in catalog.experiments.items():
+        shown = f"{root}/experiments/{name}.yaml"
+        yield from missing("placements", experiment.placement, "placement", shown)
+        for arm_name, arm in experiment.arms.items():
+            where = f"arms.{arm_name}.model_version"
+            yield from missing("models", arm.model_version, where, shown)
+            model = catalog.models.get(arm.model_version)
+            if model is not None:
+                yield from _placement_fits(catalog, experiment.placement, model.problem, where, shown)
+
+
+def _placement_fits(
+    catalog: Catalog, placement: str, problem: str, where: str, shown: str
+) -> Iterator[str]:
+    declared = catalog.placements.get(placement)
+    if declared is not None and declared.problem != problem:
+        yield (
+            f"{shown}: {where}: answers problem {problem}, but placement {placement} serves"
+            f" {declared.problem}: both must name one problem"
+        )

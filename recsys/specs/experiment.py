@@ -1,0 +1,143 @@
+"""Which arms are compared, on whom, by which metrics, and until when?"""
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from recsys.specs.base import Moment, Spec
+
+RATIO_UNITS = 10_000
+
+
+def to_buckets(share: float) -> int:
+    """Return a share of traffic in buckets of 1/10,000; finer shares are refused."""
+    buckets = round(share * RATIO_UNITS)
+    if abs(buckets - share * RATIO_UNITS) > 1e-6:  # noqa: PLR2004 - float noise of a four-digit decimal
+        message = f"{share} is finer than 1/10,000, the size of one bucket"
+        raise ValueError(message)
+    return buckets
+
+
+class Arm(Spec):
+    """One version in the comparison, and the share of traffic it may take."""
+
+    model_version: str
+    """The logic this arm serves, `<model>/<version>`."""
+    slot: tuple[float, float]
+    """[from, to) of the traffic that belongs to this arm for the life of the seed."""
+    ratio: float = Field(gt=0, le=1)
+    """The share of all traffic it takes now, counted from the slot's start; growing it moves nobody."""
+
+    @field_validator("slot")
+    @classmethod
+    def _slot(cls, slot: tuple[float, float]) -> tuple[float, float]:
+        first, last = to_buckets(slot[0]), to_buckets(slot[1])
+        if not 0 <= first < last <= RATIO_UNITS:
+            message = f"a slot is [from, to) with 0 <= from < to <= 1, not [{slot[0]}, {slot[1]}]"
+            raise ValueError(message)
+        return slot
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        width = to_buckets(self.slot[1]) - to_buckets(self.slot[0])
+        if to_buckets(self.ratio) > width:
+            message = f"ratio {self.ratio} is larger than its slot, which is {width / RATIO_UNITS} wide"
+            raise ValueError(message)
+        return self
+
+    def bucket_range(self) -> tuple[int, int]:
+        """Return [from, to) in buckets that the arm takes at its present ratio."""
+        first = to_buckets(self.slot[0])
+        return first, first + to_buckets(self.ratio)
+
+    def slot_range(self) -> tuple[int, int]:
+        """Return [from, to) in buckets that belong to the arm for the life of the seed."""
+        return to_buckets(self.slot[0]), to_buckets(self.slot[1])
+
+
+class PrimaryMetric(Spec):
+    """The one metric that decides."""
+
+    name: str
+    """Such as precision@10."""
+    minimum_effect: float = Field(gt=0)
+    """The smallest effect worth shipping, in units of `scale`."""
+    scale: Literal["relative", "absolute"] = "relative"
+    direction: Literal["higher_is_better", "lower_is_better"] = "higher_is_better"
+
+
+class Guardrail(Spec):
+    """A metric that must not be harmed by more than its margin."""
+
+    name: str
+    margin: float = Field(gt=0)
+    """The largest harm that is still acceptable, in units of `scale`."""
+    scale: Literal["relative", "absolute"] = "relative"
+    direction: Literal["higher_is_better", "lower_is_better"] = "higher_is_better"
+
+
+class Metrics(Spec):
+    """What is measured, and what for."""
+
+    primary: PrimaryMetric
+    guardrails: tuple[Guardrail, ...] = ()
+    secondary: tuple[str, ...] = ()
+    """Reported beside the primary and not decided on."""
+    covariate_weeks: int = Field(default=4, ge=0, le=52)
+    """Weeks before the start in which the default model's metric is taken as each unit's covariate (CUPED); 0 for none."""
+
+
+class Plan(Spec):
+    """How large, how long, and how sure."""
+
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """Two-sided error rate."""
+    power: float = Field(default=0.8, gt=0.5, lt=1)
+    units: int = Field(ge=2)
+    """Units over all arms that must have been exposed before the decision is cut."""
+    start: Moment
+    weeks: int = Field(ge=1, le=52)
+    """Whole weeks the experiment runs."""
+
+
+class Experiment(Spec):
+    """registry/experiments/<experiment>.yaml: one comparison, from its hypothesis to its plan."""
+
+    hypothesis: str
+    placement: str
+    """The placement whose traffic is split."""
+    unit: Literal["user_id", "session_id"] = "user_id"
+    """What is assigned and analysed."""
+    seed: str = Field(min_length=1)
+    """Hashed before the unit's id; never chosen for its outcome, fixed once started. Ends in a colon."""
+    control: str = "control"
+    """The arm the others are compared with."""
+    arms: dict[str, Arm] = Field(min_length=2)
+    overrides: dict[str, str] = Field(default_factory=dict)
+    """Unit id to arm: testers, served but not analysed."""
+    metrics: Metrics
+    plan: Plan
+
+    @field_validator("seed")
+    @classmethod
+    def _seed_ends(cls, seed: str) -> str:
+        if not seed.endswith(":"):
+            message = f"seed {seed!r} has to end in a colon: seed and unit id are joined without a separator"
+            raise ValueError(message)
+        return seed
+
+    @model_validator(mode="after")
+    def _arms_hold(self) -> Self:
+        if self.control not in self.arms:
+            message = f"control {self.control!r} is not an arm; the arms are {', '.join(self.arms)}"
+            raise ValueError(message)
+        ordered = sorted((arm.slot_range(), name) for name, arm in self.arms.items())
+        for (left, left_name), (right, right_name) in zip(ordered, ordered[1:], strict=False):
+            if right[0] < left[1]:
+                message = f"slots of arms {left_name} and {right_name} overlap; slots are disjoint"
+                raise ValueError(message)
+        for unit, arm in self.overrides.items():
+            if arm not in self.arms:
+                message = f"override of {unit} names {arm!r}, which is not an arm"
+                raise ValueError(message)
+        return self

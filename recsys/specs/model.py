@@ -1,0 +1,95 @@
+"""How is one version of a model made: features, algorithm, training window, baselines and gate?"""
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from recsys.specs.base import Duration, Spec
+
+
+class CatBoostAlgorithm(Spec):
+    """A CatBoost ensemble over the feature service's columns."""
+
+    type: Literal["catboost"]
+    loss: Literal["Logloss", "CrossEntropy", "QueryRMSE", "QuerySoftMax", "YetiRank", "PairLogit", "RMSE"]
+    """CatBoost's loss; the Query, Yeti and Pair losses compare items within one request."""
+    iterations: int = Field(default=300, ge=1, le=10_000)
+    depth: int = Field(default=6, ge=1, le=12)
+    learning_rate: float = Field(default=0.1, gt=0, le=1)
+    l2_leaf_reg: float = Field(default=3.0, ge=0)
+    early_stopping_rounds: int = Field(default=30, ge=1)
+    """Rounds without progress on the validation requests before the fit stops; the best iteration is kept."""
+    categorical: tuple[str, ...] = ()
+    """Feature columns that are categories; they stay categories."""
+    seed: int = 0
+
+
+class FeatureAlgorithm(Spec):
+    """A ranker that orders by one feature: a baseline that can be served like any model."""
+
+    type: Literal["feature"]
+    feature: str
+    """The feature column to order by, largest first."""
+
+
+Algorithm = Annotated[CatBoostAlgorithm | FeatureAlgorithm, Field(discriminator="type")]
+
+
+class Training(Spec):
+    """Which decision times the model learns from, counted back from the test weeks."""
+
+    every: Duration = timedelta(days=7)
+    """Distance of two decision times; they fall on multiples of it since Monday 1970-01-05."""
+    decision_times: int = Field(default=6, ge=2)
+    """How many decision times are learned from; the newest one stops the fit early."""
+    units_per_decision_time: int | None = Field(default=None, ge=1)
+    """Learn from at most so many units at each decision time, sampled by hash; all by default."""
+
+
+class Testing(Spec):
+    """Which decision times the model is judged on: the newest whose labels are mature."""
+
+    decision_times: int = Field(default=3, ge=1)
+    """How many decision times; training ends a horizon before the first of them."""
+    resamples: int = Field(default=1000, ge=100)
+    """Bootstrap resamples of units behind every interval."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Two-sided confidence of the intervals."""
+
+
+class Negatives(Spec):
+    """Which candidates without the target event are kept for learning."""
+
+    per_request: int = Field(default=40, ge=1)
+    """So many a request, sampled from the placement's own candidates; test requests keep all."""
+    seed: int = 0
+
+
+class Gate(Spec):
+    """What a trained version must prove on the test weeks before it may be served."""
+
+    metric: str
+    """Such as ndcg@10/user."""
+    against: str
+    """The baseline it is paired with, by its name in `baselines`."""
+    minimum_ratio: float = Field(default=1.0, gt=0)
+    """The paired ratio's lower bound must lie above this."""
+
+
+class ModelVersion(Spec):
+    """registry/models/<model>/<version>.yaml: the logic of one version; once trained it may not change."""
+
+    problem: str
+    """The problem it answers, a file under registry/problems/."""
+    placement: str
+    """The placement whose candidates it learns to rank, a file under registry/placements/."""
+    feature_service: str
+    """The Feast feature service that names its columns."""
+    algorithm: Algorithm
+    training: Training = Training()
+    testing: Testing = Testing()
+    negatives: Negatives = Negatives()
+    baselines: dict[str, str] = Field(default_factory=dict)
+    """Name to `feature_view:feature`: rankers of one feature, evaluated beside the model."""
+    gate: Gate

@@ -1,0 +1,92 @@
+"""What is to be predicted, for whom, over which horizon, and how good is measured?"""
+
+from datetime import timedelta
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from recsys.specs.base import Duration, Spec
+
+
+class Owners(Spec):
+    """Who answers for the problem."""
+
+    product: str
+    """The team that owns the business issue."""
+    engineering: str
+    """The team that owns the models."""
+
+
+class EntityPair(Spec):
+    """What a prediction is about."""
+
+    unit: str = "user_id"
+    """The join key of the unit that is served and analysed."""
+    item: str | None = "item_id"
+    """The join key of what is ranked for a unit; null when the units themselves are ranked."""
+
+
+class Target(Spec):
+    """The event that makes a label."""
+
+    event: str
+    """The event type that counts as a positive, such as `purchase`."""
+    horizon: Duration
+    """How long after the decision time the event may happen: (t, t + horizon]."""
+    settle_delay: Duration = timedelta(0)
+    """How long after the horizon cancellations may still restate an event; younger rows are immature."""
+
+
+class Funnel(Spec):
+    """The nested stages between being shown and ordering."""
+
+    stages: tuple[str, ...] = Field(min_length=2)
+    """Event types from the widest to the narrowest, such as [pageview, click, transfer, order]."""
+
+
+class Channel(Spec):
+    """Where predictions go, and how many fit: exactly one of `k` and `capacity`."""
+
+    k: int | None = Field(default=None, ge=1, le=1000)
+    """Slots in each unit's list: the metrics are @k per user."""
+    capacity: int | None = Field(default=None, ge=1)
+    """Units that can be reached at all: the metrics are @capacity over one list of units."""
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.k is None) == (self.capacity is None):
+            message = "a channel has either k (slots a unit) or capacity (units in all)"
+            raise ValueError(message)
+        return self
+
+
+class Problem(Spec):
+    """registry/problems/<problem>.yaml: a business issue turned into an ML problem."""
+
+    business_issue: str
+    """One sentence a shopkeeper would sign."""
+    owners: Owners
+    entity: EntityPair = EntityPair()
+    target: Target
+    funnel: Funnel | None = None
+    formulation: Literal["ranking", "classification", "regression"]
+    """ranking orders items within a unit; classification and regression give scores that compare across units."""
+    channels: dict[str, Channel] = Field(min_length=1)
+    """Where the predictions are used; the channel decides the metric."""
+    guardrails: tuple[str, ...] = ()
+    """Metrics that must not fall while the primary one rises, such as coverage@10."""
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Self:
+        capacities = [name for name, channel in self.channels.items() if channel.capacity]
+        if self.formulation == "ranking" and capacities:
+            message = (
+                f"channel {capacities[0]} has a capacity, and the formulation is ranking: scores of a"
+                " ranking do not compare across units; use classification or regression"
+            )
+            raise ValueError(message)
+        return self
+
+    def list_sizes(self) -> tuple[int, ...]:
+        """Return the distinct k of all list channels, ascending."""
+        return tuple(sorted({channel.k for channel in self.channels.values() if channel.k}))

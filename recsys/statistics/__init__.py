@@ -1,0 +1,1 @@
+"""Intervals, power and tests: thin over tea-tasting, numpy and scipy."""

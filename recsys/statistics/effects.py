@@ -1,0 +1,262 @@
+"""By how much does a treatment differ from the control, and how many units does it take to see it?
+
+A metric is a ratio of sums over units (hits over slots, orders over requests); the unit is what was assigned,
+so requests of one unit never count as independent. Variances are tea-tasting's: the delta method (Deng,
+Knoblich and Lu, Applying the Delta Method in Metric Analytics, KDD 2018) and CUPED (Deng, Xu, Kohavi and
+Walker, WSDM 2013).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Final
+
+import numpy as np
+import scipy.stats
+from numpy.typing import ArrayLike
+from tea_tasting.aggr import Aggregates
+from tea_tasting.metrics import RatioOfMeans
+
+from recsys.errors import DataError
+from recsys.statistics.bootstrap import Interval
+
+_NUMERATOR: Final = "numerator"
+_DENOMINATOR: Final = "denominator"
+_COVARIATE_NUMERATOR: Final = "covariate_numerator"
+_COVARIATE_DENOMINATOR: Final = "covariate_denominator"
+_COLUMNS: Final = (_NUMERATOR, _DENOMINATOR, _COVARIATE_NUMERATOR, _COVARIATE_DENOMINATOR)
+_FEWEST_UNITS: Final = 2
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One treatment arm against the control, in one metric.
+
+    Where a mean is 0, a variance is 0 or an arm has fewer than two units, intervals and p-value are NaN:
+    nothing follows.
+    """
+
+    metric: str
+    control: float
+    """The control's mean, after CUPED where that was used."""
+    treatment: float
+    absolute: Interval
+    """treatment - control."""
+    relative: Interval
+    """treatment / control - 1; bounds by the delta method on the log of the ratio."""
+    p_value: float
+    """Two-sided, of no difference."""
+    cuped: bool
+    """True where the pre-period covariate took part."""
+    control_units: int
+    treatment_units: int
+    standard_error: float
+    """Of the absolute effect."""
+    log_standard_error: float
+    """Of log(treatment / control)."""
+
+
+def moments(
+    numerator: ArrayLike,
+    denominator: ArrayLike,
+    covariate_numerator: ArrayLike | None = None,
+    covariate_denominator: ArrayLike | None = None,
+) -> Aggregates:
+    """Reduce one arm's units to what every function here needs.
+
+    Args:
+        numerator: the metric's numerator of each unit, [units].
+        denominator: its denominator, [units].
+        covariate_numerator: the same metric's numerator in the pre-period, [units]; 0 for a unit that was not
+            there.
+        covariate_denominator: and its denominator.
+
+    Returns:
+        Count, means, variances and covariances (n - 1), as tea-tasting takes them.
+
+    Raises:
+        DataError: if lengths differ, or a value is not finite.
+    """
+    given = (numerator, denominator, covariate_numerator, covariate_denominator)
+    columns = [np.asarray(values, dtype=np.float64) for values in given if values is not None]
+    lengths = {column.shape for column in columns}
+    if len(lengths) != 1 or len(columns) not in {2, 4}:
+        message = f"shapes are {sorted(lengths)}; every column has one value a unit, and covariates come in pairs"
+        raise DataError(message)
+    matrix = np.column_stack(columns)
+    if not np.isfinite(matrix).all():
+        message = "a numerator or denominator is not finite; every unit has both: leave out units without requests"
+        raise DataError(message)
+    names = _COLUMNS[: len(columns)]
+    count = len(matrix)
+    means = matrix.mean(axis=0) if count else np.full(len(names), math.nan)
+    spread = np.cov(matrix, rowvar=False) if count >= _FEWEST_UNITS else np.full((len(names), len(names)), math.nan)
+    return Aggregates(
+        count_=count,
+        mean_={name: float(means[i]) for i, name in enumerate(names)},
+        var_={name: float(spread[i, i]) for i, name in enumerate(names)},
+        cov_={(a, b): float(spread[i, j]) for i, a in enumerate(names) for j, b in enumerate(names) if i < j},
+    )
+
+
+def effect(metric: str, control: Aggregates, treatment: Aggregates, *, confidence: float = 0.95) -> Effect:
+    """Compare one treatment arm with the control.
+
+    Args:
+        metric: the metric's name, kept in the result.
+        control: `moments` of the control's units.
+        treatment: `moments` of the treatment's units; CUPED is used where both have covariates that vary.
+        confidence: coverage of both intervals, in (0, 1).
+
+    Returns:
+        The effect; its intervals rest on Welch's t-distribution.
+    """
+    cuped = _has_covariate(control) and _has_covariate(treatment)
+    names = _COLUMNS if cuped else _COLUMNS[:2]
+    means = (_ratio(control), _ratio(treatment))
+    if not _comparable(control, treatment):
+        return _undefined(metric, means, (control.count(), treatment.count()))
+    try:
+        result = RatioOfMeans(*names, confidence_level=confidence, use_t=True).analyze_aggregates(control, treatment)
+        normal = RatioOfMeans(*names, confidence_level=confidence, use_t=False).analyze_aggregates(control, treatment)
+    except (OverflowError, ZeroDivisionError, ValueError):  # an adjusted mean at or below 0 has no logarithm
+        return _undefined(metric, means, (control.count(), treatment.count()))
+    quantile = NormalDist().inv_cdf((1 + confidence) / 2)
+    return Effect(
+        metric=metric,
+        control=float(result.control),
+        treatment=float(result.treatment),
+        absolute=_interval(result, "effect_size"),
+        relative=_interval(result, "rel_effect_size"),
+        p_value=result.pvalue,
+        cuped=cuped,
+        control_units=control.count(),
+        treatment_units=treatment.count(),
+        standard_error=float(normal.effect_size_ci_upper - normal.effect_size) / quantile,
+        log_standard_error=math.log((1 + normal.rel_effect_size_ci_upper) / (1 + normal.rel_effect_size)) / quantile,
+    )
+
+
+def sample_ratio_p_value(units: Mapping[str, int], ratios: Mapping[str, float]) -> float:
+    """Return how likely so uneven a split is, were units assigned by the declared ratios.
+
+    Args:
+        units: units seen in each arm; an arm that is missing had none.
+        ratios: the declared share of each arm, of any sum.
+
+    Returns:
+        The p-value of Pearson's chi-square test; 1 where no unit was seen or one arm is declared.
+
+    Raises:
+        DataError: if units were seen in an arm without a declared ratio.
+    """
+    strange = sorted(units.keys() - ratios.keys())
+    if strange:
+        message = f"units were seen in arm {strange[0]!r}, which is not declared; the arms are {', '.join(ratios)}"
+        raise DataError(message)
+    observed = np.array([units.get(arm, 0) for arm in ratios], dtype=np.float64)
+    shares = np.array(list(ratios.values()), dtype=np.float64)
+    if observed.sum() == 0 or len(shares) < _FEWEST_UNITS:
+        return 1.0
+    return float(scipy.stats.chisquare(observed, observed.sum() * shares / shares.sum()).pvalue)
+
+
+def minimum_detectable_effect(
+    sample: Aggregates, units: int, *, ratio: float = 1.0, alpha: float = 0.05, power: float = 0.8
+) -> float:
+    """Return the smallest relative effect that a test of this size would see.
+
+    Args:
+        sample: `moments` of units like those to come; CUPED is counted on where it has covariates.
+        units: units over control and treatment together.
+        ratio: treatment units for each control unit.
+        alpha: two-sided error.
+        power: chance to see the effect.
+
+    Returns:
+        The effect as a share of the control's mean.
+
+    Raises:
+        DataError: if the sample says nothing: fewer than two units, a mean or a variance of 0.
+    """
+    _check_sample(sample)
+    metric = RatioOfMeans(*_names(sample), alpha=alpha, power=power, ratio=ratio, n_obs=units)
+    return float(metric.solve_power_from_aggregates(sample, "rel_effect_size")[0].rel_effect_size)
+
+
+def units_for_effect(
+    sample: Aggregates, relative_effect: float, *, ratio: float = 1.0, alpha: float = 0.05, power: float = 0.8
+) -> int:
+    """Return how many units, over control and treatment together, it takes to see a relative effect.
+
+    Args:
+        sample: as in `minimum_detectable_effect`.
+        relative_effect: share of the control's mean, not 0.
+        ratio: treatment units for each control unit.
+        alpha: two-sided error.
+        power: chance to see the effect.
+
+    Raises:
+        DataError: if the effect is 0, or the sample says nothing.
+    """
+    _check_sample(sample)
+    if relative_effect == 0 or not math.isfinite(relative_effect):
+        message = f"relative effect {relative_effect}: no number of units shows it; give the smallest worth shipping"
+        raise DataError(message)
+    metric = RatioOfMeans(*_names(sample), alpha=alpha, power=power, ratio=ratio, rel_effect_size=relative_effect)
+    return int(metric.solve_power_from_aggregates(sample, "n_obs")[0].n_obs)
+
+
+def _names(sample: Aggregates) -> tuple[str, ...]:
+    return _COLUMNS if _has_covariate(sample) else _COLUMNS[:2]
+
+
+def _has_covariate(arm: Aggregates) -> bool:
+    if _COVARIATE_DENOMINATOR not in arm.mean_ or not arm.mean_[_COVARIATE_DENOMINATOR] > 0:
+        return False
+    return bool(arm.ratio_var(_COVARIATE_NUMERATOR, _COVARIATE_DENOMINATOR) > 0)
+
+
+def _ratio(arm: Aggregates) -> float:
+    denominator = arm.mean(_DENOMINATOR)
+    return float(arm.mean(_NUMERATOR) / denominator) if denominator > 0 else math.nan
+
+
+def _comparable(*arms: Aggregates) -> bool:
+    return all(arm.count() >= _FEWEST_UNITS and _ratio(arm) > 0 for arm in arms) and any(
+        arm.ratio_var(_NUMERATOR, _DENOMINATOR) > 0 for arm in arms
+    )
+
+
+def _interval(result: Any, name: str) -> Interval:  # noqa: ANN401 - a named tuple of an untyped package
+    bounds = (getattr(result, f"{name}{suffix}") for suffix in ("", "_ci_lower", "_ci_upper"))
+    return Interval(*(float(value) for value in bounds))
+
+
+def _undefined(metric: str, means: tuple[float, float], units: tuple[int, int]) -> Effect:
+    control, treatment = means
+    difference = treatment - control
+    relative = treatment / control - 1 if control > 0 else math.nan
+    return Effect(
+        metric=metric,
+        control=control,
+        treatment=treatment,
+        absolute=Interval(difference, math.nan, math.nan),
+        relative=Interval(relative, math.nan, math.nan),
+        p_value=math.nan,
+        cuped=False,
+        control_units=units[0],
+        treatment_units=units[1],
+        standard_error=math.nan,
+        log_standard_error=math.nan,
+    )
+
+
+def _check_sample(sample: Aggregates) -> None:
+    if not _comparable(sample):
+        message = (
+            f"a sample of {sample.count()} units with a mean of {_ratio(sample)} says nothing about power;"
+            " it needs two units, a mean above 0 and values that differ"
+        )
+        raise DataError(message)

@@ -1,0 +1,137 @@
+"""What does a command work on? The declarations of a project and the adapters of one environment, each opened at first use."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from recsys.errors import SpecError
+from recsys.modeling.moments import Moments
+from recsys.ports import Clock, Engine, Estimator, EventLog, FeatureReader, Ledger, ModelRegistry, ShopSource
+from recsys.specs.catalog import Catalog
+from recsys.specs.environment import Environment
+from recsys.specs.model import CatBoostAlgorithm
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """How each port is made in this environment; the composition root fills it."""
+
+    source: Callable[[], ShopSource]
+    engine: Callable[[], Engine]
+    features: Callable[[Path | None], FeatureReader]
+    """From a namespace folder (a replay's), or None for the configured stores."""
+    registry: Callable[[], ModelRegistry]
+    event_log: Callable[[], EventLog]
+    ledger: Callable[[], Ledger]
+    transforms: Callable[[Path], Mapping[str, str]]
+    """A feature repository's transforms.py to its tables and their normalized code."""
+    estimator: Callable[[CatBoostAlgorithm, tuple[str, ...]], Estimator]
+
+
+class Workspace:
+    """A project in one environment."""
+
+    def __init__(self, root: Path, environment_name: str, catalog: Catalog, clock: Clock, adapters: Adapters) -> None:
+        """Hold what the composition root chose.
+
+        Args:
+            root: the project's folder: registry/ and feature_repo/ lie in it.
+            environment_name: a file under registry/environments/.
+            catalog: the declarations, cross-checked.
+            clock: the environment's time.
+            adapters: how to open everything else.
+        """
+        self.root = root
+        self.environment_name = environment_name
+        self.catalog = catalog
+        self.clock = clock
+        self.adapters = adapters
+
+    @property
+    def environment(self) -> Environment:
+        """The environment's declaration."""
+        return self.catalog.environment(self.environment_name)
+
+    @property
+    def state(self) -> Path:
+        """The one folder that commands write into."""
+        return self.root / self.environment.state
+
+    @property
+    def feature_repository(self) -> Path:
+        """The Feast repository's folder."""
+        return self.root / self.environment.feature_repo
+
+    @property
+    def tables(self) -> Path:
+        """The folder of events.parquet, items.parquet and users.parquet."""
+        return self.state / "tables"
+
+    @property
+    def events(self) -> Path:
+        """The event table."""
+        return self.tables / "events.parquet"
+
+    @property
+    def feature_tables(self) -> Path:
+        """The folder of feature tables, a folder each."""
+        return self.state / "features"
+
+    @property
+    def replay_state(self) -> Path:
+        """The folder of replays' online namespaces."""
+        return self.state / "replay"
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Runs SQL and transforms."""
+        return self.adapters.engine()
+
+    @cached_property
+    def features(self) -> FeatureReader:
+        """Features by the configured stores."""
+        return self.adapters.features(None)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Past moments, read once a process."""
+        return Moments(self.features)
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        """Registered models."""
+        return self.adapters.registry()
+
+    @cached_property
+    def event_log(self) -> EventLog:
+        """Exposures and outcomes."""
+        return self.adapters.event_log()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The audit of decisions."""
+        return self.adapters.ledger()
+
+    def shown(self, path: Path) -> str:
+        """Return a path as people read it: relative to the project."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
+
+def find_root(start: Path) -> Path:
+    """Return the project's folder: the nearest one, from `start` upwards, that holds registry/.
+
+    Raises:
+        SpecError: if there is none.
+    """
+    for folder in (start, *start.parents):
+        if (folder / "registry" / "environments").is_dir():
+            return folder
+    raise SpecError([f"{start}: no recsys project here or above it: a project has a folder registry/environments/"])
+
+
+def file_digest(path: Path) -> str:
+    """Return the first 16 hex digits of a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

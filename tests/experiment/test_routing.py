@@ -1,0 +1,95 @@
+"""Slots, ratios and overrides decide the arm; time decides whether there is an experiment."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.errors import ExperimentError
+from recsys.experiment.bucketing import bucket
+from recsys.experiment.routing import DEFAULT, Assignment, Router, arm_table
+from recsys.specs.experiment import Experiment
+
+UNITS = [f"u{number}" for number in range(2_000)]
+
+
+def declare(
+    control: float = 0.5, treatment: float = 0.5, *, overrides: dict[str, str] | None = None, **changes: Any
+) -> Experiment:
+    """Return an experiment with two slots of one half each."""
+    return Experiment.model_validate(
+        {
+            "hypothesis": "better",
+            "placement": "home",
+            "seed": "home:",
+            "arms": {
+                "control": {"model_version": "basket/v1", "slot": [0.0, 0.5], "ratio": control},
+                "treatment": {"model_version": "basket/v2", "slot": [0.5, 1.0], "ratio": treatment},
+            },
+            "overrides": overrides or {},
+            "metrics": {"primary": {"name": "precision@10", "minimum_effect": 0.08}},
+            "plan": {"units": 100, "start": "2017-12-04", "weeks": 4},
+        }
+        | changes
+    )
+
+
+def test_table_follows_slots_and_ratios() -> None:
+    table = arm_table(declare(0.1, 0.25))
+    assert table[:1_000].tolist() == [0] * 1_000
+    assert set(table[1_000:5_000].tolist()) == {DEFAULT}
+    assert table[5_000:7_500].tolist() == [1] * 2_500
+    assert set(table[7_500:].tolist()) == {DEFAULT}
+
+
+def test_scalar_and_vector_agree() -> None:
+    router = Router("home_ranker", declare(0.1, 0.25, overrides={"u1": "treatment", "u2": "control", "absent": "control"}))
+    routed = [router.route(unit) for unit in UNITS]
+    arms = [found.arm if found else None for found in routed]
+    assert router.route_many(UNITS).to_pylist() == arms
+    assert router.route_many(pa.chunked_array([UNITS[:7], UNITS[7:]])).to_pylist() == arms
+    assert {None, "control", "treatment"} == set(arms)
+
+
+def test_override_wins_and_is_flagged() -> None:
+    by_bucket = Router("home_ranker", declare())
+    unit = next(unit for unit in UNITS if bucket("home:", unit) < 5_000)
+    assert by_bucket.route(unit) == Assignment("home_ranker", "control", "basket/v1", overridden=False)
+    router = Router("home_ranker", declare(overrides={unit: "treatment"}))
+    assert router.route(unit) == Assignment("home_ranker", "treatment", "basket/v2", overridden=True)
+    assert router.route_many([unit]).to_pylist() == ["treatment"]
+    assert router.route_many([unit], overrides=False).to_pylist() == ["control"]
+
+
+def test_active_from_start_up_to_end() -> None:
+    router = Router("home_ranker", declare())
+    start = datetime(2017, 12, 4, tzinfo=UTC)
+    tick = timedelta(microseconds=1)
+    assert not router.active(start - tick)
+    assert router.active(start)
+    assert router.active(start + timedelta(weeks=4) - tick)
+    assert not router.active(start + timedelta(weeks=4))
+    with pytest.raises(ExperimentError, match="has no zone"):
+        router.active(datetime(2017, 12, 5))  # noqa: DTZ001 - the case
+
+
+@given(
+    st.integers(1, 5_000), st.integers(1, 5_000), st.integers(0, 5_000), st.integers(0, 5_000), st.lists(st.text(min_size=1))
+)
+def test_growing_moves_nobody_out(control: int, treatment: int, more: int, more_too: int, units: list[str]) -> None:
+    small = Router("e", declare(control / 10_000, treatment / 10_000))
+    grown = declare(min(control + more, 5_000) / 10_000, min(treatment + more_too, 5_000) / 10_000)
+    after = Router("e", grown).route_many([*units, *UNITS[:200]]).to_pylist()
+    before = small.route_many([*units, *UNITS[:200]]).to_pylist()
+    assert all(old is None or old == new for old, new in zip(before, after, strict=True))
+
+
+@given(st.text(min_size=1))
+def test_an_arm_stays_inside_its_slot(unit: str) -> None:
+    found = Router("e", declare(0.3, 0.4)).route(unit)
+    position = bucket("home:", unit)
+    expected = "control" if position < 3_000 else "treatment" if 5_000 <= position < 9_000 else None
+    assert (found.arm if found else None) == expected
