@@ -46,15 +46,22 @@ def open_workspace(environment: str, project: Path | None = None) -> Workspace:
 
         return FeastFeatures(root / declared.feature_repo, declared.feature_store, namespace)
 
+    def declared_features() -> FeatureReader:
+        from recsys.adapters.feast_features import DeclaredFeatures
+
+        return DeclaredFeatures(root / declared.feature_repo, declared.feature_store)
+
     def registry() -> ModelRegistry:
-        from recsys.adapters.catboost_ranker import CatBoostRanker
+        from recsys.adapters.catboost_ranker import load_catboost_ranker, write_catboost_flavor
+        from recsys.adapters.feature_pyfunc import write_feature_flavor
         from recsys.adapters.mlflow_registry import MlflowRegistry
-        from recsys.modeling.feature_ranker import FeatureRanker
+        from recsys.modeling.feature_ranker import load_feature_ranker
 
         return MlflowRegistry(
             declared.mlflow_uri.format(state=state),
             artifact_root=state / "mlartifacts",
-            loaders={"catboost": CatBoostRanker.load, "feature": FeatureRanker.load},
+            loaders={"catboost": load_catboost_ranker, "feature": load_feature_ranker},
+            flavors={"catboost": write_catboost_flavor, "feature": write_feature_flavor},
         )
 
     def event_log() -> EventLog:
@@ -82,7 +89,7 @@ def open_workspace(environment: str, project: Path | None = None) -> Workspace:
         environment_name=environment,
         catalog=catalog,
         clock=_clock(declared, state),
-        adapters=Adapters(source, engine, features, registry, event_log, ledger, transforms, estimator),
+        adapters=Adapters(source, engine, features, declared_features, registry, event_log, ledger, transforms, estimator),
     )
 
 

@@ -144,7 +144,7 @@ class AsofOfflineStore(DuckDBOfflineStore):
             config: the feature store's configuration.
             data_source: the source, whose own column names all arguments use.
             join_key_columns: key columns; rows with a null key are left out.
-            feature_name_columns: columns to carry.
+            feature_name_columns: columns to carry; none means all, as views with a transformation ask.
             timestamp_field: event timestamp column.
             created_timestamp_column: created timestamp column, if the source has one.
             start_date: first event or created time, inclusive.
@@ -165,7 +165,8 @@ class AsofOfflineStore(DuckDBOfflineStore):
         def run() -> pa.Table:
             with _connect(config) as connection:
                 source = sql.parquet(connection, data_source, str(config.repo_path))
-                query = sql.latest(source, pull, _naive_utc(start_date), _naive_utc(end_date))
+                wanted = pull if pull.features else replace(pull, features=_all_columns(source, pull))
+                query = sql.latest(source, wanted, _naive_utc(start_date), _naive_utc(end_date))
                 return _arrow(connection, query, source.label)
 
         return ArrowRetrievalJob(run, repo_path=str(config.repo_path))
@@ -559,6 +560,11 @@ def _utc(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         )
         raise FeatureError(message) from error
     return pa.chunked_array([pa.Array.from_pandas(times)])
+
+
+def _all_columns(source: sql.Parquet, pull: sql.Pull) -> tuple[tuple[str, str], ...]:
+    taken = {pull.timestamp_field, pull.tie_column, *(name for name, _ in pull.keys)}
+    return tuple((name, name) for name in source.types if name not in taken)
 
 
 def _naive_utc(value: datetime) -> datetime:

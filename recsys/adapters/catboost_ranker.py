@@ -48,7 +48,9 @@ class CatBoostRanker:
         self._numeric = tuple(name for index, name in enumerate(names) if index not in categorical)
         self._categorical = tuple(name for index, name in enumerate(names) if index in categorical)
         if names != self._numeric + self._categorical:
-            message = f"catboost model of columns {', '.join(names)}: numbers stand before categories; fit it here"
+            message = (
+                f"catboost model of columns {', '.join(names)}: numbers stand before categories; fit it here"
+            )
             raise ModelError(message)
 
     @property
@@ -146,7 +148,9 @@ class CatBoostEstimator:
         """
         for name in spec.categorical:
             if name not in columns:
-                message = f"algorithm: categorical {name} is no column of the feature service: {', '.join(columns)}"
+                message = (
+                    f"algorithm: categorical {name} is no column of the feature service: {', '.join(columns)}"
+                )
                 raise ModelError(message)
         self._spec = spec
         self._threads = threads
@@ -222,16 +226,26 @@ class _ProgressCallback:
 def _features_data(columns: Columns, numeric: Sequence[str], categorical: Sequence[str]) -> Any:  # noqa: ANN401
     import catboost  # noqa: PLC0415 - as above
 
-    for name in (*numeric, *categorical):
-        if name not in columns:
-            message = f"catboost: column {name} is missing: the model learned from it; give it {', '.join((*numeric, *categorical))}"
-            raise ModelError(message)
+    _check_present(columns, (*numeric, *categorical))
     return catboost.FeaturesData(
         num_feature_data=_numeric_matrix(columns, numeric),
         cat_feature_data=_category_matrix(columns, categorical),
         num_feature_names=list(numeric) or None,
         cat_feature_names=list(categorical) or None,
     )
+
+
+def _check_present(columns: Columns, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in columns:
+            message = f"catboost: column {name} is missing: the model learns from {', '.join(names)}; give it all"
+            raise ModelError(message)
+        if len(columns[name]) != len(columns[names[0]]):
+            message = (
+                f"catboost: column {name} has {len(columns[name])} rows and {names[0]} {len(columns[names[0]])}:"
+                " every column has one value a row"
+            )
+            raise ModelError(message)
 
 
 def _numeric_matrix(columns: Columns, names: Sequence[str]) -> NDArray[np.float32] | None:
@@ -265,7 +279,9 @@ def _categories(name: str, values: NDArray[Any]) -> NDArray[np.object_]:
     try:
         encoded = pa.array(values, pa.string()).fill_null(NO_CATEGORY).dictionary_encode()
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        message = f"catboost: column {name} is of {values.dtype}: a category is a text or null; cast it in its feature view"
+        message = (
+            f"catboost: column {name} is of {values.dtype}: a category is a text or null; cast it in its view"
+        )
         raise ModelError(message) from error
     texts = np.array([text.encode() for text in encoded.dictionary.to_pylist()], dtype=object)
     return np.asarray(texts[encoded.indices.to_numpy(zero_copy_only=False)], dtype=object)

@@ -3,7 +3,9 @@
 import contextlib
 import io
 import os
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +20,7 @@ from recsys.ports import FeatureSet, RequestTransform, ViewInfo
 from recsys.specs.catalog import digest
 
 if TYPE_CHECKING:
-    from feast import FeatureStore, FeatureView, OnDemandFeatureView
+    from feast import FeatureService, FeatureStore, FeatureView, OnDemandFeatureView
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -219,10 +221,51 @@ class FeastFeatures:
         return self._views[name]
 
 
+class DeclaredFeatures(FeastFeatures):
+    """What the repository's files declare, applied or not: enough to check references, not to read values."""
+
+    @cached_property
+    def store(self) -> Any:  # noqa: ANN401 - the three listings that definitions are read from
+        """The parsed repository, with the listings of a feature store."""
+        os.environ.setdefault("FEAST_USAGE", "False")
+        from feast.repo_operations import parse_repo
+
+        before = set(sys.modules)
+        sys.path.insert(0, str(self._repository))
+        try:
+            with contextlib.chdir(self._repository):
+                contents = parse_repo(self._repository)
+        except Exception as error:  # whatever a file of the repository raises when it is imported
+            message = f"feature repository {self._repository.name}/: {type(error).__name__}: {error}; `feast apply` fails on it too"
+            raise FeatureError(message) from error
+        finally:
+            sys.path.remove(str(self._repository))
+            for name in set(sys.modules) - before:
+                if str(self._repository) in str(getattr(sys.modules[name], "__file__", "")):
+                    del sys.modules[name]
+        return _Declared(contents.feature_views, contents.on_demand_feature_views, contents.feature_services)
+
+
+@dataclass(frozen=True)
+class _Declared:
+    views: "list[FeatureView]"
+    computed: "list[OnDemandFeatureView]"
+    services: "list[FeatureService]"
+
+    def list_feature_views(self) -> "list[FeatureView]":
+        return self.views
+
+    def list_on_demand_feature_views(self) -> "list[OnDemandFeatureView]":
+        return self.computed
+
+    def list_feature_services(self) -> "list[FeatureService]":
+        return self.services
+
+
 def _describe(view: "FeatureView") -> ViewInfo:
     return ViewInfo(
         name=view.name,
-        join_keys=tuple(column.name for column in view.entity_columns),
+        join_keys=tuple(column.name for column in view.entity_columns) or tuple(view.entities),
         features=tuple(field.name for field in view.features),
         kinds={field.name: _kind(str(field.dtype)) for field in view.features},
         ttl=view.ttl or None,

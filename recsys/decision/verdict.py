@@ -62,7 +62,9 @@ _PREFERENCE: Final = (
 """Which arm's verdict stands where several treatments were tried."""
 
 
-def decide(analysis: Analysis, experiment: Experiment, now: datetime, *, offline: bool | None = None) -> Verdict:
+def decide(
+    analysis: Analysis, experiment: Experiment, now: datetime, *, offline: bool | None = None
+) -> Verdict:
     """Apply the rules.
 
     Args:
@@ -93,7 +95,9 @@ def decide(analysis: Analysis, experiment: Experiment, now: datetime, *, offline
         harmed = (_harm(analysis, experiment, arm, running=True) for arm in treatments)
         return next((verdict for verdict in harmed if verdict), None) or _wait(analysis, end, now)
     verdicts = [_decide_arm(analysis, experiment, arm, offline=offline) for arm in treatments]
-    return min(verdicts, key=lambda verdict: (_PREFERENCE.index(verdict.name), -_gain(analysis, experiment, verdict)))
+    return min(
+        verdicts, key=lambda verdict: (_PREFERENCE.index(verdict.name), -_gain(analysis, experiment, verdict))
+    )
 
 
 def _decide_arm(analysis: Analysis, experiment: Experiment, arm: str, *, offline: bool | None) -> Verdict:
@@ -110,16 +114,18 @@ def _decide_arm(analysis: Analysis, experiment: Experiment, arm: str, *, offline
     moved = list(_moved(analysis, arm, offline=offline))
     if moved:
         stages = " and ".join(moved)
-        reason = f"{stages}, but {figures}, which holds 0: look for leakage, skew, position bias or a wrong stage."
+        reason = (
+            f"{stages}, but {figures}, which holds 0: look for leakage, skew, position bias or a wrong stage."
+        )
         return Verdict(VerdictName.ITERATE, reason, arm, version)
     short = analysis.exposed_units < analysis.planned_units
     minimum = _number(primary.minimum_effect, primary.scale)
     if short or not gain.upper < primary.minimum_effect:
-        cause = (
-            f"only {analysis.exposed_units} of {analysis.planned_units} planned units were exposed by the end"
-            if short
-            else f"it holds both 0 and the smallest effect worth shipping, {minimum}"
-        )
+        cause = f"it holds both 0 and the smallest effect worth shipping, {minimum}"
+        if short:
+            cause = f"only {analysis.exposed_units} of {analysis.planned_units} planned units were exposed by the end"
+        elif not math.isfinite(gain.upper):
+            cause = "there is too little to give an interval: a mean of 0, or fewer than two units in an arm"
         return Verdict(VerdictName.UNDERPOWERED, f"{figures}; {cause}.", arm, version)
     reason = f"{figures}, which excludes the smallest effect worth shipping, {minimum}."
     return Verdict(VerdictName.STOP, reason, arm, version)
@@ -140,15 +146,21 @@ def _ship_or_review(analysis: Analysis, experiment: Experiment, arm: str, figure
     if unproven:
         reason = f"{figures}, but a guardrail is not proven to be within its margin: {'; '.join(unproven)}."
         return Verdict(VerdictName.REVIEW, reason, arm, version)
-    kept = f"every guardrail is within its margin: {'; '.join(proven)}" if proven else "no guardrail is declared"
+    kept = (
+        f"every guardrail is within its margin: {'; '.join(proven)}" if proven else "no guardrail is declared"
+    )
     return Verdict(VerdictName.SHIP, f"{figures}, and {kept}.", arm, version)
 
 
 def _harm(analysis: Analysis, experiment: Experiment, arm: str, *, running: bool) -> Verdict | None:
     """Return STOP where a metric is surely worse, beyond the harm that its margin surely covers."""
     primary = experiment.metrics.primary
-    checks: list[tuple[PrimaryMetric | Guardrail, ArmEffect, float]] = [(primary, _primary(analysis, arm), 0.0)]
-    checks += [(guardrail, found, guardrail.margin) for guardrail, found in _guardrails(analysis, experiment, arm)]
+    checks: list[tuple[PrimaryMetric | Guardrail, ArmEffect, float]] = [
+        (primary, _primary(analysis, arm), 0.0)
+    ]
+    checks += [
+        (guardrail, found, guardrail.margin) for guardrail, found in _guardrails(analysis, experiment, arm)
+    ]
     for metric, found, accepted in checks:
         interval = _always(found, metric.scale) if running else _fixed(found, metric.scale)
         gain = _oriented(interval, metric.direction)
@@ -184,7 +196,9 @@ def _primary(analysis: Analysis, arm: str) -> ArmEffect:
     return found
 
 
-def _guardrails(analysis: Analysis, experiment: Experiment, arm: str) -> Iterator[tuple[Guardrail, ArmEffect]]:
+def _guardrails(
+    analysis: Analysis, experiment: Experiment, arm: str
+) -> Iterator[tuple[Guardrail, ArmEffect]]:
     found = {effect.effect.metric: effect for effect in analysis.of(arm, "guardrail")}
     for guardrail in experiment.metrics.guardrails:
         yield guardrail, found[guardrail.name]

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -24,11 +24,13 @@ from recsys.experiment.routing import window
 from recsys.specs.experiment import Experiment
 from recsys.statistics.bootstrap import Interval
 from recsys.statistics.effects import Effect, effect, moments
-from recsys.statistics.sequential import multiplier
+from recsys.statistics.sequential import always_valid
 
 Role = Literal["primary", "guardrail", "secondary", "check"]
 State = Literal["running", "cut", "ended"]
 _DAYS_A_WEEK: Final = 7
+_LARGEST_LOG: Final = 700.0
+"""The exponential of more does not fit into a float; a bound so far off says nothing anyway."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ class Analysis:
 
     def of(self, treatment_arm: str, role: Role) -> tuple[ArmEffect, ...]:
         """Return the effects of one treatment arm in one role."""
-        return tuple(found for found in self.effects if (found.treatment_arm, found.role) == (treatment_arm, role))
+        return tuple(
+            found for found in self.effects if (found.treatment_arm, found.role) == (treatment_arm, role)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values, what is not a finite number as null, and `digest`."""
@@ -142,7 +146,9 @@ def analyse(name: str, experiment: Experiment, metrics: UnitMetrics, health: Hea
     )
 
 
-def decision_cut(experiment: Experiment, first_exposures: pa.ChunkedArray, *, now: datetime) -> datetime | None:
+def decision_cut(
+    experiment: Experiment, first_exposures: pa.ChunkedArray, *, now: datetime
+) -> datetime | None:
     """Return the first moment at which the planned units were exposed and the planned weeks over.
 
     Args:
@@ -173,22 +179,22 @@ def _effects(
 
 
 def _with_bounds(experiment: Experiment, arm: str, role: Role, found: Effect, alpha: float) -> ArmEffect:
+    """Add bounds that hold at every look; those of the ratio are taken on its log."""
+    if not math.isfinite(found.standard_error + found.log_standard_error):
+        unknown = replace(found.absolute, lower=math.nan, upper=math.nan)
+        return ArmEffect(arm, role, found, unknown, replace(unknown, estimate=found.relative.estimate))
     units = found.control_units + found.treatment_units
     # A pair of arms gets its share of the planned units; the bounds are narrowest when it is there.
-    shares = {name: declared.ratio for name, declared in experiment.arms.items()}
-    planned = experiment.plan.units * (shares[experiment.control] + shares[arm]) / sum(shares.values())
-    width = multiplier(units, planned_units=max(1, round(planned)), alpha=alpha) if units else math.nan
-    half, log_half = width * found.standard_error, width * found.log_standard_error
-    absolute, ratio = found.absolute.estimate, 1 + found.relative.estimate
-    # The largest logarithm a float can hold; beyond it the bound says nothing anyway.
-    factor = math.exp(min(log_half, 700.0)) if math.isfinite(log_half) else math.nan
-    return ArmEffect(
-        treatment_arm=arm,
-        role=role,
-        effect=found,
-        always_absolute=Interval(absolute, absolute - half, absolute + half),
-        always_relative=Interval(ratio - 1, ratio / factor - 1, ratio * factor - 1),
+    ratios = {name: declared.ratio for name, declared in experiment.arms.items()}
+    pair = (ratios[experiment.control] + ratios[arm]) / sum(ratios.values())
+    planned = max(1, round(experiment.plan.units * pair))
+    absolute = always_valid(
+        found.absolute.estimate, found.standard_error, units, planned_units=planned, alpha=alpha
     )
+    log_ratio = math.log1p(found.relative.estimate)
+    log = always_valid(log_ratio, found.log_standard_error, units, planned_units=planned, alpha=alpha)
+    lower, upper = (math.expm1(min(bound, _LARGEST_LOG)) for bound in (log.lower, log.upper))
+    return ArmEffect(arm, role, found, absolute, Interval(found.relative.estimate, lower, upper))
 
 
 def _roles(experiment: Experiment, metric: str) -> Iterator[Role]:

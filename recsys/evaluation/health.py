@@ -121,7 +121,9 @@ def _judge(
         multiple_share=multiple_share,
         mismatched_units=mismatched,
         exposures={arm: exposures.get(arm, 0) for arm in ratios},
-        fallback_share={arm: fallbacks.get(arm, 0) / exposures[arm] if arm in exposures else 0.0 for arm in ratios},
+        fallback_share={
+            arm: fallbacks.get(arm, 0) / exposures[arm] if arm in exposures else 0.0 for arm in ratios
+        },
         failures=tuple(failures),
     )
 

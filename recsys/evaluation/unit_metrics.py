@@ -135,8 +135,8 @@ def unit_metrics(  # noqa: PLR0913 - an experiment, its log, and the two names i
 
 _REQUESTS: Final = """
 WITH requests AS (
-    SELECT e.request_id, e.{unit} AS unit, e.arm, epoch_us(e.event_timestamp) AS moment, e.experiment IS NULL AS is_before,
-           epoch_us(e.event_timestamp) + p.horizon AS closes,
+    SELECT e.request_id, e.{unit} AS unit, e.arm, epoch_us(e.event_timestamp) AS moment,
+           e.experiment IS NULL AS is_before, epoch_us(e.event_timestamp) + p.horizon AS closes,
            (epoch_us(e.event_timestamp) - p.starts) // 86400000000 AS day, p.starts, p.ends,
            e.model_version, e.weights
     FROM exposures e CROSS JOIN parameters p
@@ -155,14 +155,13 @@ _METRICS: Final = """, purchases AS (
     SELECT o.{unit} AS unit, coalesce(o.item_id, '') AS item_id, epoch_us(o.event_timestamp) AS moment
     FROM outcomes o CROSS JOIN parameters p
     WHERE o.event_type = p.event_type AND o.quantity > 0 AND o.{unit} IS NOT NULL
-), taken AS (
-    SELECT DISTINCT r.request_id, b.item_id
-    FROM requests r JOIN purchases b ON r.unit = b.unit AND b.moment > r.moment AND b.moment <= r.closes
-    WHERE r.closes <= r.ends
 ), found AS (
-    SELECT t.request_id, t.item_id, min(i.position) AS slot
-    FROM taken t LEFT JOIN impressions i ON t.request_id = i.request_id AND t.item_id = i.item_id
-    GROUP BY ALL
+    SELECT r.request_id, b.item_id, min(i.position) AS slot
+    FROM requests r
+    JOIN purchases b ON r.unit = b.unit AND b.moment > r.moment AND b.moment <= r.closes
+    LEFT JOIN impressions i ON r.request_id = i.request_id AND b.item_id = i.item_id
+    WHERE r.closes <= r.ends
+    GROUP BY r.request_id, b.item_id
 ), scored AS (
     SELECT request_id AS scored_request, {numerators}
     FROM found GROUP BY request_id
@@ -188,7 +187,8 @@ FROM requests WHERE NOT is_before GROUP BY ALL ORDER BY ALL
 
 
 def _sql(unit: str, definitions: Sequence[MetricDefinition]) -> str:
-    numerators = [f'round(({_NUMERATORS[metric.kind].format(k=metric.k)}) * {_FIXED_POINT})::BIGINT AS "{metric.name}"'
+    numerators = [
+        f'round(({_NUMERATORS[metric.kind].format(k=metric.k)}) * {_FIXED_POINT})::BIGINT AS "{metric.name}"'
         for metric in definitions
     ]
     sums = []
@@ -197,7 +197,10 @@ def _sql(unit: str, definitions: Sequence[MetricDefinition]) -> str:
         for column, condition in ((metric.numerator, "counts"), (metric.covariate_numerator, "is_before")):
             total = f'coalesce(sum("{metric.name}") FILTER ({condition}), 0)'
             sums.append(f'{total}::DOUBLE / {_FIXED_POINT} AS "{column}"')
-        for column, condition in ((metric.denominator, "counts"), (metric.covariate_denominator, "is_before")):
+        for column, condition in (
+            (metric.denominator, "counts"),
+            (metric.covariate_denominator, "is_before"),
+        ):
             sums.append(f'(count({counted}) FILTER ({condition}))::DOUBLE AS "{column}"')
     # Names of metrics and units come from closed sets, never from a caller's text.
     return (_REQUESTS + _METRICS).format(unit=unit, numerators=", ".join(numerators), sums=", ".join(sums))
@@ -213,7 +216,12 @@ def _units(rows: pa.Table, definitions: Sequence[MetricDefinition]) -> pa.Table:
         "requests": rows["requests"],
     }
     for metric in definitions:
-        for name in (metric.numerator, metric.denominator, metric.covariate_numerator, metric.covariate_denominator):
+        for name in (
+            metric.numerator,
+            metric.denominator,
+            metric.covariate_numerator,
+            metric.covariate_denominator,
+        ):
             columns[name] = rows[name]
     return pa.table(columns)
 

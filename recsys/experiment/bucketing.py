@@ -110,7 +110,9 @@ def _hash_units(start: np.uint32, array: pa.Array) -> NDArray[np.uint32]:
     if data.size and data.max() >= _ASCII:
         # Below 128 bytes are code units; beyond, every row is counted and written anew in code units.
         starts_character = (data & 0xC0) != _ASCII
-        units_before = np.concatenate(([0], np.cumsum(starts_character.astype(np.int64) + (data >= _FOUR_BYTES))))
+        units_before = np.concatenate(
+            ([0], np.cumsum(starts_character.astype(np.int64) + (data >= _FOUR_BYTES)))
+        )
         offsets = units_before[offsets]
         data = np.frombuffer(data.tobytes().decode().encode("utf-16-le"), dtype="<u2")
     return _hash_rows(start, data, offsets)
@@ -168,5 +170,11 @@ def _hash_decimal(numbers: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 @cache
 def _heads() -> NDArray[np.uint32]:
-    """Return the state after the digits of every possible head."""
-    return np.array([_fnv1a(str(head)) for head in range(_MASK // _TAIL + 1)], dtype=np.uint32)
+    """Return the state after the digits of every possible head, leading zeros not written."""
+    numbers = np.arange(_MASK // _TAIL + 1, dtype=np.uint32)
+    states = np.full(len(numbers), _OFFSET, dtype=np.uint32)
+    for power in (10_000, 1_000, 100, 10, 1):
+        digits = numbers // np.uint32(power) % np.uint32(10) + np.uint32(ord("0"))
+        written = (numbers >= power) | (power == 1)
+        states = np.where(written, (states ^ digits) * np.uint32(_PRIME), states)
+    return states

@@ -73,7 +73,9 @@ class Router:
         index = int(self._table[bucket(self.experiment.seed, unit)])
         return None if index == DEFAULT else self._assignments[index]
 
-    def route_many(self, units: pa.Array | pa.ChunkedArray | Sequence[str], *, overrides: bool = True) -> pa.Array:
+    def route_many(
+        self, units: pa.Array | pa.ChunkedArray | Sequence[str], *, overrides: bool = True
+    ) -> pa.Array:
         """Return every unit's arm.
 
         Args:
@@ -94,7 +96,9 @@ class Router:
     def _override(
         self, units: pa.Array | pa.ChunkedArray | Sequence[str], indices: NDArray[np.int16]
     ) -> NDArray[np.int16]:
-        column = units if isinstance(units, pa.Array | pa.ChunkedArray) else pa.array(units, pa.large_string())
+        column = (
+            units if isinstance(units, pa.Array | pa.ChunkedArray) else pa.array(units, pa.large_string())
+        )
         testers = pa.array(self._overrides, type=pa.large_string())
         arms = np.array([self._arms.index(made.arm) for made in self._overrides.values()], dtype=np.int16)
         found = pc.index_in(column.cast(pa.large_string()), value_set=testers)

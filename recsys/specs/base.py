@@ -6,6 +6,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
+from recsys.errors import SpecError
+
 _DURATION: Final = re.compile(r"^(\d+)\s*([smhdw])$")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -52,6 +54,19 @@ def parse_moment(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whate
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     message = "a moment is a date (2017-12-04) or an ISO time (2017-12-04T06:00:00Z)"
     raise ValueError(message)
+
+
+def read_moment(text: str) -> datetime:
+    """Read a date or an ISO time given by hand.
+
+    Raises:
+        SpecError: if it is neither.
+    """
+    try:
+        moment: datetime = parse_moment(text)
+    except ValueError as error:
+        raise SpecError([f"{text}: {error}"]) from error
+    return moment
 
 
 Duration = Annotated[

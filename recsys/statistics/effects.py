@@ -1,4 +1,4 @@
-"""By how much does a treatment differ from the control, and how many units does it take to see it?
+"""By how much does a treatment differ from the control in one metric?
 
 A metric is a ratio of sums over units (hits over slots, orders over requests); the unit is what was assigned,
 so requests of one unit never count as independent. Variances are tea-tasting's: the delta method (Deng,
@@ -82,16 +82,24 @@ def moments(
     columns = [np.asarray(values, dtype=np.float64) for values in given if values is not None]
     lengths = {column.shape for column in columns}
     if len(lengths) != 1 or len(columns) not in {2, 4}:
-        message = f"shapes are {sorted(lengths)}; every column has one value a unit, and covariates come in pairs"
+        message = (
+            f"shapes are {sorted(lengths)}; every column has one value a unit, and covariates come in pairs"
+        )
         raise DataError(message)
     matrix = np.column_stack(columns)
     if not np.isfinite(matrix).all():
-        message = "a numerator or denominator is not finite; every unit has both: leave out units without requests"
+        message = (
+            "a numerator or denominator is not finite; every unit has both: leave out units without requests"
+        )
         raise DataError(message)
     names = _COLUMNS[: len(columns)]
     count = len(matrix)
     means = matrix.mean(axis=0) if count else np.full(len(names), math.nan)
-    spread = np.cov(matrix, rowvar=False) if count >= _FEWEST_UNITS else np.full((len(names), len(names)), math.nan)
+    spread = (
+        np.cov(matrix, rowvar=False)
+        if count >= _FEWEST_UNITS
+        else np.full((len(names), len(names)), math.nan)
+    )
     return Aggregates(
         count_=count,
         mean_={name: float(means[i]) for i, name in enumerate(names)},
@@ -112,15 +120,22 @@ def effect(metric: str, control: Aggregates, treatment: Aggregates, *, confidenc
     Returns:
         The effect; its intervals rest on Welch's t-distribution.
     """
-    cuped = _has_covariate(control) and _has_covariate(treatment)
-    names = _COLUMNS if cuped else _COLUMNS[:2]
-    means = (_ratio(control), _ratio(treatment))
-    if not _comparable(control, treatment):
+    names = metric_columns(control, treatment)
+    means = (ratio_of_means(control), ratio_of_means(treatment))
+    if not comparable(control, treatment):
         return _undefined(metric, means, (control.count(), treatment.count()))
     try:
-        result = RatioOfMeans(*names, confidence_level=confidence, use_t=True).analyze_aggregates(control, treatment)
-        normal = RatioOfMeans(*names, confidence_level=confidence, use_t=False).analyze_aggregates(control, treatment)
-    except (OverflowError, ZeroDivisionError, ValueError):  # an adjusted mean at or below 0 has no logarithm
+        result = RatioOfMeans(*names, confidence_level=confidence, use_t=True).analyze_aggregates(
+            control, treatment
+        )
+        normal = RatioOfMeans(*names, confidence_level=confidence, use_t=False).analyze_aggregates(
+            control, treatment
+        )
+    except OverflowError:  # a mean next to 0 has a relative bound that no float holds
+        return _undefined(metric, means, (control.count(), treatment.count()))
+    if (
+        min(result.control, result.treatment) <= 0
+    ):  # CUPED may push a small mean below 0, where no ratio exists
         return _undefined(metric, means, (control.count(), treatment.count()))
     quantile = NormalDist().inv_cdf((1 + confidence) / 2)
     return Effect(
@@ -130,11 +145,12 @@ def effect(metric: str, control: Aggregates, treatment: Aggregates, *, confidenc
         absolute=_interval(result, "effect_size"),
         relative=_interval(result, "rel_effect_size"),
         p_value=result.pvalue,
-        cuped=cuped,
+        cuped=names == _COLUMNS,
         control_units=control.count(),
         treatment_units=treatment.count(),
         standard_error=float(normal.effect_size_ci_upper - normal.effect_size) / quantile,
-        log_standard_error=math.log((1 + normal.rel_effect_size_ci_upper) / (1 + normal.rel_effect_size)) / quantile,
+        log_standard_error=math.log((1 + normal.rel_effect_size_ci_upper) / (1 + normal.rel_effect_size))
+        / quantile,
     )
 
 
@@ -153,7 +169,9 @@ def sample_ratio_p_value(units: Mapping[str, int], ratios: Mapping[str, float]) 
     """
     strange = sorted(units.keys() - ratios.keys())
     if strange:
-        message = f"units were seen in arm {strange[0]!r}, which is not declared; the arms are {', '.join(ratios)}"
+        message = (
+            f"units were seen in arm {strange[0]!r}, which is not declared; the arms are {', '.join(ratios)}"
+        )
         raise DataError(message)
     observed = np.array([units.get(arm, 0) for arm in ratios], dtype=np.float64)
     shares = np.array(list(ratios.values()), dtype=np.float64)
@@ -162,71 +180,28 @@ def sample_ratio_p_value(units: Mapping[str, int], ratios: Mapping[str, float]) 
     return float(scipy.stats.chisquare(observed, observed.sum() * shares / shares.sum()).pvalue)
 
 
-def minimum_detectable_effect(
-    sample: Aggregates, units: int, *, ratio: float = 1.0, alpha: float = 0.05, power: float = 0.8
-) -> float:
-    """Return the smallest relative effect that a test of this size would see.
-
-    Args:
-        sample: `moments` of units like those to come; CUPED is counted on where it has covariates.
-        units: units over control and treatment together.
-        ratio: treatment units for each control unit.
-        alpha: two-sided error.
-        power: chance to see the effect.
-
-    Returns:
-        The effect as a share of the control's mean.
-
-    Raises:
-        DataError: if the sample says nothing: fewer than two units, a mean or a variance of 0.
-    """
-    _check_sample(sample)
-    metric = RatioOfMeans(*_names(sample), alpha=alpha, power=power, ratio=ratio, n_obs=units)
-    return float(metric.solve_power_from_aggregates(sample, "rel_effect_size")[0].rel_effect_size)
+def metric_columns(*arms: Aggregates) -> tuple[str, ...]:
+    """Return the columns tea-tasting is given; the covariate's where all arms have one that varies."""
+    return _COLUMNS if all(map(_has_covariate, arms)) else _COLUMNS[:2]
 
 
-def units_for_effect(
-    sample: Aggregates, relative_effect: float, *, ratio: float = 1.0, alpha: float = 0.05, power: float = 0.8
-) -> int:
-    """Return how many units, over control and treatment together, it takes to see a relative effect.
-
-    Args:
-        sample: as in `minimum_detectable_effect`.
-        relative_effect: share of the control's mean, not 0.
-        ratio: treatment units for each control unit.
-        alpha: two-sided error.
-        power: chance to see the effect.
-
-    Raises:
-        DataError: if the effect is 0, or the sample says nothing.
-    """
-    _check_sample(sample)
-    if relative_effect == 0 or not math.isfinite(relative_effect):
-        message = f"relative effect {relative_effect}: no number of units shows it; give the smallest worth shipping"
-        raise DataError(message)
-    metric = RatioOfMeans(*_names(sample), alpha=alpha, power=power, ratio=ratio, rel_effect_size=relative_effect)
-    return int(metric.solve_power_from_aggregates(sample, "n_obs")[0].n_obs)
+def ratio_of_means(arm: Aggregates) -> float:
+    """Return the metric's plain mean: sum of numerators over sum of denominators, NaN where that is 0."""
+    denominator = arm.mean(_DENOMINATOR)
+    return float(arm.mean(_NUMERATOR) / denominator) if denominator > 0 else math.nan
 
 
-def _names(sample: Aggregates) -> tuple[str, ...]:
-    return _COLUMNS if _has_covariate(sample) else _COLUMNS[:2]
+def comparable(*arms: Aggregates) -> bool:
+    """Tell whether every arm has two units and a mean above 0, and values differ in one of them."""
+    return all(arm.count() >= _FEWEST_UNITS and ratio_of_means(arm) > 0 for arm in arms) and any(
+        arm.ratio_var(_NUMERATOR, _DENOMINATOR) > 0 for arm in arms
+    )
 
 
 def _has_covariate(arm: Aggregates) -> bool:
     if _COVARIATE_DENOMINATOR not in arm.mean_ or not arm.mean_[_COVARIATE_DENOMINATOR] > 0:
         return False
     return bool(arm.ratio_var(_COVARIATE_NUMERATOR, _COVARIATE_DENOMINATOR) > 0)
-
-
-def _ratio(arm: Aggregates) -> float:
-    denominator = arm.mean(_DENOMINATOR)
-    return float(arm.mean(_NUMERATOR) / denominator) if denominator > 0 else math.nan
-
-
-def _comparable(*arms: Aggregates) -> bool:
-    return all(arm.count() >= _FEWEST_UNITS and _ratio(arm) > 0 for arm in arms) and any(
-        arm.ratio_var(_NUMERATOR, _DENOMINATOR) > 0 for arm in arms
-    )
 
 
 def _interval(result: Any, name: str) -> Interval:  # noqa: ANN401 - a named tuple of an untyped package
@@ -251,12 +226,3 @@ def _undefined(metric: str, means: tuple[float, float], units: tuple[int, int]) 
         standard_error=math.nan,
         log_standard_error=math.nan,
     )
-
-
-def _check_sample(sample: Aggregates) -> None:
-    if not _comparable(sample):
-        message = (
-            f"a sample of {sample.count()} units with a mean of {_ratio(sample)} says nothing about power;"
-            " it needs two units, a mean above 0 and values that differ"
-        )
-        raise DataError(message)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.candidates.pool import to_numpy
+from recsys.decision.promotion import refresh
 from recsys.errors import ModelError
 from recsys.modeling.decision_times import Split, split
 from recsys.modeling.feature_ranker import FeatureRanker
@@ -21,7 +22,7 @@ from recsys.schema import ITEM, LABEL, SCORE, USER
 from recsys.specs.catalog import digest
 from recsys.specs.model import FeatureAlgorithm, ModelVersion
 from recsys.workflows.features import manifest
-from recsys.workflows.git import commit
+from recsys.workflows.git import author, commit
 from recsys.workflows.workspace import Workspace, file_digest
 
 Progress = Callable[[str, int, int], None]
@@ -275,8 +276,8 @@ def _metrics(report: OfflineReport) -> dict[str, float]:
 
 
 def _put_in_service(workspace: Workspace, weights: Weights, report: OfflineReport) -> bool:
-    from recsys.decision.promotion import refresh
-
+    """Let `logic-<version>` name weights that passed their gate; returns whether the champion followed."""
     if not report.gate.passed:
         return False
-    return refresh(workspace, weights)
+    promotion = refresh(workspace.registry, workspace.ledger, workspace.clock, weights, author())
+    return promotion.action == "refresh"

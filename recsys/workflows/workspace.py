@@ -22,6 +22,8 @@ class Adapters:
     engine: Callable[[], Engine]
     features: Callable[[Path | None], FeatureReader]
     """From a namespace folder (a replay's), or None for the configured stores."""
+    declared_features: Callable[[], FeatureReader]
+    """What the feature repository's files declare, applied or not."""
     registry: Callable[[], ModelRegistry]
     event_log: Callable[[], EventLog]
     ledger: Callable[[], Ledger]

@@ -24,9 +24,8 @@ WIDE: Bounds = (-0.03, 0.12)
 BAD: Bounds = (-0.15, -0.08)
 
 
-def declare(**metrics: Any) -> Experiment:
+def declare(arms: tuple[str, ...] = ("control", "treatment"), **metrics: object) -> Experiment:
     """Return an experiment with a minimum effect of 8 % and a guardrail margin of 5 %."""
-    arms = metrics.pop("arms", ("control", "treatment"))
     return Experiment.model_validate(
         {
             "hypothesis": "better",
@@ -47,14 +46,16 @@ def declare(**metrics: Any) -> Experiment:
     )
 
 
-def arm_effect(role: Role, metric: str, bounds: Bounds, always: Bounds | None = None, arm: str = "treatment") -> ArmEffect:
+def arm_effect(
+    role: Role, metric: str, bounds: Bounds, always: Bounds | None = None, arm: str = "treatment"
+) -> ArmEffect:
     """Return an effect with these bounds, on both scales alike."""
     fixed, valid = (Interval((low + high) / 2, low, high) for low, high in (bounds, always or (-1.0, 1.0)))
     found = Effect(metric, 0.2, 0.2, fixed, fixed, 0.5, False, 50, 50, 0.01, 0.01)  # noqa: FBT003 - positions of a record
     return ArmEffect(arm, role, found, valid, valid)
 
 
-def analysis(
+def analysis(  # noqa: PLR0913 - one for each thing a verdict looks at
     primary: Bounds = GOOD,
     guardrail: Bounds = FLAT,
     secondary: Bounds = FLAT,
@@ -90,10 +91,12 @@ def analysis(
     )
 
 
-def verdict(evidence: Analysis, experiment: Experiment | None = None, **options: Any) -> Verdict:
+def verdict(
+    evidence: Analysis, experiment: Experiment | None = None, *, offline: bool | None = None
+) -> Verdict:
     """Decide at the planned end, or before it while the experiment runs."""
     now = START + timedelta(days=10) if evidence.state == "running" else END
-    return decide(evidence, experiment or declare(), now, **options)
+    return decide(evidence, experiment or declare(), now, offline=offline)
 
 
 @pytest.mark.parametrize(
@@ -101,20 +104,45 @@ def verdict(evidence: Analysis, experiment: Experiment | None = None, **options:
     [
         (analysis(failures=("The split is off.",)), {}, "INVALID", "The split is off."),
         (analysis(BAD, failures=("The split is off.",)), {}, "INVALID", "The split is off."),
-        (analysis(BAD), {}, "STOP", "primary precision@10 of treatment is harmed: it moved by -11.50% [-15.00%, -8.00%]"),
+        (
+            analysis(BAD),
+            {},
+            "STOP",
+            "primary precision@10 of treatment is harmed: it moved by -11.50% [-15.00%, -8.00%]",
+        ),
         (analysis(GOOD, BAD), {}, "STOP", "guardrail mrr@10 of treatment is harmed"),
-        (analysis(GOOD, FLAT), {}, "SHIP", "+10.00% [+5.00%, +15.00%], and every guardrail is within its margin: mrr@10"),
+        (
+            analysis(GOOD, FLAT),
+            {},
+            "SHIP",
+            "+10.00% [+5.00%, +15.00%], and every guardrail is within its margin: mrr@10",
+        ),
         (analysis(GOOD, (-0.04, -0.01)), {}, "SHIP", "mrr@10 moved by -2.50%"),
-        (analysis(GOOD, (-0.06, 0.02)), {}, "REVIEW", "mrr@10 moved by -2.00% [-6.00%, +2.00%] with a margin of +5.00%"),
+        (
+            analysis(GOOD, (-0.06, 0.02)),
+            {},
+            "REVIEW",
+            "mrr@10 moved by -2.00% [-6.00%, +2.00%] with a margin of +5.00%",
+        ),
         (analysis(GOOD, (math.nan, math.nan)), {}, "REVIEW", "mrr@10 moved by unknown"),
         (analysis(FLAT, FLAT, GOOD), {}, "ITERATE", "hit_rate@10 moved by +10.00%"),
         (analysis(FLAT), {"offline": True}, "ITERATE", "The offline metric improved, but precision@10"),
         (analysis(FLAT), {"offline": False}, "STOP", "excludes the smallest effect worth shipping, +8.00%"),
-        (analysis(WIDE), {}, "UNDERPOWERED", "it holds both 0 and the smallest effect worth shipping, +8.00%"),
+        (
+            analysis(WIDE),
+            {},
+            "UNDERPOWERED",
+            "it holds both 0 and the smallest effect worth shipping, +8.00%",
+        ),
         (analysis(FLAT, exposed=60, state="ended"), {}, "UNDERPOWERED", "only 60 of 100 planned units"),
-        (analysis((math.nan, math.nan)), {}, "UNDERPOWERED", "unknown"),
+        (analysis((math.nan, math.nan)), {}, "UNDERPOWERED", "too little to give an interval"),
         (analysis(FLAT), {}, "STOP", "+0.00% [-3.00%, +3.00%], which excludes"),
-        (analysis(GOOD, state="running"), {}, "WAIT", "120 of 100 planned units are exposed and the planned end"),
+        (
+            analysis(GOOD, state="running"),
+            {},
+            "WAIT",
+            "120 of 100 planned units are exposed and the planned end",
+        ),
         (analysis(BAD, BAD, state="running"), {}, "WAIT", "18 days away"),
         (analysis(state="running", always=BAD), {}, "STOP", "bounds valid at every look"),
         (analysis(state="running", guardrail_always=BAD), {}, "STOP", "guardrail mrr@10"),
@@ -142,14 +170,19 @@ def test_lower_is_better_turns_the_sides() -> None:
 
 
 def test_scale_chooses_the_interval() -> None:
-    absolute = declare(primary={"name": "precision@10", "minimum_effect": 0.01, "scale": "absolute"}, guardrails=[])
+    absolute = declare(
+        primary={"name": "precision@10", "minimum_effect": 0.01, "scale": "absolute"}, guardrails=[]
+    )
     evidence = analysis()
     (primary, *rest) = evidence.effects
     narrow = replace(primary.effect, absolute=Interval(0.0, -0.005, 0.005))
     evidence = replace(evidence, effects=(replace(primary, effect=narrow), *rest))
     found = verdict(evidence, absolute)
     assert found.name == VerdictName.STOP
-    assert "+0.0000 [-0.0050, +0.0050], which excludes the smallest effect worth shipping, +0.0100" in found.reason
+    assert (
+        "+0.0000 [-0.0050, +0.0050], which excludes the smallest effect worth shipping, +0.0100"
+        in found.reason
+    )
 
 
 def test_without_guardrails_the_primary_ships() -> None:

@@ -22,9 +22,8 @@ WEEK = timedelta(weeks=1)
 END = START + 4 * WEEK
 
 
-def declare(**plan: Any) -> Experiment:
+def declare(arms: int = 2, **plan: object) -> Experiment:
     """Return an experiment with one treatment, or as many as `arms` says."""
-    arms = plan.pop("arms", 2)
     width = 1 / arms
     names = ["control", *(f"treatment_{number}" for number in range(1, arms))]
     return Experiment.model_validate(
@@ -77,10 +76,16 @@ def measured(experiment: Experiment, until: datetime, lift: float = 0.5, size: i
     )
     day_names = [name for metric in definitions for name in (metric.numerator, metric.denominator)]
     days = pa.table(
-        {"arm": ["control"] * 3, "day": [0, 6, 7], "requests": [1, 1, 2]} | {name: [0.5, 0.5, 1.0] for name in day_names}
+        {"arm": ["control"] * 3, "day": [0, 6, 7], "requests": [1, 1, 2]}
+        | {name: [0.5, 0.5, 1.0] for name in day_names}
     )
     weights = pa.table(
-        {"arm": ["control"], "model_version": ["basket/v0"], "weights": pa.array([3]), "exposures": pa.array([9])}
+        {
+            "arm": ["control"],
+            "model_version": ["basket/v0"],
+            "weights": pa.array([3]),
+            "exposures": pa.array([9]),
+        }
     )
     return UnitMetrics(definitions, units, days, weights, until, WEEK)
 
@@ -88,9 +93,9 @@ def measured(experiment: Experiment, until: datetime, lift: float = 0.5, size: i
 HEALTHY = Health({}, {}, 1.0, 0, 0.0, 0, {}, {}, ())
 
 
-def run(experiment: Experiment, until: datetime = END, **options: Any) -> Analysis:
+def run(experiment: Experiment, until: datetime = END, *, lift: float = 0.5) -> Analysis:
     """Analyse generated unit rows."""
-    return analyse("e", experiment, measured(experiment, until, **options), HEALTHY)
+    return analyse("e", experiment, measured(experiment, until, lift), HEALTHY)
 
 
 def test_effects_of_every_role() -> None:
@@ -157,7 +162,10 @@ def test_series_and_weights() -> None:
         ("2017-12-10", 1),
         ("2017-12-11", 2),
     ]
-    assert [(point.start[:10], point.requests) for point in analysis.weekly] == [("2017-12-04", 2), ("2017-12-11", 2)]
+    assert [(point.start[:10], point.requests) for point in analysis.weekly] == [
+        ("2017-12-04", 2),
+        ("2017-12-11", 2),
+    ]
     assert analysis.weekly[0].means["precision@10"] == 1.0
     assert analysis.arms[0].weights == ({"model_version": "basket/v0", "weights": 3, "exposures": 9},)
     assert analysis.arms[1].weights == ()

@@ -31,7 +31,7 @@ UNITS = [f"u{number}" for number in range(3_000)]
 ARMS = dict(zip(UNITS, Router("e", EXPERIMENT).route_many(UNITS).to_pylist(), strict=True))
 
 
-def rows_of(units: list[str], **fields: Any) -> list[dict[str, Any]]:
+def rows_of(units: list[str], **fields: object) -> list[dict[str, Any]]:
     """Return one exposure of each unit that has an arm."""
     return [
         {
@@ -67,7 +67,9 @@ def test_a_sound_experiment_is_healthy() -> None:
     health = check(rows_of(UNITS) + rows_of(UNITS[:10], event_timestamp=START + timedelta(days=1)))
     assert health.healthy
     assert health.failures == ()
-    assert health.units == {arm: sum(found == arm for found in ARMS.values()) for arm in ("control", "treatment")}
+    assert health.units == {
+        arm: sum(found == arm for found in ARMS.values()) for arm in ("control", "treatment")
+    }
     assert health.expected_shares == {"control": 1 / 3, "treatment": 2 / 3}
     assert health.sample_ratio_p_value > 0.001
     assert (health.multiple_units, health.mismatched_units) == (0, 0)
@@ -106,7 +108,9 @@ def test_few_in_two_arms_are_within_the_limit() -> None:
 
 def test_unit_outside_every_arm_and_unknown_arm_are_mismatches() -> None:
     outside = next(unit for unit in UNITS if ARMS[unit] is None)
-    assert check(rows_of([*UNITS], overridden=False) + rows_of([outside], arm="control")).mismatched_units == 1
+    assert (
+        check(rows_of([*UNITS], overridden=False) + rows_of([outside], arm="control")).mismatched_units == 1
+    )
     assert check(rows_of(UNITS[:1], arm="ghost")).mismatched_units == 1
 
 
@@ -120,9 +124,7 @@ def test_testers_and_other_times_do_not_count() -> None:
 def test_override_declared_later_does_not_break_what_was_logged() -> None:
     control = next(unit for unit in UNITS if ARMS[unit] == "control")
     later = EXPERIMENT.model_copy(update={"overrides": {control: "treatment"}})
-    table = pa.Table.from_pylist(rows_of([control])).set_column(
-        4, "fallback", pa.array([None], pa.string())
-    )
+    table = pa.Table.from_pylist(rows_of([control])).set_column(4, "fallback", pa.array([None], pa.string()))
     assert check_health(FakeEngine(), "e", later, table, now=NOW).mismatched_units == 0
 
 

@@ -50,7 +50,9 @@ EXPOSURE_TYPES = {
 }
 
 
-def exposure(request: str, user: str, at: datetime, arm: str | None = "control", **fields: Any) -> dict[str, Any]:
+def exposure(
+    request: str, user: str, at: datetime, arm: str | None = "control", **fields: object
+) -> dict[str, Any]:
     """Return one row of the event log; without an arm it is default traffic."""
     return {
         "request_id": request,
@@ -66,7 +68,9 @@ def exposure(request: str, user: str, at: datetime, arm: str | None = "control",
     } | fields
 
 
-def purchase(user: str, item: str | None, at: datetime, quantity: float = 1.0, **fields: Any) -> dict[str, Any]:
+def purchase(
+    user: str, item: str | None, at: datetime, quantity: float = 1.0, **fields: object
+) -> dict[str, Any]:
     """Return one outcome."""
     identity = f"{user}-{item}-{at.isoformat()}"
     return {
@@ -85,12 +89,23 @@ def purchase(user: str, item: str | None, at: datetime, quantity: float = 1.0, *
 def log(exposures: list[dict[str, Any]], outcomes: list[dict[str, Any]], shown: str = "abcd") -> LogTables:
     """Return a log in which every request showed the same items."""
     slots = [
-        {"request_id": row["request_id"], "position": position, "item_id": item, "score": 1.0, "propensity": 1.0}
+        {
+            "request_id": row["request_id"],
+            "position": position,
+            "item_id": item,
+            "score": 1.0,
+            "propensity": 1.0,
+        }
         for row in exposures
         for position, item in enumerate(shown, start=1)
     ]
     slot_schema = pa.schema(
-        [("request_id", pa.string()), ("position", pa.int64()), ("item_id", pa.string()), ("score", pa.float64())]
+        [
+            ("request_id", pa.string()),
+            ("position", pa.int64()),
+            ("item_id", pa.string()),
+            ("score", pa.float64()),
+        ]
     )
     return LogTables(
         exposures=pa.Table.from_pylist(exposures, pa.schema(list(EXPOSURE_TYPES.items()))),
@@ -99,9 +114,13 @@ def log(exposures: list[dict[str, Any]], outcomes: list[dict[str, Any]], shown: 
     )
 
 
-def measure(tables: LogTables, *, now: datetime = START + 3 * WEEK, **options: Any) -> UnitMetrics:
+def measure(
+    tables: LogTables, *, now: datetime = START + 3 * WEEK, default_model: str | None = None
+) -> UnitMetrics:
     """Measure under the horizon of one week."""
-    return unit_metrics(FakeEngine(), "e", EXPERIMENT, tables, now=now, horizon=WEEK, **options)
+    return unit_metrics(
+        FakeEngine(), "e", EXPERIMENT, tables, now=now, horizon=WEEK, default_model=default_model
+    )
 
 
 def unit_row(metrics: UnitMetrics, unit: str) -> dict[str, Any]:
@@ -243,7 +262,10 @@ def test_days_and_weights() -> None:
         exposure("r3", "w", START + 26 * timedelta(hours=1), "treatment", weights=8),
     ]
     metrics = measure(log(exposures, [purchase("v", "a", START + 2 * DAY)]))
-    days = [(row["arm"], row["day"], row["requests"], row["precision@4:numerator"]) for row in metrics.days.to_pylist()]
+    days = [
+        (row["arm"], row["day"], row["requests"], row["precision@4:numerator"])
+        for row in metrics.days.to_pylist()
+    ]
     assert days == [("control", 0, 1, 0.0), ("treatment", 1, 2, 0.25)]
     assert [tuple(row.values()) for row in metrics.weights.to_pylist()] == [
         ("control", "basket/v1", 1, 1),
@@ -261,7 +283,9 @@ def test_parquet_gives_the_same(tmp_path: Path) -> None:
     assert measure(LogTables(**paths)).units.equals(measure(tables).units)
 
 
-@pytest.mark.parametrize("name", ["ndcg@10", "precision", "precision@0", "order_rate@3", "Precision@10", "", "mrr@10 "])
+@pytest.mark.parametrize(
+    "name", ["ndcg@10", "precision", "precision@0", "order_rate@3", "Precision@10", "", "mrr@10 "]
+)
 def test_unknown_metric_lists_those_that_exist(name: str) -> None:
     with pytest.raises(ExperimentError, match=r"precision@k, recall@k, hit_rate@k, mrr@k, order_rate"):
         MetricDefinition.parse(name)

@@ -23,7 +23,7 @@ BASE: dict[str, Any] = {
 }
 
 
-def with_arm(name: str, **fields: Any) -> dict[str, Any]:
+def with_arm(name: str, **fields: object) -> dict[str, Any]:
     """Return the arms with some fields of one changed or a new one added."""
     arms = dict(BASE["arms"])
     arms[name] = {**arms.get(name, {}), **fields}
@@ -96,5 +96,7 @@ def test_shrinking_moves_those_who_fall_out() -> None:
 
 
 def test_testers_are_not_counted_as_moved() -> None:
-    before, after = changed({**with_arm("control", ratio=0.1), "overrides": dict.fromkeys(UNITS, "treatment")})
+    before, after = changed(
+        {**with_arm("control", ratio=0.1), "overrides": dict.fromkeys(UNITS, "treatment")}
+    )
     assert moved(before, after, UNITS) == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.errors import ExperimentError
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "growthbook_hash.json"
 CASES = ROOT.parent / "shared" / "data" / "growthbook_cases.json"
 
-encodable = st.text(st.characters(exclude_categories=("Cs",)))
+encodable = st.text(st.characters(exclude_categories=["Cs"]))
 any_text = st.text(st.characters())
 
 
@@ -40,6 +40,7 @@ def test_equals_published_cases() -> None:
         assert buckets(seed, [unit])[0] / BUCKETS == share
 
 
+@settings(deadline=None)
 @given(any_text, st.lists(any_text))
 def test_vector_equals_scalar(seed: str, units: list[str]) -> None:
     result = buckets(seed, units)
@@ -47,6 +48,7 @@ def test_vector_equals_scalar(seed: str, units: list[str]) -> None:
     assert result.tolist() == [bucket(seed, unit) for unit in units]
 
 
+@settings(deadline=None)
 @given(encodable, st.lists(encodable, min_size=1), st.data())
 def test_arrow_layouts_agree(seed: str, units: list[str], data: st.DataObject) -> None:
     expected = [bucket(seed, unit) for unit in units]
@@ -71,7 +73,9 @@ def test_many_chunks_of_mixed_lengths() -> None:
 
 def test_short_hashes_take_no_leading_zeros() -> None:
     # These ids hash to fewer than six digits in the first round.
-    short = [unit for unit in (f"u{number}" for number in range(200_000)) if _first_round("s:" + unit) < 100_000]
+    short = [
+        unit for unit in (f"u{number}" for number in range(200_000)) if _first_round("s:" + unit) < 100_000
+    ]
     assert short
     assert buckets("s:", short).tolist() == [bucket("s:", unit) for unit in short]
 
@@ -89,7 +93,10 @@ def test_refuses_what_is_no_id(units: pa.Array) -> None:
 
 
 def test_is_uniform() -> None:
-    shares = np.bincount(buckets("uniform:", [f"u{number}" for number in range(200_000)]) // 1_000, minlength=10) / 200_000
+    shares = (
+        np.bincount(buckets("uniform:", [f"u{number}" for number in range(200_000)]) // 1_000, minlength=10)
+        / 200_000
+    )
     assert np.abs(shares - 0.1).max() < 0.004
 
 

@@ -1,11 +1,10 @@
 """Slots, ratios and overrides decide the arm; time decides whether there is an experiment."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.errors import ExperimentError
@@ -17,7 +16,11 @@ UNITS = [f"u{number}" for number in range(2_000)]
 
 
 def declare(
-    control: float = 0.5, treatment: float = 0.5, *, overrides: dict[str, str] | None = None, **changes: Any
+    control: float = 0.5,
+    treatment: float = 0.5,
+    *,
+    overrides: dict[str, str] | None = None,
+    **changes: object,
 ) -> Experiment:
     """Return an experiment with two slots of one half each."""
     return Experiment.model_validate(
@@ -46,7 +49,9 @@ def test_table_follows_slots_and_ratios() -> None:
 
 
 def test_scalar_and_vector_agree() -> None:
-    router = Router("home_ranker", declare(0.1, 0.25, overrides={"u1": "treatment", "u2": "control", "absent": "control"}))
+    router = Router(
+        "home_ranker", declare(0.1, 0.25, overrides={"u1": "treatment", "u2": "control", "absent": "control"})
+    )
     routed = [router.route(unit) for unit in UNITS]
     arms = [found.arm if found else None for found in routed]
     assert router.route_many(UNITS).to_pylist() == arms
@@ -76,10 +81,17 @@ def test_active_from_start_up_to_end() -> None:
         router.active(datetime(2017, 12, 5))  # noqa: DTZ001 - the case
 
 
+@settings(deadline=None)
 @given(
-    st.integers(1, 5_000), st.integers(1, 5_000), st.integers(0, 5_000), st.integers(0, 5_000), st.lists(st.text(min_size=1))
+    st.integers(1, 5_000),
+    st.integers(1, 5_000),
+    st.integers(0, 5_000),
+    st.integers(0, 5_000),
+    st.lists(st.text(min_size=1)),
 )
-def test_growing_moves_nobody_out(control: int, treatment: int, more: int, more_too: int, units: list[str]) -> None:
+def test_growing_moves_nobody_out(
+    control: int, treatment: int, more: int, more_too: int, units: list[str]
+) -> None:
     small = Router("e", declare(control / 10_000, treatment / 10_000))
     grown = declare(min(control + more, 5_000) / 10_000, min(treatment + more_too, 5_000) / 10_000)
     after = Router("e", grown).route_many([*units, *UNITS[:200]]).to_pylist()
@@ -87,6 +99,7 @@ def test_growing_moves_nobody_out(control: int, treatment: int, more: int, more_
     assert all(old is None or old == new for old, new in zip(before, after, strict=True))
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1))
 def test_an_arm_stays_inside_its_slot(unit: str) -> None:
     found = Router("e", declare(0.3, 0.4)).route(unit)

@@ -20,3 +20,10 @@ class FakeEngine:
                 else:
                     connection.register(name, table)
             return connection.sql(sql).to_arrow_table()
+
+    def transform(self, module: Path, table: str, sources: Mapping[str, Path], output: Path) -> int:
+        """Refuse: feature transforms are tested on the real engine."""
+        message = (
+            f"the fake engine runs no transforms: {table} of {module} from {sorted(sources)} to {output}"
+        )
+        raise NotImplementedError(message)

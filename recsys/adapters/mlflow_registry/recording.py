@@ -130,7 +130,8 @@ def _record_metrics(client: Any, run_id: str, model_id: str, metrics: Mapping[st
 
     now = int(time.time() * 1000)
     values = [
-        Metric(metric_to_mlflow(name), float(value), now, 0, model_id=model_id) for name, value in metrics.items()
+        Metric(metric_to_mlflow(name), float(value), now, 0, model_id=model_id)
+        for name, value in metrics.items()
     ]
     if values:
         client.log_batch(run_id, metrics=values)

@@ -146,11 +146,20 @@ class MlflowRegistry:
         Raises:
             ModelError: if these weights have no report of that name.
         """
-        owner = f"{weights.model}/{weights.number}"
         with self._connection.failures(f"read report {name}"), tempfile.TemporaryDirectory() as scratch:
-            run = self._connection.client.get_run(self._version(weights).run_id)
-            path = self._download(run.info.artifact_uri, f"{recording.REPORTS}/{name}", scratch, owner)
-            return path.read_text(encoding="utf-8")
+            client = self._connection.client
+            run = client.get_run(self._version(weights).run_id)
+            known = [
+                Path(file.path).name for file in client.list_artifacts(run.info.run_id, recording.REPORTS)
+            ]
+            if name not in known:
+                message = (
+                    f"weights {weights.model}/{weights.number}: they have no report {name};"
+                    f" their reports are {', '.join(sorted(known)) or 'none'}"
+                )
+                raise ModelError(message)
+            location = f"{run.info.artifact_uri}/{recording.REPORTS}"
+            return self._download(location, name, scratch, weights.model).read_text(encoding="utf-8")
 
     def _experiment(self, model: str) -> str:
         from mlflow.exceptions import MlflowException  # noqa: PLC0415 - MLflow is imported on first use
@@ -189,7 +198,9 @@ class MlflowRegistry:
         uri = f"{location.rstrip('/')}/{path}"
         try:
             found = self._connection.found(
-                lambda: download_artifacts(artifact_uri=uri, dst_path=scratch, tracking_uri=self._connection.uri)
+                lambda: download_artifacts(
+                    artifact_uri=uri, dst_path=scratch, tracking_uri=self._connection.uri
+                )
             )
         except FileNotFoundError:
             found = None
@@ -217,9 +228,13 @@ def _of_type(bundle: Path, known: Mapping[str, T]) -> T:
     try:
         kind = str(json.loads(path.read_text(encoding="utf-8"))["type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"ranker bundle {path.name}: {reason_of(error)}: it names its type; train and register again"
+        message = (
+            f"ranker bundle {path.name}: {reason_of(error)}: it names its type; train and register again"
+        )
         raise ModelError(message) from error
     if kind not in known:
-        message = f"ranker of type {kind}: it is none of {', '.join(sorted(known))}, which this environment knows"
+        message = (
+            f"ranker of type {kind}: it is none of {', '.join(sorted(known))}, which this environment knows"
+        )
         raise ModelError(message)
     return known[kind]

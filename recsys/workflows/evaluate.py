@@ -1,0 +1,124 @@
+"""What did an experiment show, and what follows? `recsys evaluate`: health, effects, intervals, verdict.
+
+Once the planned end is reached the report is frozen into the ledger; later runs return that report and `promote` accepts no other.
+"""
+
+import json
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+from recsys.decision.verdict import Verdict, VerdictName, decide
+from recsys.evaluation.analysis import analyse
+from recsys.evaluation.health import check_health
+from recsys.evaluation.unit_metrics import LogTables, unit_metrics
+from recsys.experiment.routing import window
+from recsys.errors import ExperimentError
+from recsys.specs.catalog import digest
+from recsys.workflows.git import author
+from recsys.workflows.workspace import Workspace
+
+FREEZE = "freeze"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An experiment's report."""
+
+    document: dict[str, Any]
+    """`analysis`, `verdict`, `experiment_digest`, and `frozen` (when, or null while it runs)."""
+    reused: bool
+    """Whether it was frozen before."""
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """The verdict: name, reason, treatment_arm, model_version."""
+        return dict(self.document["verdict"])
+
+
+def evaluate(workspace: Workspace, name: str) -> Evaluated:
+    """Evaluate an experiment up to the environment's clock, or return its frozen report.
+
+    Raises:
+        ExperimentError: if nothing was logged for it, or its declaration changed after the report was frozen.
+    """
+    experiment = workspace.catalog.experiment(name)
+    declared = digest(experiment.model_dump(mode="json"))
+    frozen = frozen_report(workspace, name)
+    if frozen is not None:
+        if frozen["experiment_digest"] != declared:
+            message = (
+                f"experiment {name}: its declaration changed after its report was frozen at {frozen['frozen']};"
+                " undo the edit, or declare a new experiment"
+            )
+            raise ExperimentError(message)
+        return Evaluated(frozen, reused=True)
+    now = workspace.clock.now()
+    placement = workspace.catalog.placement(experiment.placement)
+    target = workspace.catalog.problem(placement.problem).target
+    start, end = window(experiment)
+    since = start - timedelta(weeks=experiment.metrics.covariate_weeks)
+    exposures = workspace.event_log.exposures(experiment.placement, since, end)
+    if not len(exposures):
+        message = (
+            f"experiment {name}: no exposures of placement {experiment.placement} since {since:%Y-%m-%d} are logged;"
+            f" serve it, or run `recsys replay {name}`"
+        )
+        raise ExperimentError(message)
+    log = LogTables(
+        exposures=exposures,
+        impressions=workspace.event_log.impressions(experiment.placement, since, end),
+        outcomes=workspace.event_log.outcomes(target.event, since, end + target.horizon),
+    )
+    metrics = unit_metrics(
+        workspace.engine,
+        name,
+        experiment,
+        log,
+        now=now,
+        horizon=target.horizon,
+        event_type=target.event,
+        default_model=placement.model,
+    )
+    health = check_health(workspace.engine, name, experiment, exposures, now=now)
+    analysis = analyse(name, experiment, metrics, health)
+    verdict = decide(analysis, experiment, now)
+    document: dict[str, Any] = {
+        "experiment": name,
+        "experiment_digest": declared,
+        "frozen": None,
+        "analysis": analysis.to_dict(),
+        "verdict": _verdict(verdict),
+    }
+    if verdict.name is not VerdictName.WAIT and now >= end:
+        document = _freeze(workspace, name, document)
+    return Evaluated(document, reused=False)
+
+
+def frozen_report(workspace: Workspace, name: str) -> dict[str, Any] | None:
+    """Return an experiment's frozen report, or None before its decision was cut."""
+    for entry in reversed(workspace.ledger.entries(name)):
+        if entry.action == FREEZE and entry.state == "done":
+            return dict(entry.payload)
+    return None
+
+
+def _freeze(workspace: Workspace, name: str, document: dict[str, Any]) -> dict[str, Any]:
+    now = workspace.clock.now()
+    content = document | {"frozen": now.isoformat()}
+    content["digest"] = digest(json.loads(json.dumps(content)))
+    workspace.ledger.append(
+        transaction=str(uuid.uuid4()),
+        state="done",
+        action=FREEZE,
+        subject=name,
+        payload=content,
+        author=author(),
+        at=now,
+    )
+    return content
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return asdict(verdict) | {"name": str(verdict.name)}

@@ -1,0 +1,72 @@
+"""Which version serves from now on? `recsys promote`, `rollback` and `history`: the champion moves on evidence, and on record."""
+
+from collections.abc import Sequence
+
+from recsys.decision import promotion
+from recsys.decision.promotion import Promotion
+from recsys.errors import DecisionError
+from recsys.ports import LedgerEntry
+from recsys.workflows.evaluate import frozen_report
+from recsys.workflows.git import author
+from recsys.workflows.workspace import Workspace
+
+
+def promote_experiment(workspace: Workspace, name: str) -> Promotion:
+    """Make the winning arm's logic the champion, if the experiment's frozen report says SHIP.
+
+    Raises:
+        DecisionError: if there is no frozen report yet, or its verdict is another.
+    """
+    workspace.catalog.experiment(name)
+    _recover(workspace)
+    report = frozen_report(workspace, name)
+    if report is None:
+        message = f"experiment {name}: no frozen report yet; run `recsys evaluate {name}` once its planned end has come"
+        raise DecisionError(message)
+    verdict = report["verdict"]
+    evidence = {
+        "experiment": name,
+        "verdict": verdict["name"],
+        "reason": verdict["reason"],
+        "model_version": verdict["model_version"] or "none",
+        "digest": report["digest"],
+    }
+    return promotion.promote_verdict(workspace.registry, workspace.ledger, workspace.clock, evidence, author())
+
+
+def promote_first(workspace: Workspace, model_version: str, override: str | None = None) -> Promotion:
+    """Make a logic's weights the first champion of its model.
+
+    Args:
+        workspace: the project.
+        model_version: such as basket/v1.
+        override: why weights that failed their gate shall be served all the same.
+
+    Raises:
+        DecisionError: if the model has a champion, or the weights did not pass their gate.
+    """
+    workspace.catalog.model(model_version)
+    _recover(workspace)
+    return promotion.promote_first(
+        workspace.registry, workspace.ledger, workspace.clock, model_version, author(), override
+    )
+
+
+def rollback(workspace: Workspace, model: str, reason: str | None = None) -> Promotion:
+    """Give a model the champion back that it had before.
+
+    Raises:
+        DecisionError: if there was none.
+    """
+    _recover(workspace)
+    return promotion.rollback(workspace.registry, workspace.ledger, workspace.clock, model, author(), reason)
+
+
+def history(workspace: Workspace, model: str) -> Sequence[LedgerEntry]:
+    """Return what happened to a model's aliases, oldest first."""
+    return promotion.history(workspace.ledger, model)
+
+
+def _recover(workspace: Workspace) -> None:
+    """End what an earlier, killed run left between intent and done."""
+    promotion.recover(workspace.registry, workspace.ledger, workspace.clock, author())

@@ -1,0 +1,113 @@
+"""What is an event log, in memory?"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import pyarrow as pa
+
+from recsys import schema
+from recsys.errors import DataError
+from recsys.ports import Exposure
+
+_EXPOSURES: Final = pa.schema(
+    [
+        (schema.REQUEST_ID, pa.string()),
+        (schema.USER, pa.string()),
+        (schema.SESSION, pa.string()),
+        ("experiment", pa.string()),
+        ("arm", pa.string()),
+        ("overridden", pa.bool_()),
+        ("model_version", pa.string()),
+        ("weights", pa.int64()),
+        ("fallback", pa.string()),
+        (schema.EVENT_TIMESTAMP, schema.TIMESTAMP),
+    ]
+)
+_IMPRESSIONS: Final = pa.schema(
+    [
+        (schema.REQUEST_ID, pa.string()),
+        (schema.POSITION, pa.int64()),
+        (schema.ITEM, pa.string()),
+        (schema.SCORE, pa.float64()),
+        (schema.PROPENSITY, pa.float64()),
+    ]
+)
+
+
+class FakeEventLog:
+    """`ports.EventLog` that forgets everything with its process."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._exposures: dict[str, Exposure] = {}
+        self._outcomes: dict[str, dict[str, Any]] = {}
+
+    def write_exposures(self, exposures: Iterable[Exposure]) -> int:
+        """Keep exposures whose request id is new."""
+        before = len(self._exposures)
+        for exposure in exposures:
+            self._exposures.setdefault(exposure.request_id, exposure)
+        return len(self._exposures) - before
+
+    def write_outcomes(self, outcomes: pa.Table) -> int:
+        """Keep outcomes whose event id is new."""
+        missing = set(schema.EVENTS.names) - set(outcomes.column_names)
+        if missing:
+            message = f"outcomes: column {min(missing)} is missing"
+            raise DataError(message)
+        before = len(self._outcomes)
+        for row in outcomes.select(schema.EVENTS.names).cast(schema.EVENTS).to_pylist():
+            if row[schema.EVENT_ID] is None:
+                message = "outcomes: event_id is null"
+                raise DataError(message)
+            self._outcomes.setdefault(row[schema.EVENT_ID], row)
+        return len(self._outcomes) - before
+
+    def exposures(self, placement: str, start: datetime, end: datetime) -> pa.Table:
+        """Return the exposures of a placement within [start, end), by time and request id."""
+        shown = self._shown(placement, start, end)
+        return pa.Table.from_pylist(
+            [{name: getattr(exposure, name) for name in _EXPOSURES.names} for exposure in shown],
+            schema=_EXPOSURES,
+        )
+
+    def impressions(self, placement: str, start: datetime, end: datetime) -> pa.Table:
+        """Return the slots of those exposures."""
+        rows = [
+            {
+                schema.REQUEST_ID: exposure.request_id,
+                schema.POSITION: item.position,
+                schema.ITEM: item.item_id,
+                schema.SCORE: item.score,
+                schema.PROPENSITY: item.propensity,
+            }
+            for exposure in self._shown(placement, start, end)
+            for item in sorted(exposure.items, key=lambda item: item.position)
+        ]
+        return pa.Table.from_pylist(rows, schema=_IMPRESSIONS)
+
+    def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
+        """Return outcomes of a type within [start, end), by time and event id."""
+        rows = [
+            row
+            for row in self._outcomes.values()
+            if row[schema.EVENT_TYPE] == event_type and start <= row[schema.EVENT_TIMESTAMP] < end
+        ]
+        rows.sort(key=lambda row: (row[schema.EVENT_TIMESTAMP], row[schema.EVENT_ID]))
+        return pa.Table.from_pylist(rows, schema=schema.EVENTS)
+
+    def request(self, request_id: str) -> Exposure | None:
+        """Return one exposure with its slots, or None."""
+        return self._exposures.get(request_id)
+
+    def ping(self) -> None:
+        """Memory can always be reached."""
+
+    def _shown(self, placement: str, start: datetime, end: datetime) -> Sequence[Exposure]:
+        found = [
+            exposure
+            for exposure in self._exposures.values()
+            if exposure.placement == placement and start <= exposure.event_timestamp < end
+        ]
+        return sorted(found, key=lambda exposure: (exposure.event_timestamp, exposure.request_id))
