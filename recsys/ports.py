@@ -141,8 +141,13 @@ class FeatureReader(Protocol):
         """Return every row of a view online; the TTL is the caller's to enforce."""
         ...
 
-    def materialize(self, until: datetime) -> None:
-        """Bring the online store up to a moment, for all views."""
+    def materialize(self, until: datetime, since: datetime | None = None) -> None:
+        """Bring the online store up to a moment, for all views.
+
+        Args:
+            until: nothing that happened or became known later is written.
+            since: only what happened or became known since then; everything by default.
+        """
         ...
 
     def watermark(self, view: str) -> datetime | None:

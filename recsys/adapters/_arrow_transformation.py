@@ -1,12 +1,13 @@
 """How does a python-mode on-demand view run on millions of rows?
 
-Feast hands such a function Python lists, one object a cell. Ours are written to accept numpy arrays, so this
-transformation hands them the Arrow columns as arrays and takes arrays back.
+Feast hands such a function Python lists, one object a cell. Ours are written to accept numpy
+arrays, so this transformation hands them the Arrow columns as arrays and takes arrays back.
 """
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from types import FunctionType
+from typing import Any, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +24,8 @@ def with_arrays(view: OnDemandFeatureView, entity_columns: frozenset[str]) -> On
 
     Args:
         view: a view of the registry; never changed.
-        entity_columns: columns of the entity table. The function sees these and its declared sources, and no
-            feature of another view: the same as online.
+        entity_columns: columns of the entity table. The function sees these and its declared
+            sources, and no feature of another view: the same as online.
     """
     transformation = view.feature_transformation
     if not isinstance(transformation, PythonTransformation) or view.singleton:
@@ -45,16 +46,14 @@ def with_arrays(view: OnDemandFeatureView, entity_columns: frozenset[str]) -> On
 class ArrowTransformation(PythonTransformation):
     """A python-mode transformation whose function is given numpy arrays."""
 
-    def __new__(
-        cls, view: str, inner: PythonTransformation, visible: set[str]
-    ) -> "ArrowTransformation":
+    def __new__(cls, view: str, inner: PythonTransformation, visible: set[str]) -> Self:
         """Build through Feast's own constructor, which insists on its arguments."""
         del view, visible
-        return super().__new__(cls, inner.udf, inner.udf_string)  # type: ignore[return-value]
+        return cast("Self", super().__new__(cls, _function(inner), inner.udf_string))
 
     def __init__(self, view: str, inner: PythonTransformation, visible: set[str]) -> None:
         """Wrap `inner` of on-demand view `view`, whose function may read the columns `visible`."""
-        super().__init__(inner.udf, inner.udf_string, name=inner.name)
+        super().__init__(_function(inner), inner.udf_string, name=inner.name)
         self._view = view
         self._visible = visible
 
@@ -62,10 +61,12 @@ class ArrowTransformation(PythonTransformation):
         """Run the function over the whole table.
 
         Returns:
-            The declared features as columns of their declared types; NaN becomes null, as it does online.
+            The declared features as columns of their declared types; NaN becomes null, as it does
+            online.
 
         Raises:
-            FeatureError: the function returned no column for a declared feature, or one of another length.
+            FeatureError: the function returned no column for a declared feature, or one of another
+                length.
         """
         function: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]] = self.udf
         outputs = function(ArrayColumns(pa_table, self._visible))
@@ -73,7 +74,8 @@ class ArrowTransformation(PythonTransformation):
         for feature in features:
             if feature.name not in outputs:
                 message = (
-                    f"on-demand view {self._view!r}: its function returned {sorted(outputs)} without the "
+                    f"on-demand view {self._view!r}: its function returned {sorted(outputs)} "
+                    "without the "
                     f"declared feature {feature.name!r}: return every feature of the schema"
                 )
                 raise FeatureError(message)
@@ -83,7 +85,8 @@ class ArrowTransformation(PythonTransformation):
     def _column(self, feature: Field, values: Any, rows: int) -> pa.Array:  # noqa: ANN401
         if len(values) != rows:
             message = (
-                f"on-demand view {self._view!r}: feature {feature.name!r} has {len(values)} values for {rows} "
+                f"on-demand view {self._view!r}: feature {feature.name!r} has {len(values)} "
+                f"values for {rows} "
                 "rows: the function must return one value a row"
             )
             raise FeatureError(message)
@@ -122,7 +125,14 @@ class ArrayColumns(Mapping[str, np.ndarray]):
 
 
 def as_array(column: pa.ChunkedArray) -> np.ndarray:
-    """One column as numpy: timestamps as datetime64[us] in UTC, numbers with nulls as float64 with NaN."""
+    """One column as numpy: timestamps as UTC datetime64[us], null numbers as float64 NaN."""
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
-    return column.to_numpy()
+    array: np.ndarray = column.to_numpy()
+    return array
+
+
+def _function(transformation: PythonTransformation) -> FunctionType:
+    return cast(
+        "FunctionType", transformation.udf
+    )  # to mypy it is a method, being a class's attribute

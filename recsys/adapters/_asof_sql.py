@@ -1,9 +1,10 @@
 """Which SQL gives, for each entity row, the newest feature row that was known at its time?
 
-Two clocks decide: a feature row counts at time t when it had happened (`event`) and was known (`created`) by
-t. DuckDB's ASOF JOIN compares one clock only, so rows are put in the order of `greatest(event, created)` and
-a row stays only if its event is the newest so far in that order: then the last row whose clock is <= t is
-also the newest event known at t, and one ASOF JOIN finds it.
+Two clocks decide: a feature row counts at time t when it had happened (`event`) and was known
+(`created`) by t. DuckDB's ASOF JOIN compares one clock only, so rows are put in the order of
+`greatest(event, created)` and a row stays only if its event is the newest so far in that order:
+then the last row whose clock is <= t is also the newest event known at t, and one ASOF JOIN finds
+it.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ EVENT = "__event"
 CREATED = "__created"
 CLOCK = "__clock"
 FILE_ORDER = ("__file", "__file_row")
-"""Ties in both clocks fall to the later file and row, so that a join gives the same rows every time."""
+"""Ties in both clocks fall to the later file and row: a join gives the same rows every time."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,10 @@ class Parquet:
         if found is None:
             message = (
                 f"source {self.label}: column {self.mapping.get(name, name)!r} is not in the files "
-                f"(they have {', '.join(sorted(self.types))}): every declared key, feature and timestamp "
-                "must be a column; correct the view's schema or the source's field_mapping, or rebuild the table"
+                f"(they have {', '.join(sorted(self.types))}): every declared key, feature and "
+                "timestamp "
+                "must be a column; correct the view's schema or the source's field_mapping, or "
+                "rebuild the table"
             )
             raise FeatureError(message)
         return quoted(found)
@@ -59,11 +62,12 @@ class Parquet:
         return self.types[self.column(name)[1:-1].replace('""', '"')]
 
     def timestamp(self, name: str) -> str:
-        """Expression of a timestamp column as naive UTC microseconds (naive input is read as UTC)."""
+        """Expression of a timestamp column as naive UTC microseconds (naive input is UTC)."""
         column, type_name = self.column(name), self.key_type(name)
         if not type_name.startswith(("TIMESTAMP", "DATE")):
             message = (
-                f"source {self.label}: timestamp column {name!r} has type {type_name}: it must be a timestamp "
+                f"source {self.label}: timestamp column {name!r} has type {type_name}: it must be "
+                "a timestamp "
                 "or a date; write it as a UTC timestamp with microseconds"
             )
             raise FeatureError(message)
@@ -104,8 +108,10 @@ def parquet(connection: duckdb.DuckDBPyConnection, source: DataSource, repo_path
         source.file_format, ParquetFormat | None
     ):
         message = (
-            f"source {source.name!r} is a {type(source).__name__}: AsofOfflineStore reads parquet through "
-            "FileSource only; declare a FileSource on parquet files or choose Feast's `duckdb` store"
+            f"source {source.name!r} is a {type(source).__name__}: AsofOfflineStore reads parquet "
+            "through "
+            "FileSource only; declare a FileSource on parquet files or choose Feast's `duckdb` "
+            "store"
         )
         raise FeatureError(message)
     path = FileSource.get_uri_for_file_path(repo_path, source.path)
@@ -125,9 +131,7 @@ def parquet(connection: duckdb.DuckDBPyConnection, source: DataSource, repo_path
     return Parquet(label, relation, types, mapping)
 
 
-def history(
-    source: Parquet, pull: Pull, window: Window | None, *, asked: str | None = None
-) -> str:
+def history(source: Parquet, pull: Pull, window: Window | None, *, asked: str | None = None) -> str:
     """SQL of the rows that can be an answer: keys `k0…`, `__event`, `__clock` and features `f0…`.
 
     At most one row a key and clock, and never one that a newer event was known before.
@@ -139,7 +143,7 @@ def history(
         asked: name of a relation of the keys asked for (`k0…`); others are dropped early.
     """
     keys = key_names(pull)
-    order = f"{CLOCK}, {EVENT}, {CREATED}, {FILE_ORDER[0]}, {FILE_ORDER[1]}"
+    order = f"{CLOCK}, {EVENT}, {CREATED} NULLS FIRST, {FILE_ORDER[0]}, {FILE_ORDER[1]}"
     partition = f"PARTITION BY {', '.join(keys)} " if keys else ""
     semi = f"SEMI JOIN {asked} USING ({', '.join(keys)})" if asked and keys else ""
     features = [f"f{i}" for i in range(len(pull.features))]
@@ -153,7 +157,7 @@ def history(
 
 
 def asof(pull: Pull, probe: str, answers: str) -> str:
-    """SQL that pairs each row of `probe` (`k0…`, `asked_at`) with its row of `answers`; none means no row.
+    """SQL that pairs each row of `probe` (`k0…`, `asked_at`) with its row of `answers`, if any.
 
     The TTL is inclusive: an event exactly `ttl` old still counts.
     """
@@ -173,7 +177,10 @@ def latest(source: Parquet, pull: Pull, start: datetime, end: datetime) -> str:
     since = None if pull.created_column else start
     keys = key_names(pull)
     names = [
-        *(f"{key} AS {source.column(name)}" for key, (name, _) in zip(keys, pull.keys, strict=True)),
+        *(
+            f"{key} AS {source.column(name)}"
+            for key, (name, _) in zip(keys, pull.keys, strict=True)
+        ),
         *(f"f{i} AS {source.column(name)}" for i, (name, _) in enumerate(pull.features)),
         f"CAST({EVENT} AS TIMESTAMPTZ) AS {source.column(pull.timestamp_field)}",
     ]
@@ -225,7 +232,10 @@ def _pattern(path: str, label: str) -> str:
         return path
     else:
         reason = "no such file or folder"
-    message = f"source {label}: {reason} at {path}: build the feature tables first, or correct the source's path"
+    message = (
+        f"source {label}: {reason} at {path}: build the feature tables first, or correct the "
+        "source's path"
+    )
     raise FeatureError(message)
 
 
@@ -252,7 +262,7 @@ def _known_rows(source: Parquet, pull: Pull, window: Window | None) -> str:
 
 
 def _seen(source: Parquet, pull: Pull, window: Window) -> list[str]:
-    """Rules that keep the events of the window known at its end, written so that scans skip by them."""
+    """Rules that keep the events of the window known at its end; scans can skip by them."""
     rules = [_compare(source, pull.timestamp_field, "<=", window.last)]
     if window.first is not None:
         rules.append(_compare(source, pull.timestamp_field, ">=", window.first))
@@ -272,7 +282,10 @@ def _compare(source: Parquet, name: str, operator: str, value: datetime) -> str:
 
 def families(names: Sequence[str]) -> set[str]:
     """Families of DuckDB key types: keys of different families can never be meant to be equal."""
-    texts, numbers = ("VARCHAR", "ENUM", "BLOB", "UUID"), ("INT", "DECIMAL", "DOUBLE", "FLOAT", "HUGE")
+    texts, numbers = (
+        ("VARCHAR", "ENUM", "BLOB", "UUID"),
+        ("INT", "DECIMAL", "DOUBLE", "FLOAT", "HUGE"),
+    )
     return {
         "text"
         if name.startswith(texts)

@@ -60,18 +60,22 @@ class Layout:
     created: str | None
 
     @classmethod
-    def of(cls, config: RepoConfig, view: BaseFeatureView, group_key: str | None = None) -> "Layout":
+    def of(
+        cls, config: RepoConfig, view: BaseFeatureView, group_key: str | None = None
+    ) -> "Layout":
         """Lay out a feature view (or an on-demand view that is written online).
 
         Args:
             config: names the project.
             view: the view.
-            group_key: the join key that rows are grouped under, where it is known from an earlier write.
+            group_key: the join key that rows are grouped under, where it is known from an earlier
+                write.
         """
         fields = [c for c in getattr(view, "entity_columns", []) if c.name != DUMMY_ENTITY_ID]
         columns = [field.name for field in fields]
         entities = list(getattr(view, "entities", None) or [])
-        # Feast does not say here which key an entity joins on; by convention entity and key share a name.
+        # Feast does not say here which key an entity joins on; by convention entity and key share
+        # a name.
         first = group_key or next((name for name in entities[:1] if name in columns), None)
         keys = sorted(columns, key=lambda name: name != first) if first else columns
         source = getattr(view, "batch_source", None)
@@ -103,12 +107,14 @@ class Layout:
         """The stored columns of `table`, times in UTC microseconds (naive ones are UTC).
 
         Raises:
-            FeatureError: a column is missing, a key or an event time is null, or a type cannot be kept.
+            FeatureError: a column is missing, a key or an event time is null, or a type cannot be
+                kept.
         """
         if missing := [name for name in self.names if name not in table.column_names]:
             message = (
                 f"feature view {self.view!r}: the table to write has no column {missing} (it has "
-                f"{', '.join(table.column_names)}): pass join keys, features and timestamps under the view's names"
+                f"{', '.join(table.column_names)}): pass join keys, features and timestamps under "
+                "the view's names"
             )
             raise FeatureError(message)
         result = table.select(self.names)
@@ -120,14 +126,15 @@ class Layout:
         for name in (*self.keys, self.event):
             if result.column(name).null_count:
                 message = (
-                    f"feature view {self.view!r}: column {name!r} has {result.column(name).null_count} nulls: "
+                    f"feature view {self.view!r}: column {name!r} has "
+                    f"{result.column(name).null_count} nulls: "
                     "keys and event times must be present; drop these rows"
                 )
                 raise FeatureError(message)
         return result
 
     def align(self, table: pa.Table) -> pa.Table:
-        """Stored rows under today's columns: features added since are null, removed ones are left out."""
+        """Stored rows under today's columns: added features are null, removed ones left out."""
         if table.column_names == self.names:
             return table
         columns = [
@@ -153,7 +160,9 @@ class Layout:
         event = table.column(self.event).cast(pa.int64()).to_numpy()
         if self.created is None:
             return event, np.full(len(event), UNKNOWN_CREATED)
-        return event, pc.fill_null(table.column(self.created).cast(pa.int64()), UNKNOWN_CREATED).to_numpy()
+        return event, pc.fill_null(
+            table.column(self.created).cast(pa.int64()), UNKNOWN_CREATED
+        ).to_numpy()
 
     def key_of(self, entity_key: EntityKeyProto, version: int) -> tuple[Key, ...]:
         """The values of this view's keys, in order."""
@@ -166,7 +175,8 @@ class Layout:
             return tuple(plain_key(_key_value(values[name])) for name in self.keys)
         except KeyError as error:
             message = (
-                f"feature view {self.view!r}: entity key {sorted(values)} lacks {error}: pass a value for each of "
+                f"feature view {self.view!r}: entity key {sorted(values)} lacks {error}: pass a "
+                "value for each of "
                 f"the join keys {', '.join(self.keys)}"
             )
             raise FeatureError(message) from error
@@ -178,7 +188,7 @@ class Layout:
         return [plain_key(value) for value in table.column(self.keys[0]).to_pylist()]
 
     def from_protos(self, rows: Sequence[ProtoRow], stored: pa.Schema | None) -> pa.Table:
-        """Rows of `online_write_batch` as a table of stored types, or declared ones where none is stored."""
+        """Rows of `online_write_batch` as a table, in stored types where there are any."""
         columns: dict[str, pa.Array] = {}
         for i, name in enumerate(self.keys):
             columns[name] = pa.array([self.key_of(row[0], 3)[i] for row in rows])
@@ -211,7 +221,8 @@ class Layout:
     def _time(self, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         if not (pa.types.is_timestamp(column.type) or pa.types.is_null(column.type)):
             message = (
-                f"feature view {self.view!r}: column {name!r} is {column.type}: it must be a timestamp; cast it"
+                f"feature view {self.view!r}: column {name!r} is {column.type}: it must be a "
+                "timestamp; cast it"
             )
             raise FeatureError(message)
         return column.cast(TIMESTAMP, safe=False)
@@ -227,7 +238,9 @@ def plain_key(value: object) -> Key:
         value = value.item()
     if isinstance(value, str | int | bytes) and not isinstance(value, bool):
         return value
-    message = f"key {value!r} is {type(value).__name__}: keys must be texts, integers or bytes; cast it"
+    message = (
+        f"key {value!r} is {type(value).__name__}: keys must be texts, integers or bytes; cast it"
+    )
     raise FeatureError(message)
 
 

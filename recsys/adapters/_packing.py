@@ -1,16 +1,17 @@
 """How do the rows of one key become one value of an online store, and back?
 
-A payload is a header (row count, schema id), then one fixed-width record a row, then the bytes of each
-variable-length column. Records of a whole table are made and read by numpy at once, so writing a row costs
-a slice, and reading many payloads costs one join. A schema id names its schema for ever (it is a digest), so
-payloads of several schemas can stand side by side while features come and go.
+A payload is a header (row count, schema id), then one fixed-width record a row, then the bytes of
+each variable-length column. Records of a whole table are made and read by numpy at once, so
+writing a row costs a slice, and reading many payloads costs one join. A schema id names its schema
+for ever (it is a digest), so payloads of several schemas can stand side by side while features
+come and go.
 """
 
 import hashlib
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -23,7 +24,7 @@ _HEADER: Final = struct.Struct(f"<I{SCHEMA_ID_BYTES}s")
 _MAX_OFFSET: Final = 2**31 - 1
 
 FIXED, BOOLEAN, BYTES, LIST, CELL = range(5)
-"""Kinds of columns: fixed width, bit, text or binary, list of fixed-width numbers, anything else (one Arrow
+"""Kinds of columns: fixed width, bit, text or binary, list of numbers, anything else (one Arrow
 message a cell: exact but slow)."""
 
 
@@ -75,8 +76,8 @@ class Codec:
                 tails.append((data, (offsets * column.dtype.itemsize).tolist()))
             else:
                 records[f"c{i}"] = np.where(valid, _fixed_values(array, column), 0)
-        body, size = memoryview(records.view(np.uint8).reshape(-1)), self._record.itemsize
-        pairs = zip(bounds[:-1], bounds[1:], strict=True)
+        body, size = _bytes(records), self._record.itemsize
+        pairs = pairwise(bounds)
         if not tails:
             return [
                 _HEADER.pack(b - a, self.schema_id) + body[a * size : b * size] for a, b in pairs
@@ -107,7 +108,7 @@ class Codec:
             parts = [p[start : start + n * size] for p, n in zip(payloads, counts, strict=True)]
             records = np.frombuffer(b"".join(parts), self._record)
         valid = records["valid"]
-        all_valid = valid.all(axis=0)
+        all_valid = valid.min(axis=0, initial=1)
         tails = _Tails(payloads, counts, start, size)
         arrays, fields = [], []
         for i, column in enumerate(self._columns):
@@ -125,11 +126,6 @@ class Codec:
             fields.append(self.schema.field(i))
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """Names of the schema's columns."""
-        return frozenset(self.schema.names)
-
 
 def schema_id(payload: bytes) -> bytes:
     """Which schema a payload is packed by."""
@@ -137,7 +133,7 @@ def schema_id(payload: bytes) -> bytes:
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """The table in the types that payloads keep: dictionaries as their values, views as plain texts.
+    """The table in the types that payloads keep: dictionaries as values, views as plain texts.
 
     Metadata and nullability are dropped: they would make two schemas of one.
     """
@@ -196,7 +192,8 @@ def _column(field: pa.Field) -> _Column:
 
 def _fixed_dtype(kind: pa.DataType) -> np.dtype | None:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return np.dtype(kind.to_pandas_dtype()).newbyteorder("<")
+        number: np.dtype = np.dtype(kind.to_pandas_dtype()).newbyteorder("<")
+        return number
     if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
         return np.dtype(f"<i{kind.bit_width // 8}")
     return None
@@ -211,7 +208,13 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 def _validity(array: pa.Array) -> np.ndarray:
     if array.null_count == 0:
         return np.ones(len(array), dtype=bool)
-    return array.is_valid().to_numpy(zero_copy_only=False)
+    valid: np.ndarray = array.is_valid().to_numpy(zero_copy_only=False)
+    return valid
+
+
+def _bytes(records: np.ndarray) -> memoryview:
+    """The memory of contiguous records, byte by byte."""
+    return memoryview(records.view(np.uint8).reshape(-1))  # type: ignore[arg-type] # arrays are buffers
 
 
 def _bitmap(valid: np.ndarray) -> pa.Buffer:
@@ -220,7 +223,8 @@ def _bitmap(valid: np.ndarray) -> pa.Buffer:
 
 def _fixed_values(array: pa.Array, column: _Column) -> np.ndarray:
     if column.kind == BOOLEAN:
-        return array.cast(pa.uint8()).fill_null(0).to_numpy()
+        bits: np.ndarray = array.cast(pa.uint8()).fill_null(0).to_numpy()
+        return bits
     if not len(array):
         return np.zeros(0, column.dtype)
     data = np.frombuffer(array.buffers()[1], column.dtype)
@@ -228,15 +232,15 @@ def _fixed_values(array: pa.Array, column: _Column) -> np.ndarray:
 
 
 def _fixed_array(column: _Column, values: np.ndarray, bitmap: pa.Buffer | None) -> pa.Array:
-    if column.kind == BOOLEAN:
-        data = _bitmap(values)
-    else:
-        data = pa.py_buffer(np.ascontiguousarray(values))
+    plain_values = np.ascontiguousarray(values)
+    data = _bitmap(plain_values) if column.kind == BOOLEAN else pa.py_buffer(plain_values)
     return pa.Array.from_buffers(column.type, len(values), [bitmap, data])
 
 
 def _encode_bytes(array: pa.Array, column: _Column) -> tuple[memoryview, np.ndarray]:
-    large = pa.large_binary() if column.type in (pa.binary(), pa.large_binary()) else pa.large_string()
+    large = (
+        pa.large_binary() if column.type in (pa.binary(), pa.large_binary()) else pa.large_string()
+    )
     array = array.cast(large)
     _, offsets, data = array.buffers()
     places = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
@@ -260,7 +264,7 @@ def _encode_list(array: pa.Array, column: _Column) -> tuple[memoryview, np.ndarr
     elements["valid"] = _validity(child)
     value = _Column("", child.type, FIXED, column.dtype["value"])
     elements["value"] = np.where(elements["valid"], _fixed_values(child, value), 0)
-    return memoryview(elements.view(np.uint8)), offsets - offsets[0]
+    return _bytes(elements), offsets - offsets[0]
 
 
 def _decode_list(
@@ -309,7 +313,8 @@ def _offsets(column: _Column, lengths: np.ndarray, *, large: bool) -> np.ndarray
         return offsets
     if offsets[-1] > _MAX_OFFSET:
         message = (
-            f"column {column.name!r}: {offsets[-1]} bytes in one read exceed {_MAX_OFFSET}, the limit of "
+            f"column {column.name!r}: {offsets[-1]} bytes in one read exceed {_MAX_OFFSET}, the "
+            "limit of "
             f"{column.type}: read fewer keys at a time"
         )
         raise FeatureError(message)

@@ -1,7 +1,8 @@
 """How do features get from the offline to the online store without a protobuf a cell?
 
-A Feast batch engine that pulls the newest rows as Arrow and hands them to an online store that takes Arrow.
-Everything else (other stores, views with transformations or aggregations, offline writes) goes Feast's own way.
+A Feast batch engine that pulls the newest rows as Arrow and hands them to an online store that
+takes Arrow. Everything else (other stores, views with transformations or aggregations, offline
+writes) goes Feast's own way.
 """
 
 from typing import Any, Final, Literal, Protocol, runtime_checkable
@@ -51,7 +52,8 @@ class ArrowBatchEngine(LocalComputeEngine):
         """Write the newest row of each entity in (start, end) that was known at its end.
 
         Returns:
-            A job that is done; a failure is its error, which Feast raises after it has reset the view.
+            A job that is done; a failure is its error, which Feast raises after it has reset the
+            view.
         """
         view, store, source = task.feature_view, self.online_store, task.feature_view.batch_source
         if source is None or not isinstance(store, ArrowWriter) or not _is_plain(view):

@@ -183,10 +183,10 @@ class FeastFeatures:
 
     # ------------------------------------------------------------ online
 
-    def materialize(self, until: datetime) -> None:
+    def materialize(self, until: datetime, since: datetime | None = None) -> None:
         """Bring every view's online rows up to a moment."""
         with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
-            self.store.materialize(start_date=EPOCH, end_date=until)
+            self.store.materialize(start_date=since or EPOCH, end_date=until)
 
     def online_group(self, view: str, key: str) -> pa.Table | None:
         """Return all rows of one first key, with their event timestamps."""

@@ -1,7 +1,7 @@
 """How does MLflow score by one feature, on a machine that knows MLflow and numpy and nothing of recsys?
 
-This file travels inside the logged model as its code, so it imports nothing of this package. Its rule for missing
-values is the one of `recsys.modeling.feature_ranker`; a test keeps the two the same.
+This file travels inside the logged model as its code, so it imports nothing of this package. Its rule for
+missing values is the one of `recsys.modeling.feature_ranker`; a test keeps the two the same.
 """
 
 import json
@@ -39,8 +39,8 @@ class FeatureModel:
         """Take the feature to order by."""
         self._feature = feature
 
-    def predict(self, frame: Any, params: Any = None) -> NDArray[np.float64]:  # noqa: ANN401, ARG002 - MLflow's interface
-        """Return one score a row of a DataFrame."""
+    def predict(self, frame: Any, params: Any = None) -> NDArray[np.float64]:  # noqa: ANN401, ARG002
+        """Return one score a row of a DataFrame; MLflow hands over `params`, of which there are none."""
         lowest = float(np.finfo(np.float32).min)
         scores = np.array(frame[self._feature], dtype=np.float64)
         return np.nan_to_num(scores, copy=False, nan=lowest, posinf=-lowest, neginf=lowest)

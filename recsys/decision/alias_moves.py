@@ -1,9 +1,10 @@
 """How is an alias moved so that no crash leaves an alias without its record?
 
-Registry and ledger are two stores. Each move is one transaction of the ledger: its intent is appended, the aliases
-are moved, its done is appended. `recover` ends what a crash left open: as done where every alias had moved, else as
-reverted with the aliases where they were. The ledger lets a transaction end once, so a recovery and a promotion
-that is still alive cannot both win; of two promotions of one model the earlier intent goes on.
+Registry and ledger are two stores. Each move is one transaction of the ledger: its intent is appended, the
+aliases are moved, its done is appended. `Mover.recover` ends what a crash left open: as done where every
+alias had moved, else as reverted with the aliases where they were. The ledger lets a transaction end once,
+so a recovery and a promotion that is still alive cannot both win; of two promotions of one model the
+earlier intent goes on.
 """
 
 import uuid
@@ -21,7 +22,7 @@ _INTENT: Final = "intent"
 _DONE: Final = "done"
 _REVERTED: Final = "reverted"
 _ALIASES: Final = "aliases"
-"""Key of the payload: alias to {before, after}, numbers of weights; before is null where there was no alias."""
+"""Key of the payload: alias to {before, after}, numbers of weights; before is null for a new alias."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,9 @@ def find(registry: ModelRegistry, model: str, number: int) -> Weights:
     for weights in registry.search(model):
         if weights.number == number:
             return weights
-    message = f"weights {number} of model {model}: not in the registry any more: choose others, or register them again"
+    message = (
+        f"weights {number} of model {model}: not in the registry any more: take others, or register again"
+    )
     raise DecisionError(message)
 
 
@@ -114,7 +117,7 @@ class Mover:
         try:
             return self.end(intent, _DONE)
         except DecisionError:
-            # A recovery took this transaction for dead and reverted it, so its record says that nothing moved.
+            # A recovery took this transaction for dead and reverted it: on record, nothing moved.
             self.put_back(intent)
             raise
 
@@ -163,7 +166,8 @@ class Mover:
         for entry in latest(self.ledger, model):
             if entry.state == _INTENT and (before is None or entry.sequence < before):
                 message = (
-                    f"{entry.action} of model {model} by {entry.author} at {entry.event_timestamp.isoformat()} is not"
-                    " ended: one at a time; wait for it, or recover it if its process is gone"
+                    f"{entry.action} of model {model} by {entry.author} at"
+                    f" {entry.event_timestamp.isoformat()} is not ended: one at a time;"
+                    " wait for it, or recover it if its process is gone"
                 )
                 raise DecisionError(message)

@@ -1,21 +1,20 @@
 """Which weights may become champion, on what evidence, and how is that undone?
 
-The champion alias moves only by these functions, each of which records who moved it, why, and what it was before.
+The champion alias moves only by these functions; each records who moved it, why, and what it was before.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from recsys.decision.alias_moves import (
-    CHAMPION,
-    AliasMove,
-    Mover,
-    champion_move,
-    done,
-    find,
-    latest,
-    moves_of,
+from recsys.decision.alias_moves import CHAMPION, AliasMove, Mover, champion_move, find, latest, moves_of
+from recsys.decision.champion import (
+    agreed_champion,
+    champion_status,
+    logic_alias,
+    number_of,
+    promoted_by,
+    standing,
 )
 from recsys.errors import DecisionError
 from recsys.ports import Clock, Ledger, LedgerEntry, ModelRegistry, Weights
@@ -42,38 +41,13 @@ class Promotion:
     """The ledger's transaction, of this change or of the earlier one that had done it."""
 
 
-@dataclass(frozen=True)
-class ChampionStatus:
-    """What the alias says, and what the ledger says."""
-
-    alias: Weights | None
-    """What alias `champion` names."""
-    recorded: int | None
-    """The number the ledger's last done entry gave it."""
-
-    @property
-    def agrees(self) -> bool:
-        """Say whether they are the same; an alias moved from outside is not served until it is accepted."""
-        return (None if self.alias is None else self.alias.number) == self.recorded
-
-
-def logic_alias(version: str) -> str:
-    """Return the alias of a logic's weights in service, such as logic-v2 (MLflow reserves bare v2)."""
-    return f"logic-{version}"
-
-
-def champion_status(registry: ModelRegistry, ledger: Ledger, model: str) -> ChampionStatus:
-    """Compare the champion alias with its record."""
-    moves = [move for entry in done(ledger, model) if (move := champion_move(entry))]
-    return ChampionStatus(registry.resolve(model, CHAMPION), moves[-1].after if moves else None)
-
-
 def promote_first(  # noqa: PLR0913 - three ports and who asks for what
     registry: ModelRegistry,
     ledger: Ledger,
     clock: Clock,
     model_version: str,
     author: str,
+    *,
     override: str | None = None,
 ) -> Promotion:
     """Make a logic's weights the first champion of its model.
@@ -87,14 +61,14 @@ def promote_first(  # noqa: PLR0913 - three ports and who asks for what
         override: why weights that failed their gate shall be served all the same; recorded.
 
     Raises:
-        DecisionError: if the model has a champion, the logic no weights in service, or these failed their gate.
+        DecisionError: if the model has a champion, the logic no weights in service, or their gate failed.
     """
     model, weights = _in_service(registry, model_version)
     champion = registry.resolve(model, CHAMPION)
     if champion is not None:
         message = (
-            f"model {model} has champion {champion.model_version} (weights {champion.number}): a first champion is for"
-            " models without one; run an experiment and promote its verdict, or roll back"
+            f"model {model} has champion {champion.model_version} (weights {champion.number}): a first"
+            " champion is for models without one; run an experiment and promote its verdict, or roll back"
         )
         raise DecisionError(message)
     if override is None:
@@ -114,7 +88,7 @@ def promote_verdict(
         registry: where the aliases are.
         ledger: where the move is recorded.
         clock: the environment's time.
-        report: `experiment`, `verdict`, `model_version` of the winning arm, `digest`, and `reason` of the verdict.
+        report: `experiment`, `verdict` and its `reason`, `model_version` of the winning arm, and `digest`.
         author: who asks.
 
     Returns:
@@ -131,8 +105,8 @@ def promote_verdict(
         raise DecisionError(message)
     model_version = str(_required(report, "model_version"))
     model, weights = _in_service(registry, model_version)
-    earlier = _promoted_by(ledger, model, digest)
-    champion = _agreed_champion(registry, ledger, model)
+    earlier = promoted_by(ledger, model, digest)
+    champion = agreed_champion(registry, ledger, model)
     if earlier is not None:
         return Promotion("promote", model, champion, champion, changed=False, transaction=earlier.transaction)
     if champion is not None and champion.number == weights.number:
@@ -178,16 +152,22 @@ def refresh(
 
 
 def rollback(  # noqa: PLR0913 - three ports and who asks for what
-    registry: ModelRegistry, ledger: Ledger, clock: Clock, model: str, author: str, reason: str | None = None
+    registry: ModelRegistry,
+    ledger: Ledger,
+    clock: Clock,
+    model: str,
+    author: str,
+    *,
+    reason: str | None = None,
 ) -> Promotion:
     """Give a model the champion back that it had before; a second rollback goes one further back.
 
     Raises:
         DecisionError: if there is none before, or the champion was moved from outside.
     """
-    champion = _agreed_champion(registry, ledger, model)
-    standing = _standing(ledger, model)
-    last = champion_move(standing[-1]) if standing else None
+    champion = agreed_champion(registry, ledger, model)
+    entries = standing(ledger, model)
+    last = champion_move(entries[-1]) if entries else None
     if champion is None or last is None or last.before is None:
         now = "no champion" if champion is None else f"champion {champion.model_version}, its first"
         message = f"model {model}: {now}: a rollback needs one before; promote another instead"
@@ -195,10 +175,10 @@ def rollback(  # noqa: PLR0913 - three ports and who asks for what
     after = find(registry, model, last.before)
     moves = [
         AliasMove(move.alias, move.after, move.before)
-        for move in moves_of(standing[-1])
-        if move.before is not None and _number(registry.resolve(model, move.alias)) == move.after
+        for move in moves_of(entries[-1])
+        if move.before is not None and number_of(registry.resolve(model, move.alias)) == move.after
     ]
-    evidence = {"model_version": after.model_version, "undoes": standing[-1].transaction, "reason": reason}
+    evidence = {"model_version": after.model_version, "undoes": entries[-1].transaction, "reason": reason}
     entry = Mover(registry, ledger, clock, author).move("rollback", model, moves, evidence)
     return Promotion("rollback", model, champion, after, changed=True, transaction=entry.transaction)
 
@@ -214,8 +194,8 @@ def accept(registry: ModelRegistry, ledger: Ledger, clock: Clock, model: str, au
         return Promotion("accept", model, status.alias, status.alias, changed=False, transaction=None)
     if status.alias is None:
         message = (
-            f"model {model}: alias {CHAMPION} was deleted: only weights can be accepted; set it in MLflow, last it named"
-            f" {status.recorded}"
+            f"model {model}: alias {CHAMPION} was deleted: only weights can be accepted;"
+            f" set it in MLflow, last it named {status.recorded}"
         )
         raise DecisionError(message)
     move = AliasMove(CHAMPION, status.recorded, status.alias.number)
@@ -226,12 +206,12 @@ def accept(registry: ModelRegistry, ledger: Ledger, clock: Clock, model: str, au
 
 
 def history(ledger: Ledger, model: str) -> Sequence[LedgerEntry]:
-    """Return the last entry of each transaction of a model, oldest first; an intent is one that did not end."""
+    """Return the last entry of each transaction of a model, oldest first; an intent has not ended."""
     return latest(ledger, model)
 
 
 def recover(registry: ModelRegistry, ledger: Ledger, clock: Clock, author: str) -> Sequence[LedgerEntry]:
-    """End what a crash left open: done where every alias had moved, else reverted. Returns the ending entries."""
+    """End what a crash left open: done where every alias had moved, else reverted; return the endings."""
     return Mover(registry, ledger, clock, author).recover()
 
 
@@ -244,8 +224,8 @@ def _in_service(registry: ModelRegistry, model_version: str) -> tuple[str, Weigh
     weights = registry.resolve(model, logic_alias(version))
     if weights is None:
         message = (
-            f"model version {model_version}: no weights of it are in service (alias {logic_alias(version)} is not set):"
-            " train it; weights that pass their gate are put into service"
+            f"model version {model_version}: no weights of it are in service (alias {logic_alias(version)} is"
+            " not set): train it; weights that pass their gate are put into service"
         )
         raise DecisionError(message)
     return model, weights
@@ -255,48 +235,10 @@ def _require_gate(weights: Weights) -> None:
     gate = weights.tags.get(GATE_TAG)
     if gate != "passed":
         message = (
-            f"weights {weights.number} of {weights.model_version}: gate {gate or 'unknown'}: only weights that passed"
-            " their gate are served; see their report, and train again or override with a reason"
+            f"weights {weights.number} of {weights.model_version}: gate {gate or 'unknown'}: only weights"
+            " that passed their gate are served; see their report, and train again or override with a reason"
         )
         raise DecisionError(message)
-
-
-def _agreed_champion(registry: ModelRegistry, ledger: Ledger, model: str) -> Weights | None:
-    status = champion_status(registry, ledger, model)
-    if not status.agrees:
-        message = (
-            f"model {model}: alias {CHAMPION} names weights {_number(status.alias) or 'none'} and the ledger says"
-            f" {status.recorded or 'none'}: it was moved from outside; accept it, or set it back in MLflow"
-        )
-        raise DecisionError(message)
-    return status.alias
-
-
-def _standing(ledger: Ledger, model: str) -> list[LedgerEntry]:
-    """Return the entries that made each champion up to the present one, without those that were rolled back."""
-    standing: list[LedgerEntry] = []
-    for entry in done(ledger, model):
-        if champion_move(entry) is None:
-            continue
-        if entry.action == "rollback":
-            standing.pop()
-        else:
-            standing.append(entry)
-    return standing
-
-
-def _promoted_by(ledger: Ledger, model: str, digest: str) -> LedgerEntry | None:
-    """Return the promotion that this very report made, or None; one that was rolled back is refused."""
-    entries = [entry for entry in done(ledger, model) if entry.payload.get("digest") == digest]
-    if not entries:
-        return None
-    if entries[-1].transaction not in {entry.transaction for entry in _standing(ledger, model)}:
-        message = (
-            f"model {model}: the promotion by this report (digest {digest}) was rolled back: a report promotes once;"
-            " run a new experiment"
-        )
-        raise DecisionError(message)
-    return entries[-1]
 
 
 def _required(report: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - a value of a JSON document
@@ -306,7 +248,3 @@ def _required(report: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - a v
         )
         raise DecisionError(message)
     return report[key]
-
-
-def _number(weights: Weights | None) -> int | None:
-    return None if weights is None else weights.number

@@ -12,7 +12,7 @@ from recsys.errors import ModelError
 from recsys.ports import Columns
 
 LOWEST: Final = float(np.finfo(np.float32).min)
-"""The score of a row without the feature: below every other, finite, and the same in float32, JSON and parquet."""
+"""The score of a row without the feature: below all others, finite, the same in float32, JSON and parquet."""
 
 _FILE: Final = "ranker.json"
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from recsys.candidates.sources import candidates
 from recsys.errors import RecsysError
 from recsys.experiment.routing import Assignment, Router
-from recsys.ports import Clock, Exposure, FeatureReader, FeatureSet, ModelRegistry, Ranker, ShownItem, Weights
+from recsys.ports import Clock, Exposure, FeatureReader, FeatureSet, ModelRegistry, Ranker, ShownItem, ViewInfo, Weights
 from recsys.schema import ITEM
 from recsys.serving.assembly import UnitRows, assemble
 from recsys.serving.item_matrix import ItemMatrix, read_matrix
-from recsys.specs.placement import Placement, Popular
+from recsys.specs.placement import Personal, Placement, Popular
 
 LOGGER = logging.getLogger(__name__)
 
@@ -47,6 +47,8 @@ class ServingState:
     """Logic (basket/v2) to its weights in service."""
     champion: LoadedModel | None
     routers: Sequence[Router]
+    views: Mapping[str, ViewInfo]
+    """The unit × item views that candidates are drawn from."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Resolver:
         self._routers = tuple(routers)
         self._clock = clock
         self._feature_service_of = feature_service_of
-        self._state = ServingState(None, {}, None, self._routers)
+        self._state = ServingState(None, {}, None, self._routers, {})
 
     @property
     def state(self) -> ServingState:
@@ -127,7 +129,12 @@ class Resolver:
         if champion is not None:
             models.setdefault(champion.weights.model_version, champion)
         matrix = self._matrix([*models.values(), *([champion] if champion else [])], before.matrix)
-        after = ServingState(matrix, models, champion, self._routers)
+        views = before.views or {
+            source.view: self._features.view(source.view)
+            for source in self._placement.candidates
+            if isinstance(source, Personal)
+        }
+        after = ServingState(matrix, models, champion, self._routers, views)
         changed = after.matrix is not before.matrix or _numbers(after) != _numbers(before)
         self._state = after
         return changed
@@ -207,18 +214,18 @@ class Resolver:
             return [], "", EMPTY
         if model is not None:
             try:
-                items, digest = self._ranked(state.matrix, model, user_id, slots, at)
+                items, digest = self._ranked(state, state.matrix, model, user_id, slots, at)
             except RecsysError:
                 LOGGER.exception("placement %s: %s could not answer", self._name, model.weights.model_version)
             else:
                 return items, digest, None
         return self._popular(state.matrix, slots), "", POPULAR
 
-    def _ranked(
-        self, matrix: ItemMatrix, model: LoadedModel, user_id: str, slots: int, at: datetime
+    def _ranked(  # noqa: PLR0913 - what one answer is made from
+        self, state: ServingState, matrix: ItemMatrix, model: LoadedModel, user_id: str, slots: int, at: datetime
     ) -> tuple[list[ShownItem], str]:
         unit = UnitRows(self._features, matrix, user_id, at)
-        rows = candidates(self._placement.candidates, matrix.pool, lambda view: unit.history(self._features.view(view)))
+        rows = candidates(self._placement.candidates, matrix.pool, lambda view: unit.history(state.views[view]))
         columns = assemble(model.features, matrix, unit, rows, at)
         scores = model.ranker.score(columns)
         first = np.lexsort((rows, -np.nan_to_num(scores, nan=-np.inf)))[:slots]

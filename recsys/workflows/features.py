@@ -58,9 +58,11 @@ def materialize(workspace: Workspace) -> tuple[datetime, bool]:
     now = workspace.clock.now()
     marker = workspace.state / "materialized.json"
     wanted = {"until": now.isoformat(), "tables": digest(manifest(workspace))}
-    if marker.exists() and json.loads(marker.read_text()) == wanted:
+    known = json.loads(marker.read_text()) if marker.exists() else None
+    if known == wanted:
         return now, True
-    workspace.features.materialize(now)
+    since = datetime.fromisoformat(known["until"]) if known and known["tables"] == wanted["tables"] else None
+    workspace.features.materialize(now, since)
     marker.write_text(json.dumps(wanted))
     return now, False
 

@@ -48,7 +48,7 @@ def promote_first(workspace: Workspace, model_version: str, override: str | None
     workspace.catalog.model(model_version)
     _recover(workspace)
     return promotion.promote_first(
-        workspace.registry, workspace.ledger, workspace.clock, model_version, author(), override
+        workspace.registry, workspace.ledger, workspace.clock, model_version, author(), override=override
     )
 
 
@@ -59,7 +59,7 @@ def rollback(workspace: Workspace, model: str, reason: str | None = None) -> Pro
         DecisionError: if there was none.
     """
     _recover(workspace)
-    return promotion.rollback(workspace.registry, workspace.ledger, workspace.clock, model, author(), reason)
+    return promotion.rollback(workspace.registry, workspace.ledger, workspace.clock, model, author(), reason=reason)
 
 
 def history(workspace: Workspace, model: str) -> Sequence[LedgerEntry]:

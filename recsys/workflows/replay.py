@@ -182,7 +182,7 @@ def _live_through(  # noqa: PLR0913 - the loop over steps
     for number, moment in enumerate(steps):
         clock.at = moment
         tell(f"week of {moment:%Y-%m-%d}: materialize", number, len(steps))
-        features.materialize(moment)
+        features.materialize(moment, steps[number - 1] if number else None)
         resolver.refresh()
         units = workspace.engine.query(
             _UNITS.format(at=moment.isoformat(), event=target.event.replace("'", "''")), {"events": workspace.events}

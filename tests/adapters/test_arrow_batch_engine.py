@@ -12,8 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from feast import BatchFeatureView, Entity, FeatureStore, FeatureView, Field, FileSource
-from feast import RequestSource, ValueType
+from feast import (
+    BatchFeatureView,
+    Entity,
+    FeatureStore,
+    FeatureView,
+    Field,
+    FileSource,
+    RequestSource,
+    ValueType,
+)
 from feast.feature_view import FeatureViewState
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, String, UnixTimestamp
@@ -67,7 +75,7 @@ def definitions() -> list[Any]:
     )
     request = RequestSource(name="request", schema=[Field(name="now", dtype=UnixTimestamp)])
 
-    @on_demand_feature_view(
+    @on_demand_feature_view(  # type: ignore[untyped-decorator]
         sources=[users, pairs, request],
         schema=[Field(name="share", dtype=Float64), Field(name="days", dtype=Float64)],
         mode="python",
@@ -82,7 +90,9 @@ def definitions() -> list[Any]:
                 return np.where(np.isnat(whole), np.nan, whole.astype("int64") / 1e6)
             return np.array([v.timestamp() if hasattr(v, "timestamp") else np.nan for v in values])
 
-        share = np.asarray(inputs["count"], dtype=float) / np.asarray(inputs["baskets"], dtype=float)
+        share = np.asarray(inputs["count"], dtype=float) / np.asarray(
+            inputs["baskets"], dtype=float
+        )
         days = (seconds("now") - seconds("last")) / 86_400
         if isinstance(inputs["now"], list):
             return {"share": share.tolist(), "days": days.tolist()}
@@ -99,7 +109,9 @@ class Repository:
     def write(self, name: str, table: pa.Table) -> None:
         pq.write_table(table, self.folder / "data" / f"{name}.parquet")
 
-    def materialize(self, end: datetime, start: datetime = LONG_AGO, views: Sequence[str] = ()) -> None:
+    def materialize(
+        self, end: datetime, start: datetime = LONG_AGO, views: Sequence[str] = ()
+    ) -> None:
         self.store.materialize(start, end, list(views) or None)
 
     def online(self, features: list[str], **columns: list[Any]) -> dict[str, list[Any]]:
@@ -155,7 +167,7 @@ def build(folder: Path, online: dict[str, Any], objects: list[Any]) -> Repositor
     repository = Repository(folder, FeatureStore(repo_path=str(folder)))
     repository.write("users", users_table())
     repository.write("pairs", pairs_table())
-    with pytest.warns(RuntimeWarning, match="experimental"):
+    with pytest.warns(RuntimeWarning, match=r"experimental"):
         repository.store.apply(objects)
     return repository
 
@@ -165,7 +177,14 @@ def repository(tmp_path: Path) -> Repository:
     return build(tmp_path, PACKED, definitions())
 
 
-FEATURES = ["users:baskets", "users:city", "users:last", "pairs:count", "rhythm:share", "rhythm:days"]
+FEATURES = [
+    "users:baskets",
+    "users:city",
+    "users:last",
+    "pairs:count",
+    "rhythm:share",
+    "rhythm:days",
+]
 
 
 def test_feast_loads_the_three_plug_ins(repository: Repository) -> None:
@@ -180,15 +199,23 @@ def test_online_values_are_the_historical_ones(tmp_path: Path, online: dict[str,
     repository = build(tmp_path, online, definitions())
     now = START + 2 * DAY
     repository.materialize(now)
-    asked = {"user_id": ["a", "a", "b", "c", "a"], "item_id": ["p", "q", "p", "p", "z"], "now": [now] * 5}
+    asked: dict[str, list[Any]] = {
+        "user_id": ["a", "a", "b", "c", "a"],
+        "item_id": ["p", "q", "p", "p", "z"],
+        "now": [now] * 5,
+    }
     live = pd.DataFrame(repository.online(FEATURES, **asked))
     entities = pa.table({**asked, "event_timestamp": [now] * 5})
     past = repository.store.get_historical_features(entities, FEATURES).to_df()
     for name in ("baskets", "count", "share", "days"):
-        np.testing.assert_array_equal(live[name].astype(float), past[name].astype(float), err_msg=name)
+        np.testing.assert_array_equal(
+            live[name].astype(float), past[name].astype(float), err_msg=name
+        )
     assert live["city"].tolist() == past["city"].tolist() == ["y", "y", None, None, "y"]
-    moments = [pd.to_datetime(f["last"], utc=True).to_numpy("datetime64[us]") for f in (live, past)]
-    np.testing.assert_array_equal(*moments)
+    online_last, past_last = (
+        pd.to_datetime(frame["last"], utc=True).to_numpy("datetime64[us]") for frame in (live, past)
+    )
+    np.testing.assert_array_equal(online_last, past_last)
     assert live["share"].tolist()[:2] == [0.5, 2.0]
     assert live["days"].tolist()[0] == 2.0
 
@@ -221,7 +248,7 @@ def test_a_row_known_late_goes_online_once_it_is_known(repository: Repository) -
 def test_failure_surfaces_and_leaves_the_view_usable(repository: Repository) -> None:
     repository.materialize(START + DAY / 2)
     (repository.folder / "data" / "users.parquet").unlink()
-    with pytest.raises(FeatureError, match="users.*no such file"):
+    with pytest.raises(FeatureError, match=r"users.*no such file"):
         repository.materialize(START + 2 * DAY, views=["users"])
     view = repository.store.get_feature_view("users")
     assert view.state != FeatureViewState.MATERIALIZING
@@ -249,11 +276,18 @@ def test_view_that_is_not_online_is_skipped(tmp_path: Path) -> None:
     task_views = [repository.store.get_feature_view("users")]
     provider: Any = repository.store._get_provider()  # noqa: SLF001
     provider.materialize_single_feature_view(
-        repository.store.config, task_views[0], LONG_AGO, START + DAY, repository.store.registry, "shop", None
+        repository.store.config,
+        task_views[0],
+        LONG_AGO,
+        START + DAY,
+        repository.store.registry,
+        "shop",
+        None,
     )
     assert provider.online_store.read_all(repository.store.config, task_views[0]).num_rows == 0
 
 
+@pytest.mark.filterwarnings("ignore:Batch feature views are experimental:RuntimeWarning")
 def test_computed_views_go_feasts_own_way(tmp_path: Path) -> None:
     def doubled(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.assign(baskets=frame["n"] * 2)

@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.adapters.catboost_ranker import NO_CATEGORY, CatBoostEstimator, CatBoostRanker, load_catboost_ranker
+from recsys.adapters.catboost_ranker import (
+    NO_CATEGORY,
+    CatBoostEstimator,
+    CatBoostRanker,
+    load_catboost_ranker,
+)
 from recsys.errors import ModelError
 from recsys.ports import Columns, TrainingRows
 from recsys.specs.model import CatBoostAlgorithm
@@ -18,7 +23,14 @@ LOSSES = ("Logloss", "CrossEntropy", "QueryRMSE", "QuerySoftMax", "YetiRank", "P
 
 def algorithm(loss: str = "Logloss", **changes: Any) -> CatBoostAlgorithm:  # noqa: ANN401 - any field
     """Return a small algorithm with one category."""
-    fields = {"type": "catboost", "loss": loss, "iterations": 30, "depth": 4, "categorical": ("brand",), **changes}
+    fields = {
+        "type": "catboost",
+        "loss": loss,
+        "iterations": 30,
+        "depth": 4,
+        "categorical": ("brand",),
+        **changes,
+    }
     return CatBoostAlgorithm.model_validate(fields)
 
 
@@ -87,8 +99,11 @@ def test_takes_categories_it_has_not_seen(ranker: CatBoostRanker) -> None:
 def test_scores_the_same_by_one_thread_and_many(ranker: CatBoostRanker) -> None:
     """A large batch is the small ones put together."""
     columns = rows(2_500).columns
-    parts = [{name: values[start : start + 5_000] for name, values in columns.items()} for start in range(0, 25_000, 5_000)]
-    assert np.array_equal(ranker.score(columns), np.concatenate([ranker.score(part) for part in parts]))
+    parts = [
+        ranker.score({name: values[start : start + 5_000] for name, values in columns.items()})
+        for start in range(0, 25_000, 5_000)
+    ]
+    assert np.array_equal(ranker.score(columns), np.concatenate(parts))
 
 
 def test_scores_nothing(ranker: CatBoostRanker) -> None:
@@ -159,7 +174,8 @@ def test_the_same_seed_gives_the_same_model() -> None:
 def test_stops_early_and_keeps_the_best_iteration() -> None:
     """Labels without any pattern leave few trees, and progress counts up."""
     data = rows(50)
-    noise = TrainingRows(data.columns, np.random.default_rng(9).integers(0, 2, 500).astype(np.float32), data.request)
+    label = np.random.default_rng(9).integers(0, 2, 500).astype(np.float32)
+    noise = TrainingRows(data.columns, label, data.request)
     seen: list[tuple[int, int]] = []
     estimator = CatBoostEstimator(algorithm(iterations=500, early_stopping_rounds=5), COLUMNS, threads=2)
     fitted = estimator.fit(noise, rows(20, seed=1), progress=lambda done, total: seen.append((done, total)))

@@ -25,7 +25,7 @@ class FakeRanker:
     def score(self, columns: Columns) -> NDArray[np.float64]:
         """Return the weighted sum of each row."""
         terms = [np.asarray(columns[name], dtype=np.float64) * factor for name, factor in self.factors]
-        return np.sum(terms, axis=0)
+        return np.asarray(np.sum(terms, axis=0), dtype=np.float64)
 
     def save(self, folder: Path) -> None:
         """Write `ranker.json`."""

@@ -1,10 +1,10 @@
 """Where do trained weights, their evidence and their aliases live, so that MLflow's own tools can read them?
 
-One registration is a finished run in experiment `recsys/<model>` (parameters, metrics, `reports/`), a logged model
-with the algorithm's own MLflow flavour, and a version of registered model `<model>`. Inside the logged model,
-folder `ranker/` holds the bundle that `load` reads: `ranker.json`, the ranker's own files, and `sample.parquet`,
-rows with the scores that a load has to reproduce. MLflow forbids `@` in the names of metrics: `ndcg@10/user` is
-stored as `ndcg_at_10/user` (`metric_to_mlflow` and back).
+One registration is a finished run in experiment `recsys/<model>` (parameters, metrics, `reports/`), a
+logged model with the algorithm's own MLflow flavour, and a version of registered model `<model>`. Inside
+the logged model, folder `ranker/` holds the bundle that `load` reads: `ranker.json`, the ranker's own
+files, and `sample.parquet`, rows with the scores that a load has to reproduce. MLflow forbids `@` in the
+names of metrics: `ndcg@10/user` is stored as `ndcg_at_10/user` (`metric_to_mlflow` and back).
 
 - `registry`: `MlflowRegistry`, the port `ModelRegistry`
 - `recording`: how one registration is written

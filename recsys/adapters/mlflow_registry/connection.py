@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ _SETTINGS: Final = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_WAIT_SECONDS),
     # By default a dead server is asked for more than 200 seconds.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     # Bars for downloads of some kilobytes.
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # Prints two lines on stdout for each run, where --json promises one document.
@@ -33,7 +35,7 @@ T = TypeVar("T")
 
 
 class Connection:
-    """One MLflow client of one URI, made on first use; MLflow itself is imported then, which takes seconds."""
+    """One MLflow client of one URI, made on first use; MLflow is imported then, which takes seconds."""
 
     def __init__(self, uri: str) -> None:
         """Keep the URI; nothing is imported or opened yet."""
@@ -51,9 +53,7 @@ class Connection:
         """Return the client; tracking and registry are the same URI, and no global of MLflow is set."""
         with self._lock:
             if self._client is None:
-                mlflow = _import_mlflow()
-                _check_database(self.uri)
-                self._client = mlflow.MlflowClient(self.uri, self.uri)
+                self._client = _make_client(self.uri)
             return self._client
 
     def found(self, read: Callable[[], T]) -> T | None:
@@ -119,10 +119,24 @@ def _import_mlflow() -> Any:  # noqa: ANN401 - a module
     return mlflow
 
 
+def _make_client(uri: str) -> Any:  # noqa: ANN401 - mlflow.MlflowClient
+    mlflow = _import_mlflow()
+    if uri.startswith(("http://", "https://")):
+        return mlflow.MlflowClient(uri, uri)
+    from sqlalchemy.exc import SADeprecationWarning  # noqa: PLC0415 - comes with MLflow
+
+    _check_database(uri)
+    with warnings.catch_warnings():
+        # MLflow maps its tables, here and at the first question, with a deprecated option of SQLAlchemy.
+        warnings.filterwarnings("ignore", "The ``noload`` loader strategy", SADeprecationWarning)
+        client = mlflow.MlflowClient(uri, uri)
+        client.search_registered_models(max_results=1)
+        client.search_experiments(max_results=1)
+    return client
+
+
 def _check_database(uri: str) -> None:
     """Open a database once before MLflow does, which would try for more than a minute."""
-    if uri.startswith(("http://", "https://")):
-        return
     import sqlalchemy as sa  # noqa: PLC0415 - comes with MLflow
 
     try:
@@ -138,7 +152,8 @@ def _check_database(uri: str) -> None:
         engine.dispose()
     except (sa.exc.SQLAlchemyError, OSError, ModuleNotFoundError) as error:
         message = (
-            f"model registry {without_password(uri)}: cannot open: {reason_of(error)}; it is sqlite:///path/to/mlflow.db,"
-            " postgresql+psycopg://user@host:5432/database, or the http:// address of a server that runs"
+            f"model registry {without_password(uri)}: cannot open: {reason_of(error)}; it is"
+            " sqlite:///path/to/mlflow.db, postgresql+psycopg://user@host:5432/database,"
+            " or the http:// address of a server that runs"
         )
         raise StoreError(message) from error

@@ -112,7 +112,12 @@ def record_version(client: Any, model: str, logged: Any, tags: Mapping[str, str]
 
 
 @contextlib.contextmanager
-def recorded_run(client: Any, experiment_id: str, name: str, tags: Mapping[str, str]) -> Iterator[Any]:  # noqa: ANN401
+def recorded_run(
+    client: Any,  # noqa: ANN401 - mlflow.MlflowClient
+    experiment_id: str,
+    name: str,
+    tags: Mapping[str, str],
+) -> Iterator[Any]:
     """Open a run that ends as FINISHED, or as FAILED when the block raises."""
     run = client.create_run(experiment_id, run_name=name, tags=dict(tags))
     try:
@@ -125,7 +130,12 @@ def recorded_run(client: Any, experiment_id: str, name: str, tags: Mapping[str, 
     client.set_terminated(run.info.run_id, "FINISHED")
 
 
-def _record_metrics(client: Any, run_id: str, model_id: str, metrics: Mapping[str, float]) -> None:  # noqa: ANN401
+def _record_metrics(
+    client: Any,  # noqa: ANN401 - mlflow.MlflowClient
+    run_id: str,
+    model_id: str,
+    metrics: Mapping[str, float],
+) -> None:
     from mlflow.entities import Metric  # noqa: PLC0415 - MLflow is imported on first use
 
     now = int(time.time() * 1000)
@@ -137,7 +147,7 @@ def _record_metrics(client: Any, run_id: str, model_id: str, metrics: Mapping[st
         client.log_batch(run_id, metrics=values)
 
 
-def _signature(sample: pa.Table, columns: tuple[str, ...]) -> Any:  # noqa: ANN401 - mlflow.models.ModelSignature
+def _signature(sample: pa.Table, columns: tuple[str, ...]) -> Any:  # noqa: ANN401 - mlflow.ModelSignature
     from mlflow.models import ModelSignature  # noqa: PLC0415 - MLflow is imported on first use
     from mlflow.types import ColSpec, DataType, Schema  # noqa: PLC0415 - as above
 

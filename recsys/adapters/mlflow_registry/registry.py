@@ -44,7 +44,7 @@ class MlflowRegistry:
         """Keep the settings; MLflow is imported and reached on first use.
 
         Args:
-            tracking_uri: `sqlite:///path/to/mlflow.db`, `postgresql+psycopg://…`, or a server's `http(s)://…`.
+            tracking_uri: `sqlite:///path/to/mlflow.db`, `postgresql+psycopg://…`, or a server's `http://…`.
             artifact_root: folder of the artefacts of new experiments (made); None where a server keeps them.
             loaders: for each type of ranker (`type` in its `ranker.json`), what loads its bundle.
             flavors: for each type of ranker, what writes its bundle as an MLflow model.
@@ -107,8 +107,8 @@ class MlflowRegistry:
         """
         if not _ALIAS.fullmatch(alias):
             message = (
-                f"alias {alias} of model {weights.model}: letters, digits, - and _, and MLflow reserves latest and"
-                " v<number>; use champion or logic-<version>"
+                f"alias {alias} of model {weights.model}: letters, digits, - and _, and MLflow reserves"
+                " latest and v<number>; use champion or logic-<version>"
             )
             raise ModelError(message)
         with self._connection.failures(f"set {weights.model}@{alias}"):
@@ -186,7 +186,7 @@ class MlflowRegistry:
         version = self._connection.found(lambda: client.get_model_version(weights.model, str(weights.number)))
         if version is None:
             message = (
-                f"weights {weights.number} of model {weights.model}: not in the registry {self._connection.name};"
+                f"weights {weights.number} of model {weights.model}: not in registry {self._connection.name};"
                 " take a number that MLflow shows, or train and register again"
             )
             raise ModelError(message)

@@ -35,8 +35,8 @@ def check_sample(name: str, ranker: Ranker, sample: pa.Table) -> None:
     if not same.all():
         row = int(np.flatnonzero(~same)[0])
         message = (
-            f"weights of {name}: row {row} of their sample scores {given[row]:.9g} and scored {expected[row]:.9g}"
-            " at training: they have to agree; train and register them again"
+            f"weights of {name}: row {row} of their sample scores {given[row]:.9g} and scored"
+            f" {expected[row]:.9g} at training: they have to agree; train and register them again"
         )
         raise ModelError(message)
 

@@ -1,7 +1,7 @@
 """Where do exposures, outcomes and decisions live, so that a kill -9 loses nothing that was acknowledged?
 
-One SQL database by URL: a SQLite file (WAL, synchronous=FULL) on one machine, PostgreSQL (`postgresql+psycopg://…`)
-for many.
+One SQL database by URL: a SQLite file (WAL, synchronous=FULL) on one machine, PostgreSQL
+(`postgresql+psycopg://…`) for many.
 
 - `tables`: what the tables look like, and how a person reads them
 - `database`: the connection, its bounds in time, and its failures as `StoreError`

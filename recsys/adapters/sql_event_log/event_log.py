@@ -27,7 +27,7 @@ class SqlEventLog:
         """Check the URL; the database is opened, and its tables are made, on first use.
 
         Args:
-            url: `sqlite:///path/to/file.db` (the folder is made) or `postgresql+psycopg://user@host:5432/database`.
+            url: `sqlite:///path/to/file.db` (the folder is made) or `postgresql+psycopg://user@host:5432/name`.
 
         Raises:
             StoreError: if the URL is neither.
@@ -175,7 +175,7 @@ def _exposure_row(exposure: Exposure, now: datetime) -> dict[str, Any]:
 
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> int:
-    """Insert by the driver's own executemany: SQLAlchemy's work on each row would cost more than the insert."""
+    """Insert by the driver's own executemany: SQLAlchemy's work on each row costs more than the insert."""
     if not rows:
         return 0
     mark = "%s" if tables.is_postgresql(connection.dialect) else "?"

@@ -1,12 +1,13 @@
 """What do the tables of the event log look like, and how does a person read them?
 
-Times are UTC and exact to the microsecond. PostgreSQL keeps `timestamptz` (plain to read in psql, in UTC after
-`SET timezone = 'UTC'`); SQLite has no such type and keeps integer microseconds since 1970:
+Times are UTC and exact to the microsecond. PostgreSQL keeps `timestamptz` (plain to read in psql, in UTC
+after `SET timezone = 'UTC'`); SQLite has no such type and keeps integer microseconds since 1970:
 
     SELECT request_id, strftime('%F %T', event_timestamp / 1000000, 'unixepoch') FROM exposures;
 
-`event_timestamp` is by the environment's clock, `written_at` by the wall: they part in a replay only. Ids sort
-by their code points everywhere (collation C), so that both databases, Arrow and Python agree on the order.
+`event_timestamp` is by the environment's clock, `written_at` by the wall: they part in a replay only. Ids
+sort by their code points everywhere (collation C), so that both databases, Arrow and Python agree on the
+order.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -42,11 +43,11 @@ class UtcMicroseconds(sa.types.TypeDecorator[datetime]):
         native = TIMESTAMP(timezone=True, precision=6) if is_postgresql(dialect) else sa.BigInteger()
         return dialect.type_descriptor(native)
 
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:  # noqa: ANN401 - two column types
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:  # noqa: ANN401
         """Write a time the way this database keeps it."""
         return None if value is None else encode_time(value, dialect)
 
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:  # noqa: ANN401, ARG002
+    def process_result_value(self, value: Any, dialect: Any) -> datetime | None:  # noqa: ANN401, ARG002
         """Read a time the way this database keeps it."""
         if value is None or isinstance(value, datetime):
             return value

@@ -1,0 +1,56 @@
+# One vocabulary for people, pre-commit and CI. `make` alone says what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo check format test docs bench lock ui clean
+
+help:  ## Say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+install: $(STAMP)  ## Make .venv and install the committed lock into it
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); ok or sys.exit("recsys needs Python 3.11, 3.12 or 3.13; this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+ifdef UV
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --require-hashes -r requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation -e .
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+endif
+	@touch $@
+
+demo: $(STAMP)  ## The whole life cycle on real shop data
+	$(BIN)/recsys demo
+
+check: $(STAMP)  ## Format, lint, types, architecture, declarations
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/recsys validate
+
+format: $(STAMP)  ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: $(STAMP)  ## All tests; those of Redis and PostgreSQL where one answers
+	$(BIN)/pytest
+
+docs: $(STAMP)  ## Make the generated references anew
+	$(BIN)/python docs/generate.py
+
+ui: $(STAMP)  ## MLflow's own UI over the local registry
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///.recsys/mlflow.db
+
+lock:  ## Resolve requirements.lock anew (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --extra demo --extra postgres --extra redis \
+	  --group dev --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements.lock
+
+clean:  ## Remove what the commands wrote (not the virtual environment)
+	rm -rf .recsys

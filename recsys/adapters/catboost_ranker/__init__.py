@@ -1,0 +1,23 @@
+"""How is a CatBoost ensemble fitted, scored, saved and loaded, with its columns pinned by name?
+
+Numbers travel as one float32 matrix and categories as one matrix of bytes (CatBoost's FeaturesData, its
+fastest input), so numbers come first and categories last, in training, in scoring and in `columns` alike.
+Scores are raw values of the formula (log-odds for Logloss): what `mlflow.catboost.load_model(...).predict`
+gives.
+
+- `estimator`: `CatBoostEstimator`, the port `Estimator`
+- `ranker`: `CatBoostRanker`, the port `Ranker`; how it is loaded, and how MLflow sees it
+- `matrices`: columns by name to CatBoost's input
+"""
+
+from recsys.adapters.catboost_ranker.estimator import CatBoostEstimator
+from recsys.adapters.catboost_ranker.matrices import NO_CATEGORY
+from recsys.adapters.catboost_ranker.ranker import CatBoostRanker, load_catboost_ranker, write_catboost_flavor
+
+__all__ = [
+    "NO_CATEGORY",
+    "CatBoostEstimator",
+    "CatBoostRanker",
+    "load_catboost_ranker",
+    "write_catboost_flavor",
+]

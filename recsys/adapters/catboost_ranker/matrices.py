@@ -1,0 +1,97 @@
+"""How do columns by name become CatBoost's input, and its complaints a `ModelError`?"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from recsys.errors import ModelError
+from recsys.ports import Columns
+
+NO_CATEGORY: Final = "__null__"
+"""The category of a row without one: CatBoost refuses None."""
+
+
+def features_data(columns: Columns, numeric: Sequence[str], categorical: Sequence[str]) -> Any:  # noqa: ANN401
+    """Return a `catboost.FeaturesData` of copies: CatBoost makes the arrays it is given read-only.
+
+    Raises:
+        ModelError: if a column is missing, of the wrong type or of another length.
+    """
+    import catboost  # noqa: PLC0415 - as above
+
+    _check_present(columns, (*numeric, *categorical))
+    return catboost.FeaturesData(
+        num_feature_data=_numeric_matrix(columns, numeric),
+        cat_feature_data=_category_matrix(columns, categorical),
+        num_feature_names=list(numeric) or None,
+        cat_feature_names=list(categorical) or None,
+    )
+
+
+def _check_present(columns: Columns, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in columns:
+            message = f"catboost: column {name} is missing: the model learns from {', '.join(names)}"
+            raise ModelError(message)
+        if len(columns[name]) != len(columns[names[0]]):
+            message = (
+                f"catboost: column {name} has {len(columns[name])} rows and"
+                f" {names[0]} {len(columns[names[0]])}: every column has one value a row"
+            )
+            raise ModelError(message)
+
+
+def _numeric_matrix(columns: Columns, names: Sequence[str]) -> NDArray[np.float32] | None:
+    if not names:
+        return None
+    # Column by column in memory: CatBoost reads this order twice as fast as rows.
+    matrix = np.empty((len(columns[names[0]]), len(names)), dtype=np.float32, order="F")
+    for index, name in enumerate(names):
+        values = columns[name]
+        if values.dtype.kind not in "fiub":
+            message = (
+                f"catboost: column {name} is of {values.dtype}: a number is needed;"
+                " list a text under algorithm.categorical, turn a time into an age"
+            )
+            raise ModelError(message)
+        matrix[:, index] = values
+    return matrix
+
+
+def _category_matrix(columns: Columns, names: Sequence[str]) -> NDArray[np.object_] | None:
+    if not names:
+        return None
+    matrix = np.empty((len(columns[names[0]]), len(names)), dtype=object, order="F")
+    for index, name in enumerate(names):
+        matrix[:, index] = _categories(name, columns[name])
+    return matrix
+
+
+def _categories(name: str, values: NDArray[Any]) -> NDArray[np.object_]:
+    """Return each category as bytes; each distinct text is encoded once."""
+    try:
+        encoded = pa.array(values, pa.string()).fill_null(NO_CATEGORY).dictionary_encode()
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        message = (
+            f"catboost: column {name} is of {values.dtype}: a category is a text or null; cast it in its view"
+        )
+        raise ModelError(message) from error
+    texts = np.array([text.encode() for text in encoded.dictionary.to_pylist()], dtype=object)
+    return np.asarray(texts[encoded.indices.to_numpy(zero_copy_only=False)], dtype=object)
+
+
+@contextmanager
+def failures(what: str) -> Iterator[None]:
+    """Turn what CatBoost raises into `ModelError`."""
+    import catboost  # noqa: PLC0415 - as above
+
+    try:
+        yield
+    except catboost.CatBoostError as error:
+        reason = str(error).strip().splitlines()[0]
+        message = f"catboost: cannot {what}: {reason}; check labels, groups and columns of the rows"
+        raise ModelError(message) from error

@@ -1,0 +1,282 @@
+"""What does the whole life cycle look like on real data? `recsys demo`: every stage, by the workflow its command calls.
+
+Each step prints the command that does it alone. What is up to date is reused, so that a second run changes nothing.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from recsys import printing
+from recsys.errors import RecsysError, StoreError
+from recsys.workflows import promote as promoting
+from recsys.workflows.evaluate import evaluate
+from recsys.workflows.features import build_tables, materialize
+from recsys.workflows.ingest import ingest
+from recsys.workflows.replay import replay
+from recsys.workflows.serve_batch import serve_batch
+from recsys.workflows.train import Trained, train
+from recsys.workflows.workspace import Workspace
+
+EXPERIMENT: Final = "home_ranker"
+PLACEMENT: Final = "home"
+FIRST: Final = "basket/v1"
+REFUSED: Final = "basket/flat"
+CHALLENGER: Final = "basket/v2"
+HOUSEHOLD: Final = "household_2375"
+
+_START_SECONDS: Final = 90
+_FOLLOW_SECONDS: Final = 15
+
+
+@dataclass
+class Stages:
+    """What was done, for the closing table."""
+
+    say: Callable[[str], None]
+    done: list[dict[str, Any]] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, title: str, command: str) -> "Iterator[dict[str, Any]]":
+        """Announce a stage, time it, and keep its rows and result."""
+        self.say(f"\n{len(self.done) + 1}. {title}\n$ {command}")
+        entry: dict[str, Any] = {"stage": title, "rows": None, "seconds": 0.0, "result": ""}
+        started = time.monotonic()
+        yield entry
+        entry["seconds"] = round(time.monotonic() - started, 1)
+        self.done.append(entry)
+
+    def table(self) -> str:
+        """Lay out the closing table."""
+        rows = [
+            [entry["stage"], f"{entry['rows']:,}" if entry["rows"] is not None else "", f"{entry['seconds']:.1f}", entry["result"]]
+            for entry in self.done
+        ]
+        total = sum(entry["seconds"] for entry in self.done)
+        return printing.table(["stage", "rows", "seconds", "result"], [*rows, ["total", "", f"{total:.1f}", ""]], right=(1, 2))
+
+
+def demo(workspace: Workspace, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Live through the shipped declarations on the shipped data.
+
+    Args:
+        workspace: the project, in an environment with a replay clock.
+        say: prints a piece of text.
+
+    Returns:
+        The stages, with rows, seconds and result.
+    """
+    stages = Stages(say)
+    start = workspace.catalog.experiment(EXPERIMENT).plan.start
+    _features(workspace, stages)
+    _models(workspace, stages, start)
+    with stages.stage("Tomorrow's lists", f"recsys serve-batch {PLACEMENT} --date {start:%Y-%m-%d}") as entry:
+        batch = serve_batch(workspace, PLACEMENT, start)
+        say(printing.batch(batch, workspace))
+        entry.update(rows=batch.rows, result=f"{batch.units:,} lists{_reused(batch.reused)}")
+    with _server(workspace) as server:
+        _experiment(workspace, stages, server)
+    say("\n" + stages.table())
+    say("\nWritten:\n" + "\n".join(f"  {line}" for line in _written(workspace)))
+    return stages.done
+
+
+def _features(workspace: Workspace, stages: Stages) -> None:
+    """Bring the data in, build features, let Feast apply the definitions, and put the features online."""
+    with stages.stage("Shop data", "recsys ingest") as entry:
+        ingested = ingest(workspace)
+        stages.say(printing.ingestion(ingested, workspace))
+        lines = ingested.counts[0]
+        entry.update(rows=lines.read - lines.dropped, result=f"{lines.dropped:,} dropped{_reused(ingested.reused)}")
+    with stages.stage("Feature tables", "recsys features build   # its first half") as entry:
+        tables = build_tables(workspace)
+        stages.say(printing.feature_tables(tables, workspace))
+        rows = sum(built.rows for built in tables)
+        entry.update(rows=rows, result=f"{len(tables)} tables{_reused(all(built.reused for built in tables))}")
+    with stages.stage("Feast definitions", f"cd {workspace.environment.feature_repo} && feast apply") as entry:
+        said = _feast_apply(workspace)
+        stages.say("\n".join(f"  {line}" for line in said))
+        entry.update(result="nothing changed" if "No changes to registry" in said else f"{len(said)} changes applied")
+    with stages.stage("Online store", "recsys features build   # its second half") as entry:
+        until, kept = materialize(workspace)
+        stages.say(f"  online store {'already ' if kept else ''}at {until:%Y-%m-%d %H:%M} UTC")
+        entry.update(result=f"at {until:%Y-%m-%d}{_reused(kept)}")
+
+
+def _feast_apply(workspace: Workspace) -> list[str]:
+    """Run the plain Feast command; returns the lines that say what it changed."""
+    feast = Path(sys.executable).with_name("feast")
+    applied = subprocess.run(  # noqa: S603 - the Feast of this environment
+        [str(feast), "apply"], cwd=workspace.feature_repository, capture_output=True, text=True, check=False
+    )
+    if applied.returncode:
+        message = f"feast apply: exit code {applied.returncode}: {(applied.stderr or applied.stdout).strip()[-2000:]}"
+        raise StoreError(message)
+    verbs = ("Created", "Updated", "Deleted", "Deploying", "No changes")
+    return [line for line in applied.stdout.splitlines() if line.startswith(verbs)]
+
+
+def _models(workspace: Workspace, stages: Stages, known_at: datetime) -> None:
+    for model_version, title in (
+        (FIRST, "First model"),
+        (REFUSED, "A model to refuse"),
+        (CHALLENGER, "A better model"),
+    ):
+        command = f"recsys train --model-version {model_version} --known-at {known_at:%Y-%m-%d}"
+        with stages.stage(title, command) as entry, printing.Bar() as bar:
+            done = train(workspace, model_version, known_at, bar.update)
+            stages.say(printing.trained(done))
+            entry.update(rows=done.report["train_rows"], result=_gate(done))
+        if model_version == FIRST:
+            with stages.stage("First champion", f"recsys promote --model-version {FIRST}") as entry:
+                entry.update(result=_first_champion(workspace, stages.say))
+
+
+def _first_champion(workspace: Workspace, say: Callable[[str], None]) -> str:
+    past = [entry for entry in promoting.history(workspace, FIRST.partition("/")[0]) if entry.action == "promote"]
+    if past:
+        say(f"  done at {past[0].event_timestamp:%Y-%m-%d}: {past[0].payload['model_version']} was the first champion")
+        return f"{past[0].payload['model_version']}{_reused(reused=True)}"
+    done = promoting.promote_first(workspace, FIRST)
+    say(printing.promotion(done))
+    return f"champion {FIRST}"
+
+
+def _experiment(workspace: Workspace, stages: Stages, server: "Server") -> None:
+    with stages.stage("Four weeks of A/B test, replayed", f"recsys replay {EXPERIMENT}") as entry, printing.Bar() as bar:
+        replayed = replay(workspace, EXPERIMENT, bar.update)
+        stages.say(printing.replayed(replayed))
+        entry.update(rows=replayed.exposures, result=f"{replayed.steps} weeks, {replayed.fallbacks} fallbacks{_reused(replayed.reused)}")
+    with stages.stage("Evaluation", f"recsys evaluate {EXPERIMENT}") as entry:
+        evaluated = evaluate(workspace, EXPERIMENT)
+        stages.say(printing.evaluation(evaluated))
+        entry.update(result=f"verdict {evaluated.verdict['name']}{_reused(evaluated.reused)}")
+    with stages.stage("Online store, after the experiment", "recsys features build") as entry:
+        until, kept = materialize(workspace)
+        entry.update(result=f"at {until:%Y-%m-%d}{_reused(kept)}")
+    with stages.stage("Decision", f"recsys promote {EXPERIMENT}") as entry:
+        server.wait_until_ready()
+        before = server.recommend()
+        stages.say(f"  before: {_answer(before)}")
+        try:
+            promoted = promoting.promote_experiment(workspace, EXPERIMENT)
+        except RecsysError as error:
+            stages.say(f"  refused: {error}")
+            entry.update(result=f"refused, {before['model_version']} goes on serving")
+            return
+        stages.say(printing.promotion(promoted))
+        expected = promoted.after.model_version if promoted.after else None
+        after, seconds = server.follow(expected)
+        stages.say(f"  after:  {_answer(after)}, {seconds:.1f} s later, without a restart")
+        entry.update(result=f"{after['model_version']} serves{_reused(not promoted.changed)}")
+
+
+@dataclass(frozen=True)
+class Server:
+    """The running `recsys serve` that the demo asks."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    log: Path
+
+    def wait_until_ready(self) -> None:
+        """Wait for models and items to be loaded.
+
+        Raises:
+            StoreError: if the server ends or is not ready in time.
+        """
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == httpx.codes.OK:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.3)
+        message = f"recsys serve at {self.url}: not ready after {_START_SECONDS} s; its log is {self.log}"
+        raise StoreError(message)
+
+    def recommend(self) -> dict[str, Any]:
+        """Ask for one household's list."""
+        answer = httpx.post(
+            f"{self.url}/v1/recommend", json={"placement": PLACEMENT, "user_id": HOUSEHOLD}, timeout=10
+        )
+        answer.raise_for_status()
+        return dict(answer.json())
+
+    def follow(self, model_version: str | None) -> tuple[dict[str, Any], float]:
+        """Ask until a version answers; returns the answer and the seconds it took.
+
+        Raises:
+            StoreError: if the server goes on answering with another.
+        """
+        started = time.monotonic()
+        while True:
+            answer = self.recommend()
+            spent = time.monotonic() - started
+            if answer["model_version"] == model_version:
+                return answer, spent
+            if spent > _FOLLOW_SECONDS:
+                message = f"recsys serve at {self.url}: answers with {answer['model_version']}, not {model_version}; see {self.log}"
+                raise StoreError(message)
+            time.sleep(0.2)
+
+
+@contextmanager
+def _server(workspace: Workspace) -> Iterator[Server]:
+    """Run `recsys serve` on a free loopback port, and end it afterwards."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = workspace.state / "serve.log"
+    command = [sys.executable, "-m", "recsys", "serve", "--port", str(port), "--env", workspace.environment_name]
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - this very program
+            command, cwd=workspace.root, stdout=output, stderr=subprocess.STDOUT, env=os.environ.copy()
+        )
+    try:
+        yield Server(process, f"http://127.0.0.1:{port}", log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _answer(answer: dict[str, Any]) -> str:
+    items = ", ".join(item["item_id"] for item in answer["items"][:3])
+    return f"{answer['user_id']} gets {items}, … from {answer['model_version'] or answer['fallback']}"
+
+
+def _gate(done: Trained) -> str:
+    gate = done.report["gate"]
+    ratio = gate["ratio"]
+    verdict = "passed" if gate["passed"] else "REFUSED"
+    return f"gate {verdict}: ratio {ratio['estimate']:.2f} [{ratio['lower']:.2f}, {ratio['upper']:.2f}]{_reused(done.reused)}"
+
+
+def _reused(reused: bool) -> str:  # noqa: FBT001 - a flag that is shown
+    return " (up to date)" if reused else ""
+
+
+def _written(workspace: Workspace) -> list[str]:
+    shown = workspace.shown
+    state = workspace.state
+    return [
+        f"{shown(workspace.tables)}/  events, items, users",
+        f"{shown(workspace.feature_tables)}/  feature tables",
+        f"{shown(state / 'batch')}/  lists as parquet",
+        f"{shown(state / 'event_log.db')}  exposures, outcomes, ledger",
+        f"{shown(state / 'mlflow.db')}  registry; look at it with: make ui",
+    ]
