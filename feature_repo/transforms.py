@@ -121,14 +121,18 @@ def item_weekly(events: ir.Table, items: ir.Table) -> ir.Table:
     before = ibis.window(group_by=["user_id", "item_id"], order_by="week_end")
     pairs = pairs.mutate(previous=_["last"].lag().over(before))
     gap = (pairs["last"].epoch_seconds() - pairs.previous.epoch_seconds()) / 86_400.0
-    weekly = pairs.mutate(gap=gap).group_by(["item_id", "week_end"]).aggregate(
-        baskets=_.baskets.sum(),
-        users=_.count(),
-        returning=_.previous.count(),
-        gap_days=_.gap.sum().fill_null(0.0),
-        quantity=_.quantity.sum(),
-        value=_.value.sum(),
-        created=_.created.max(),
+    weekly = (
+        pairs.mutate(gap=gap)
+        .group_by(["item_id", "week_end"])
+        .aggregate(
+            baskets=_.baskets.sum(),
+            users=_.count(),
+            returning=_.previous.count(),
+            gap_days=_.gap.sum().fill_null(0.0),
+            quantity=_.quantity.sum(),
+            value=_.value.sum(),
+            created=_.created.max(),
+        )
     )
     spread = _windows(weekly, _last_week(purchases))
     stats = spread.group_by(["item_id", "at"]).aggregate(
@@ -154,11 +158,7 @@ def item_weekly(events: ir.Table, items: ir.Table) -> ir.Table:
         for name in ("line_id", "item_department", "item_category", "item_brand")
     }
     known = ibis.greatest(joined["at"], joined.created)
-    return (
-        joined.mutate(created_timestamp=known, **text)
-        .rename(event_timestamp="at")
-        .drop("item_id_right", "created")
-    )
+    return joined.mutate(created_timestamp=known, **text).rename(event_timestamp="at").drop("item_id_right", "created")
 
 
 def user_weekly(events: ir.Table, items: ir.Table) -> ir.Table:

@@ -127,10 +127,10 @@ request = RequestSource(name="request", schema=[Field(name="request_timestamp", 
 def rhythm(inputs: dict[str, Any]) -> dict[str, Any]:
     """Bring states to the request's time; unknown values are NaN.
 
-    Feast hands over lists (and gets lists back); the training join and the resolver hand over numpy arrays (and get arrays back).
-    Feast stores this function by value, so everything it needs is inside.
+    Feast hands over lists (and gets lists back); the training join and the resolver hand over numpy arrays (and get
+    arrays back). Feast stores this function by value, so everything it needs is inside.
     """
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     def number(name: str) -> Any:
         return np.asarray(inputs[name], dtype=float)

@@ -5,12 +5,13 @@ Only typer is imported at the top; each command imports what it uses.
 
 import json
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from recsys.workflows.workspace import Workspace
 
 app = typer.Typer(
@@ -30,7 +31,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,  # noqa: FBT002
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
 ) -> None:
     """Declare under feature_repo/ and registry/, then train, serve, measure and promote."""
     if version:
@@ -41,7 +42,7 @@ def root(
 
 
 @app.command()
-def validate(env: Env = "local", as_json: Json = False) -> None:  # noqa: FBT002
+def validate(env: Env = "local", as_json: Json = False) -> None:
     """Check every declaration and every reference, and report all findings at once."""
 
     def run(workspace: "Workspace") -> None:
@@ -56,7 +57,7 @@ def validate(env: Env = "local", as_json: Json = False) -> None:  # noqa: FBT002
 
 
 @app.command()
-def ingest(env: Env = "local", as_json: Json = False) -> None:  # noqa: FBT002
+def ingest(env: Env = "local", as_json: Json = False) -> None:
     """Bring the environment's shop data in: events, items and users as tables."""
 
     def run(workspace: "Workspace") -> None:
@@ -72,7 +73,7 @@ def ingest(env: Env = "local", as_json: Json = False) -> None:  # noqa: FBT002
 
 
 @features_app.command("build")
-def features_build(env: Env = "local", as_json: Json = False) -> None:  # noqa: FBT002
+def features_build(env: Env = "local", as_json: Json = False) -> None:
     """Build the feature tables and bring the online store up to the environment's clock (after `feast apply`)."""
 
     def run(workspace: "Workspace") -> None:
@@ -85,7 +86,11 @@ def features_build(env: Env = "local", as_json: Json = False) -> None:  # noqa: 
             tables = build_tables(workspace, lambda name: bar.say(f"table {name}"))
             bar.say("materialize")
             until, kept = materialize(workspace)
-        document = {"tables": [asdict(table) for table in tables], "materialized_until": until.isoformat(), "reused": kept}
+        document = {
+            "tables": [asdict(table) for table in tables],
+            "materialized_until": until.isoformat(),
+            "reused": kept,
+        }
         _out(document, as_json, printing.features(tables, until, kept, workspace))
 
     _run(env, run)
@@ -93,25 +98,32 @@ def features_build(env: Env = "local", as_json: Json = False) -> None:  # noqa: 
 
 @app.command()
 def train(
-    model_version: Annotated[str, typer.Option("--model-version", help="Such as basket/v2: registry/models/basket/v2.yaml.")],
+    model_version: Annotated[
+        str, typer.Option("--model-version", help="Such as basket/v2: registry/models/basket/v2.yaml.")
+    ],
     known_at: Annotated[
-        Optional[str], typer.Option("--known-at", help="Use nothing known later than this; the clock's time by default.")
+        Optional[str],
+        typer.Option("--known-at", help="Use nothing known later than this; the clock's time by default."),
     ] = None,
     env: Env = "local",
-    as_json: Json = False,  # noqa: FBT002
+    as_json: Json = False,
 ) -> None:
     """Fit a model version, evaluate it on past weeks, put it through its gate and register it."""
 
     def run(workspace: "Workspace") -> None:
-        from recsys.specs.base import read_moment
         from recsys import printing
+        from recsys.specs.base import read_moment
         from recsys.workflows.train import train as fit
 
         moment = None if known_at is None else read_moment(known_at)
         with printing.Bar() as bar:
             trained = fit(workspace, model_version, moment, bar.update)
         document = {
-            "weights": {"model": trained.weights.model, "number": trained.weights.number, "version": trained.weights.version},
+            "weights": {
+                "model": trained.weights.model,
+                "number": trained.weights.number,
+                "version": trained.weights.version,
+            },
             "reused": trained.reused,
             "in_service": trained.in_service,
             "refreshed": trained.refreshed,
@@ -127,10 +139,12 @@ def train(
 @app.command("serve-batch")
 def serve_batch(
     placement: Annotated[str, typer.Argument(help="registry/placements/<placement>.yaml")],
-    date: Annotated[Optional[str], typer.Option("--date", help="The lists of this moment; the clock's time by default.")] = None,
+    date: Annotated[
+        Optional[str], typer.Option("--date", help="The lists of this moment; the clock's time by default.")
+    ] = None,
     out: Annotated[Optional[str], typer.Option("--out", help="A folder; <state>/batch/<placement> by default.")] = None,
     env: Env = "local",
-    as_json: Json = False,  # noqa: FBT002
+    as_json: Json = False,
 ) -> None:
     """Write every known user's list, the one a request at this moment would get, to parquet."""
 
@@ -180,7 +194,7 @@ def serve(
 def replay(
     experiment: Annotated[str, typer.Argument(help="registry/experiments/<experiment>.yaml")],
     env: Env = "local",
-    as_json: Json = False,  # noqa: FBT002
+    as_json: Json = False,
 ) -> None:
     """Live an experiment through on real history: its weeks' requests, hash-routed, logged, with what was bought."""
 
@@ -208,7 +222,7 @@ def replay(
 def evaluate(
     experiment: Annotated[str, typer.Argument(help="registry/experiments/<experiment>.yaml")],
     env: Env = "local",
-    as_json: Json = False,  # noqa: FBT002
+    as_json: Json = False,
 ) -> None:
     """Report an experiment's health, effects with intervals, and the verdict that follows."""
 
@@ -224,19 +238,23 @@ def evaluate(
 
 @app.command()
 def promote(
-    experiment: Annotated[Optional[str], typer.Argument(help="An experiment with a frozen report that says SHIP.")] = None,
+    experiment: Annotated[
+        Optional[str], typer.Argument(help="An experiment with a frozen report that says SHIP.")
+    ] = None,
     model_version: Annotated[
         Optional[str], typer.Option("--model-version", help="A first champion, for a model that has none.")
     ] = None,
     override: Annotated[
-        Optional[str], typer.Option("--override", help="Why weights that failed their gate shall be served all the same.")
+        Optional[str],
+        typer.Option("--override", help="Why weights that failed their gate shall be served all the same."),
     ] = None,
     env: Env = "local",
-    as_json: Json = False,  # noqa: FBT002
+    as_json: Json = False,
 ) -> None:
     """Make a version the champion: on an experiment's verdict, or as a model's first."""
     if (experiment is None) == (model_version is None):
-        raise typer.BadParameter("name an experiment, or a first champion with --model-version")
+        message = "name an experiment, or a first champion with --model-version"
+        raise typer.BadParameter(message)
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
@@ -256,7 +274,7 @@ def rollback(
     model: Annotated[str, typer.Argument(help="A registered model, such as basket.")],
     reason: Annotated[Optional[str], typer.Option("--reason", help="Kept with the record.")] = None,
     env: Env = "local",
-    as_json: Json = False,  # noqa: FBT002
+    as_json: Json = False,
 ) -> None:
     """Give a model the champion back that it had before."""
 
@@ -274,7 +292,7 @@ def rollback(
 def history(
     model: Annotated[str, typer.Argument(help="A registered model, such as basket.")],
     env: Env = "local",
-    as_json: Json = False,  # noqa: FBT002
+    as_json: Json = False,
 ) -> None:
     """Show who moved a model's aliases, when, and on what evidence."""
 
@@ -289,7 +307,7 @@ def history(
 
 
 @app.command()
-def demo(env: Env = "local", as_json: Json = False) -> None:  # noqa: FBT002
+def demo(env: Env = "local", as_json: Json = False) -> None:
     """Run the whole life cycle on real shop data, each step named by the command that does it alone."""
 
     def run(workspace: "Workspace") -> None:
@@ -319,5 +337,5 @@ def _run(env: str, command: "Callable[[Workspace], None]") -> None:
     command(open_workspace(env))
 
 
-def _out(document: Any, as_json: bool, text: str) -> None:  # noqa: ANN401, FBT001 - any JSON value
+def _out(document: Any, as_json: bool, text: str) -> None:  # noqa: ANN401 - any JSON value
     typer.echo(json.dumps(document, indent=2, default=str) if as_json else text)

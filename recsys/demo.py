@@ -59,11 +59,18 @@ class Stages:
     def table(self) -> str:
         """Lay out the closing table."""
         rows = [
-            [entry["stage"], f"{entry['rows']:,}" if entry["rows"] is not None else "", f"{entry['seconds']:.1f}", entry["result"]]
+            [
+                entry["stage"],
+                f"{entry['rows']:,}" if entry["rows"] is not None else "",
+                f"{entry['seconds']:.1f}",
+                entry["result"],
+            ]
             for entry in self.done
         ]
         total = sum(entry["seconds"] for entry in self.done)
-        return printing.table(["stage", "rows", "seconds", "result"], [*rows, ["total", "", f"{total:.1f}", ""]], right=(1, 2))
+        return printing.table(
+            ["stage", "rows", "seconds", "result"], [*rows, ["total", "", f"{total:.1f}", ""]], right=(1, 2)
+        )
 
 
 def demo(workspace: Workspace, say: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -153,10 +160,16 @@ def _first_champion(workspace: Workspace, say: Callable[[str], None]) -> str:
 
 
 def _experiment(workspace: Workspace, stages: Stages, server: "Server") -> None:
-    with stages.stage("Four weeks of A/B test, replayed", f"recsys replay {EXPERIMENT}") as entry, printing.Bar() as bar:
+    with (
+        stages.stage("Four weeks of A/B test, replayed", f"recsys replay {EXPERIMENT}") as entry,
+        printing.Bar() as bar,
+    ):
         replayed = replay(workspace, EXPERIMENT, bar.update)
         stages.say(printing.replayed(replayed))
-        entry.update(rows=replayed.exposures, result=f"{replayed.steps} weeks, {replayed.fallbacks} fallbacks{_reused(replayed.reused)}")
+        entry.update(
+            rows=replayed.exposures,
+            result=f"{replayed.steps} weeks, {replayed.fallbacks} fallbacks{_reused(replayed.reused)}",
+        )
     with stages.stage("Evaluation", f"recsys evaluate {EXPERIMENT}") as entry:
         evaluated = evaluate(workspace, EXPERIMENT)
         stages.say(printing.evaluation(evaluated))
@@ -208,9 +221,7 @@ class Server:
 
     def recommend(self) -> dict[str, Any]:
         """Ask for one household's list."""
-        answer = httpx.post(
-            f"{self.url}/v1/recommend", json={"placement": PLACEMENT, "user_id": HOUSEHOLD}, timeout=10
-        )
+        answer = httpx.post(f"{self.url}/v1/recommend", json={"placement": PLACEMENT, "user_id": HOUSEHOLD}, timeout=10)
         answer.raise_for_status()
         return dict(answer.json())
 
@@ -227,7 +238,10 @@ class Server:
             if answer["model_version"] == model_version:
                 return answer, spent
             if spent > _FOLLOW_SECONDS:
-                message = f"recsys serve at {self.url}: answers with {answer['model_version']}, not {model_version}; see {self.log}"
+                message = (
+                    f"recsys serve at {self.url}: answers with {answer['model_version']}, not {model_version}; see"
+                    f" {self.log}"
+                )
                 raise StoreError(message)
             time.sleep(0.2)
 
@@ -263,10 +277,13 @@ def _gate(done: Trained) -> str:
     gate = done.report["gate"]
     ratio = gate["ratio"]
     verdict = "passed" if gate["passed"] else "REFUSED"
-    return f"gate {verdict}: ratio {ratio['estimate']:.2f} [{ratio['lower']:.2f}, {ratio['upper']:.2f}]{_reused(done.reused)}"
+    return (
+        f"gate {verdict}: ratio {ratio['estimate']:.2f} [{ratio['lower']:.2f},"
+        f" {ratio['upper']:.2f}]{_reused(done.reused)}"
+    )
 
 
-def _reused(reused: bool) -> str:  # noqa: FBT001 - a flag that is shown
+def _reused(reused: bool) -> str:
     return " (up to date)" if reused else ""
 
 

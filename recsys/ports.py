@@ -1,7 +1,7 @@
 """What does the core need from the outside world?
 
-Each Protocol has one real implementation per technology under adapters/ and one in-memory fake under tests/fakes; both pass
-the same contract tests. The small frozen types beside them are what travels through.
+Each Protocol has one real implementation per technology under adapters/ and one in-memory fake under tests/fakes;
+both pass the same contract tests. The small frozen types beside them are what travels through.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -121,7 +121,9 @@ class FeatureReader(Protocol):
         ...
 
     def snapshot(self, view: str, as_of: datetime, features: Sequence[str] | None = None) -> pa.Table:
-        """Return the newest live row of every entity of a view, as known at a moment: what a materialize would put online.
+        """Return the newest live row of every entity of a view, as known at a moment.
+
+        That is what a materialize at that moment would put online.
 
         Args:
             view: its name.
@@ -331,18 +333,24 @@ class EventLog(Protocol):
     """Exposures and outcomes, written once by id, and read back as Arrow."""
 
     def write_exposures(self, exposures: Iterable[Exposure]) -> int:
-        """Append exposures; those whose request id is there already are left alone. Returns how many were new."""
+        """Append exposures; those whose request id is there already are left alone.
+
+        Returns how many were new.
+        """
         ...
 
     def write_outcomes(self, outcomes: pa.Table) -> int:
-        """Append rows of `schema.EVENTS`; those whose event id is there already are left alone. Returns how many were new."""
+        """Append rows of `schema.EVENTS`; those whose event id is there already are left alone.
+
+        Returns how many were new.
+        """
         ...
 
     def exposures(self, placement: str, start: datetime, end: datetime) -> pa.Table:
         """Return the exposures of a placement with start <= event_timestamp < end, ordered by time and request id.
 
-        Columns: request_id, user_id, session_id, experiment, arm, overridden (bool), model_version, weights (int64), fallback,
-        event_timestamp (timestamp[us, UTC]).
+        Columns: request_id, user_id, session_id, experiment, arm, overridden (bool), model_version, weights (int64),
+        fallback, event_timestamp (timestamp[us, UTC]).
         """
         ...
 
@@ -370,7 +378,17 @@ class EventLog(Protocol):
 class Ledger(Protocol):
     """An append-only audit of decisions; lives in the event log's database."""
 
-    def append(self, *, transaction: str, state: str, action: str, subject: str, payload: Mapping[str, Any], author: str, at: datetime) -> LedgerEntry:
+    def append(
+        self,
+        *,
+        transaction: str,
+        state: str,
+        action: str,
+        subject: str,
+        payload: Mapping[str, Any],
+        author: str,
+        at: datetime,
+    ) -> LedgerEntry:
         """Append one entry and return it with its sequence number."""
         ...
 
@@ -383,9 +401,14 @@ class Engine(Protocol):
     """Runs SQL over Arrow tables and parquet files, with bounded memory."""
 
     def query(self, sql: str, tables: Mapping[str, pa.Table | Path] | None = None) -> pa.Table:
-        """Run DuckDB's SQL; each name in `tables` can be selected from (a Path is a parquet file or a folder of them)."""
+        """Run DuckDB's SQL; each name in `tables` can be selected from (a Path is a parquet file or a folder of
+        them).
+        """
         ...
 
     def transform(self, module: Path, table: str, sources: Mapping[str, Path], output: Path) -> int:
-        """Run one declared feature transform over parquet sources and write its table by rename; returns its rows."""
+        """Run one declared feature transform over parquet sources and write its table by rename.
+
+        Returns its number of rows.
+        """
         ...

@@ -75,13 +75,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
 
 def ingestion(done: Ingestion, workspace: Workspace) -> str:
     """Show what was read and dropped."""
-    rows = [[count.rows, f"{count.read:,}", f"{count.dropped:,}", count.why if count.dropped else ""] for count in done.counts]
+    rows = [
+        [count.rows, f"{count.read:,}", f"{count.dropped:,}", count.why if count.dropped else ""]
+        for count in done.counts
+    ]
     where = workspace.shown(workspace.tables)
     state = "up to date" if done.reused else "written"
-    return table(["rows", "read", "dropped", "why"], rows, right=(1, 2)) + f"\n  {state}: {where}/ (events {done.events_digest})"
+    return (
+        table(["rows", "read", "dropped", "why"], rows, right=(1, 2))
+        + f"\n  {state}: {where}/ (events {done.events_digest})"
+    )
 
 
-def features(tables: Sequence[BuiltTable], until: Any, kept: bool, workspace: Workspace) -> str:  # noqa: ANN401, FBT001
+def features(tables: Sequence[BuiltTable], until: Any, kept: bool, workspace: Workspace) -> str:  # noqa: ANN401
     """Show the feature tables and up to when they are online."""
     online = f"online store {'already ' if kept else ''}at {until:%Y-%m-%d %H:%M} UTC"
     return feature_tables(tables, workspace) + f"\n  {online}"
@@ -104,13 +110,14 @@ def trained(done: Trained) -> str:
         rows.append([label, *[_interval(values[name], 4) for name in names]])
     gate = report["gate"]
     test = report["split"]["test"]
+    requests = f"{report['requests']:,} requests of {report['units']:,} units"
+    weeks = f"weeks from {test[0][:10]} to {test[-1][:10]}; known at {report['known_at'][:10]}"
+    registered = " (already registered)" if done.reused else ""
     lines = [
-        f"  {report['requests']:,} requests of {report['units']:,} units, weeks from {test[0][:10]} to {test[-1][:10]}; known at"
-        f" {report['known_at'][:10]}; {report['train_rows']:,} training rows",
+        f"  {requests}, {weeks}; {report['train_rows']:,} training rows",
         table(["ranker", *names], rows),
         f"  gate {'PASSED' if gate['passed'] else 'REFUSED'}: {gate['reason']}",
-        f"  {done.weights.model} version {done.weights.number}{' (already registered)' if done.reused else ''}:"
-        f" {_service(done)}",
+        f"  {done.weights.model} version {done.weights.number}{registered}: {_service(done)}",
     ]
     return "\n".join(lines)
 
@@ -135,7 +142,8 @@ def replayed(done: Replayed) -> str:
     if done.reused:
         return f"  logged before: {done.exposures:,} exposures over {done.steps} weeks, {done.outcomes:,} outcomes"
     return (
-        f"  {done.exposures:,} exposures over {done.steps} weeks ({done.fallbacks:,} by a fallback), {done.outcomes:,} purchases"
+        f"  {done.exposures:,} exposures over {done.steps} weeks ({done.fallbacks:,} by a fallback),"
+        f" {done.outcomes:,} purchases"
         f" logged as outcomes\n  the clock stands at {done.until:%Y-%m-%d}"
     )
 
@@ -143,9 +151,7 @@ def replayed(done: Replayed) -> str:
 def evaluation(done: Evaluated) -> str:
     """Show health, arms, effects and the verdict."""
     analysis, verdict = done.document["analysis"], done.document["verdict"]
-    arms = [
-        [arm["arm"], arm["model_version"], f"{arm['units']:,}", f"{arm['requests']:,}"] for arm in analysis["arms"]
-    ]
+    arms = [[arm["arm"], arm["model_version"], f"{arm['units']:,}", f"{arm['requests']:,}"] for arm in analysis["arms"]]
     effects = [
         [
             found["effect"]["metric"],
@@ -158,21 +164,35 @@ def evaluation(done: Evaluated) -> str:
         ]
         for found in analysis["effects"]
     ]
-    health = analysis["health"]
     lines = [
         f"  {analysis['hypothesis']}",
         table(["arm", "model version", "units", "requests"], arms, right=(2, 3)),
         table(["metric", "role", "control", "treatment", "relative effect", "p", ""], effects, right=(2, 3)),
-        f"  health: {'; '.join(health['failures']) or 'sound'} (sample ratio p = {health['sample_ratio_p_value']:.2f},"
-        f" units in several arms {health['multiple_share']:.2%}, assignments recomputed: {health['mismatched_units']} differ)",
-        f"  {analysis['state']} at {analysis['until'][:10]}: {analysis['exposed_units']:,} of {analysis['planned_units']:,} planned"
-        f" units; {analysis['left_out_requests']:,} requests left out, their outcome window is open",
+        f"  health: {_health(analysis['health'])}",
+        f"  {_reached(analysis)}",
         f"  verdict: {verdict['name']}. {verdict['reason']}",
     ]
     frozen = done.document["frozen"]
     if frozen:
-        lines.append(f"  report frozen at {frozen[:10]}{' before' if done.reused else ''}, digest {done.document['digest']}")
+        lines.append(
+            f"  report frozen at {frozen[:10]}{' before' if done.reused else ''}, digest {done.document['digest']}"
+        )
     return "\n".join(lines)
+
+
+def _health(health: Mapping[str, Any]) -> str:
+    return (
+        f"{'; '.join(health['failures']) or 'sound'} (sample ratio p = {health['sample_ratio_p_value']:.2f}, units in"
+        f" several arms {health['multiple_share']:.2%}, assignments recomputed: {health['mismatched_units']} differ)"
+    )
+
+
+def _reached(analysis: Mapping[str, Any]) -> str:
+    return (
+        f"{analysis['state']} at {analysis['until'][:10]}: {analysis['exposed_units']:,} of"
+        f" {analysis['planned_units']:,} planned units; {analysis['left_out_requests']:,} requests left out, their"
+        " outcome window is open"
+    )
 
 
 def promotion(done: Promotion) -> str:
@@ -180,7 +200,10 @@ def promotion(done: Promotion) -> str:
     before = done.before.model_version if done.before else "none"
     after = done.after.model_version if done.after else "none"
     if not done.changed:
-        return f"  {done.model}: nothing to do, the champion is {after} (weights {done.after.number if done.after else '-'})"
+        return (
+            f"  {done.model}: nothing to do, the champion is {after} (weights"
+            f" {done.after.number if done.after else '-'})"
+        )
     number = f" (weights {done.after.number})" if done.after else ""
     return f"  {done.model}: champion {before} -> {after}{number}; recorded as {done.action} {done.transaction}"
 

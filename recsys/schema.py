@@ -48,8 +48,8 @@ EVENTS: Final = pa.schema(
         (CREATED_TIMESTAMP, TIMESTAMP),
     ]
 )
-"""`event_timestamp` is when it happened, `created_timestamp` when the shop knew of it; `quantity` counts units, `value` is money
-in the shop's currency; `item_id` and `session_id` may be null (a mailed campaign has neither)."""
+"""`event_timestamp` is when it happened, `created_timestamp` when the shop knew of it; `quantity` counts units,
+`value` is money in the shop's currency; `item_id` and `session_id` may be null (a mailed campaign has neither)."""
 
 ITEMS: Final = pa.schema(
     [

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from recsys.ports import Clock, Engine, Estimator, EventLog, FeatureReader, Ledger, ModelRegistry, ShopSource
 from recsys.specs.catalog import load
 from recsys.specs.environment import Environment
 from recsys.specs.model import CatBoostAlgorithm
-from recsys.workflows.workspace import Adapters, Workspace, find_root
+from recsys.workflows.workspace import Workspace, find_root
 
 _TELEMETRY_OFF = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "FEAST_USAGE": "False"}
 """Read by MLflow and Feast when they are imported, which happens after this module."""
@@ -29,73 +30,88 @@ def open_workspace(environment: str, project: Path | None = None) -> Workspace:
     root = (project or find_root(Path.cwd())).resolve()
     catalog = load(root / "registry")
     declared = catalog.environment(environment)
-    state = root / declared.state
+    chosen = ChosenAdapters(root, declared)
+    return Workspace(root, environment, catalog, chosen.clock(), chosen)
 
-    def source() -> ShopSource:
+
+@dataclass(frozen=True)
+class ChosenAdapters:
+    """The adapters of one environment; each is imported and made when it is asked for."""
+
+    root: Path
+    declared: Environment
+
+    @property
+    def state(self) -> Path:
+        """The folder that commands write into."""
+        return self.root / self.declared.state
+
+    def clock(self) -> Clock:
+        """Return the system's clock, or a replay's."""
+        from recsys.adapters.clocks import ReplayedClock, SystemClock
+
+        if self.declared.clock == "system":
+            return SystemClock()
+        return ReplayedClock(self.state / "clock.json", self.declared.clock.replay_from)
+
+    def source(self) -> ShopSource:
+        """Return where the shop's past comes from."""
         from recsys.adapters.completejourney import CompleteJourney
 
-        return CompleteJourney(declared.data, declared.limits)
+        return CompleteJourney(self.declared.data, self.declared.limits)
 
-    def engine() -> Engine:
+    def engine(self) -> Engine:
+        """Return what runs SQL and transforms."""
         from recsys.adapters.duckdb_engine import DuckDBEngine
 
-        return DuckDBEngine(declared.limits, state / "spill")
+        return DuckDBEngine(self.declared.limits, self.state / "spill")
 
-    def features(namespace: Path | None) -> FeatureReader:
+    def features(self, namespace: Path | None) -> FeatureReader:
+        """Return Feast's features, from the configured stores or a replay's own."""
         from recsys.adapters.feast_features import FeastFeatures
 
-        return FeastFeatures(root / declared.feature_repo, declared.feature_store, namespace)
+        return FeastFeatures(self.root / self.declared.feature_repo, self.declared.feature_store, namespace)
 
-    def declared_features() -> FeatureReader:
+    def declared_features(self) -> FeatureReader:
+        """Return what the feature repository's files declare, applied or not."""
         from recsys.adapters.feast_features import DeclaredFeatures
 
-        return DeclaredFeatures(root / declared.feature_repo, declared.feature_store)
+        return DeclaredFeatures(self.root / self.declared.feature_repo, self.declared.feature_store)
 
-    def registry() -> ModelRegistry:
+    def transforms(self, module: Path) -> Mapping[str, str]:
+        """Return the tables of a transforms.py and their normalized code."""
+        from recsys.adapters.declared_logic import declared_transforms
+
+        return declared_transforms(module)
+
+    def registry(self) -> ModelRegistry:
+        """Return MLflow's registry, with a loader and a flavour for each type of ranker."""
         from recsys.adapters.catboost_ranker import load_catboost_ranker, write_catboost_flavor
         from recsys.adapters.feature_pyfunc import write_feature_flavor
         from recsys.adapters.mlflow_registry import MlflowRegistry
         from recsys.modeling.feature_ranker import load_feature_ranker
 
         return MlflowRegistry(
-            declared.mlflow_uri.format(state=state),
-            artifact_root=state / "mlartifacts",
+            self.declared.mlflow_uri.format(state=self.state),
+            artifact_root=self.state / "mlartifacts",
             loaders={"catboost": load_catboost_ranker, "feature": load_feature_ranker},
             flavors={"catboost": write_catboost_flavor, "feature": write_feature_flavor},
         )
 
-    def event_log() -> EventLog:
+    def event_log(self) -> EventLog:
+        """Return the log of exposures and outcomes."""
         from recsys.adapters.sql_event_log import SqlEventLog
 
-        return SqlEventLog(declared.event_log.format(state=state))
+        return SqlEventLog(self.declared.event_log.format(state=self.state))
 
-    def ledger() -> Ledger:
+    def ledger(self) -> Ledger:
+        """Return the audit of decisions, in the event log's database."""
         from recsys.adapters.sql_event_log import SqlLedger
 
-        return SqlLedger(declared.event_log.format(state=state))
+        return SqlLedger(self.declared.event_log.format(state=self.state))
 
-    def transforms(module: Path) -> Mapping[str, str]:
-        from recsys.adapters.declared_logic import declared_transforms
-
-        return declared_transforms(module)
-
-    def estimator(algorithm: CatBoostAlgorithm, columns: tuple[str, ...]) -> Estimator:
+    def estimator(self, algorithm: CatBoostAlgorithm, columns: tuple[str, ...]) -> Estimator:
+        """Return what fits an algorithm."""
         from recsys.adapters.catboost_ranker import CatBoostEstimator
 
-        return CatBoostEstimator(algorithm, columns, declared.limits.threads)
-
-    return Workspace(
-        root=root,
-        environment_name=environment,
-        catalog=catalog,
-        clock=_clock(declared, state),
-        adapters=Adapters(source, engine, features, declared_features, registry, event_log, ledger, transforms, estimator),
-    )
-
-
-def _clock(environment: Environment, state: Path) -> Clock:
-    from recsys.adapters.clocks import ReplayedClock, SystemClock
-
-    if environment.clock == "system":
-        return SystemClock()
-    return ReplayedClock(state / "clock.json", environment.clock.replay_from)
+        return CatBoostEstimator(algorithm, columns, self.declared.limits.threads)

@@ -37,9 +37,7 @@ def with_arrays(view: OnDemandFeatureView, entity_columns: frozenset[str]) -> On
         for name in (feature.name, f"{projection.name}__{feature.name}")
     }
     result = copy.copy(view)
-    result.feature_transformation = ArrowTransformation(
-        view.name, transformation, declared | entity_columns
-    )
+    result.feature_transformation = ArrowTransformation(view.name, transformation, declared | entity_columns)
     return result
 
 
@@ -133,6 +131,4 @@ def as_array(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _function(transformation: PythonTransformation) -> FunctionType:
-    return cast(
-        "FunctionType", transformation.udf
-    )  # to mypy it is a method, being a class's attribute
+    return cast("FunctionType", transformation.udf)  # to mypy it is a method, being a class's attribute

@@ -40,8 +40,8 @@ class ViewPlan:
         view: FeatureView,
         feature_refs: list[str],
         entities: EntityRows,
-        full_feature_names: bool,  # noqa: FBT001
-        known_only: bool,  # noqa: FBT001
+        full_feature_names: bool,
+        known_only: bool,
     ) -> "ViewPlan":
         """Plan the join of `view`.
 
@@ -54,9 +54,7 @@ class ViewPlan:
             raise FeatureError(message)
         projection = view.projection
         prefix = f"{projection.name_to_use()}:"  # type: ignore[no-untyped-call]
-        features = dict.fromkeys(
-            ref.removeprefix(prefix) for ref in feature_refs if ref.startswith(prefix)
-        )
+        features = dict.fromkeys(ref.removeprefix(prefix) for ref in feature_refs if ref.startswith(prefix))
         base = projection.name_alias or view.name
         keys = tuple(
             (key.name, projection.join_key_map.get(key.name, key.name))
@@ -219,9 +217,7 @@ def arrow(connection: duckdb.DuckDBPyConnection, query: str, label: str) -> pa.T
         raise FeatureError(message) from error
 
 
-def _check_key_types(
-    connection: duckdb.DuckDBPyConnection, plan: ViewPlan, source: sql.Parquet
-) -> None:
+def _check_key_types(connection: duckdb.DuckDBPyConnection, plan: ViewPlan, source: sql.Parquet) -> None:
     """A text key never meets a number key: say so instead of joining nothing."""
     types = {str(r[0]): str(r[1]) for r in connection.execute("DESCRIBE entity").fetchall()}
     for key, (name, entity_name) in zip(sql.key_names(plan.pull), plan.pull.keys, strict=True):

@@ -104,9 +104,7 @@ def parquet(connection: duckdb.DuckDBPyConnection, source: DataSource, repo_path
     Raises:
         FeatureError: not a file source of parquet, nothing there, or unreadable.
     """
-    if not isinstance(source, FileSource) or not isinstance(
-        source.file_format, ParquetFormat | None
-    ):
+    if not isinstance(source, FileSource) or not isinstance(source.file_format, ParquetFormat | None):
         message = (
             f"source {source.name!r} is a {type(source).__name__}: AsofOfflineStore reads parquet "
             "through "
@@ -177,10 +175,7 @@ def latest(source: Parquet, pull: Pull, start: datetime, end: datetime) -> str:
     since = None if pull.created_column else start
     keys = key_names(pull)
     names = [
-        *(
-            f"{key} AS {source.column(name)}"
-            for key, (name, _) in zip(keys, pull.keys, strict=True)
-        ),
+        *(f"{key} AS {source.column(name)}" for key, (name, _) in zip(keys, pull.keys, strict=True)),
         *(f"f{i} AS {source.column(name)}" for i, (name, _) in enumerate(pull.features)),
         f"CAST({EVENT} AS TIMESTAMPTZ) AS {source.column(pull.timestamp_field)}",
     ]
@@ -232,10 +227,7 @@ def _pattern(path: str, label: str) -> str:
         return path
     else:
         reason = "no such file or folder"
-    message = (
-        f"source {label}: {reason} at {path}: build the feature tables first, or correct the "
-        "source's path"
-    )
+    message = f"source {label}: {reason} at {path}: build the feature tables first, or correct the source's path"
     raise FeatureError(message)
 
 
@@ -287,10 +279,6 @@ def families(names: Sequence[str]) -> set[str]:
         ("INT", "DECIMAL", "DOUBLE", "FLOAT", "HUGE"),
     )
     return {
-        "text"
-        if name.startswith(texts)
-        else "number"
-        if any(part in name for part in numbers)
-        else name
+        "text" if name.startswith(texts) else "number" if any(part in name for part in numbers) else name
         for name in names
     }

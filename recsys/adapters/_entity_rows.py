@@ -68,9 +68,7 @@ class EntityRows:
         column = self.table.column(name)
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
-        if pa.types.is_floating(
-            column.type
-        ):  # a missing number is NaN there, and NaN = NaN in DuckDB
+        if pa.types.is_floating(column.type):  # a missing number is NaN there, and NaN = NaN in DuckDB
             column = pc.if_else(pc.is_nan(column), None, column)
         return column
 
@@ -92,9 +90,7 @@ class EntityRows:
 
     def window(self) -> Window | None:
         """First and last time asked for; none if there is no time at all."""
-        bounds = pc.min_max(
-            self.table.column(self.time_column).cast(pa.timestamp("us"), safe=False)
-        )
+        bounds = pc.min_max(self.table.column(self.time_column).cast(pa.timestamp("us"), safe=False))
         first, last = bounds["min"].as_py(), bounds["max"].as_py()
         return None if first is None else Window(first, last)
 
@@ -104,9 +100,7 @@ class EntityRows:
         return RetrievalMetadata(
             features=feature_refs,
             keys=[name for name in self.table.column_names if name != self.time_column],
-            min_event_timestamp=window.first.replace(tzinfo=UTC)
-            if window and window.first
-            else None,
+            min_event_timestamp=window.first.replace(tzinfo=UTC) if window and window.first else None,
             max_event_timestamp=window.last.replace(tzinfo=UTC) if window else None,
         )
 
@@ -143,9 +137,7 @@ def _utc(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if pa.types.is_null(kind):
         return column.cast(pa.timestamp("us", tz="UTC"))
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        message = (
-            f"entity_df column {name!r} is {kind}: the rows' times must be timestamps; convert it"
-        )
+        message = f"entity_df column {name!r} is {kind}: the rows' times must be timestamps; convert it"
         raise FeatureError(message)
     try:
         times = pd.to_datetime(column.to_pandas(), utc=True, format="ISO8601")
@@ -153,8 +145,7 @@ def _utc(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         # pandas goes on with advice about its own parameters
         reason = str(error).partition(". You")[0]
         message = (
-            f"entity_df column {name!r}: {reason}: the rows' times must be timestamps or "
-            "ISO 8601 texts; convert them"
+            f"entity_df column {name!r}: {reason}: the rows' times must be timestamps or ISO 8601 texts; convert them"
         )
         raise FeatureError(message) from error
     return pa.chunked_array([pa.Array.from_pandas(times)])

@@ -60,9 +60,7 @@ class Layout:
     created: str | None
 
     @classmethod
-    def of(
-        cls, config: RepoConfig, view: BaseFeatureView, group_key: str | None = None
-    ) -> "Layout":
+    def of(cls, config: RepoConfig, view: BaseFeatureView, group_key: str | None = None) -> "Layout":
         """Lay out a feature view (or an on-demand view that is written online).
 
         Args:
@@ -138,9 +136,7 @@ class Layout:
         if table.column_names == self.names:
             return table
         columns = [
-            table.column(name)
-            if name in table.column_names
-            else pa.nulls(table.num_rows, self.declared_type(name))
+            table.column(name) if name in table.column_names else pa.nulls(table.num_rows, self.declared_type(name))
             for name in self.names
         ]
         return pa.table(columns, names=self.names)
@@ -160,9 +156,7 @@ class Layout:
         event = table.column(self.event).cast(pa.int64()).to_numpy()
         if self.created is None:
             return event, np.full(len(event), UNKNOWN_CREATED)
-        return event, pc.fill_null(
-            table.column(self.created).cast(pa.int64()), UNKNOWN_CREATED
-        ).to_numpy()
+        return event, pc.fill_null(table.column(self.created).cast(pa.int64()), UNKNOWN_CREATED).to_numpy()
 
     def key_of(self, entity_key: EntityKeyProto, version: int) -> tuple[Key, ...]:
         """The values of this view's keys, in order."""
@@ -197,9 +191,7 @@ class Layout:
             columns[name] = self._typed(name, values, stored)
         columns[self.event] = pa.array([_aware(row[2]) for row in rows], TIMESTAMP)
         if self.created:
-            columns[self.created] = pa.array(
-                [_aware(row[3]) if row[3] else None for row in rows], TIMESTAMP
-            )
+            columns[self.created] = pa.array([_aware(row[3]) if row[3] else None for row in rows], TIMESTAMP)
         return pa.table(columns)
 
     def to_protos(self, table: pa.Table, names: Sequence[str]) -> list[dict[str, ValueProto]]:
@@ -220,10 +212,7 @@ class Layout:
 
     def _time(self, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         if not (pa.types.is_timestamp(column.type) or pa.types.is_null(column.type)):
-            message = (
-                f"feature view {self.view!r}: column {name!r} is {column.type}: it must be a "
-                "timestamp; cast it"
-            )
+            message = f"feature view {self.view!r}: column {name!r} is {column.type}: it must be a timestamp; cast it"
             raise FeatureError(message)
         return column.cast(TIMESTAMP, safe=False)
 
@@ -238,9 +227,7 @@ def plain_key(value: object) -> Key:
         value = value.item()
     if isinstance(value, str | int | bytes) and not isinstance(value, bool):
         return value
-    message = (
-        f"key {value!r} is {type(value).__name__}: keys must be texts, integers or bytes; cast it"
-    )
+    message = f"key {value!r} is {type(value).__name__}: keys must be texts, integers or bytes; cast it"
     raise FeatureError(message)
 
 

@@ -58,18 +58,13 @@ def path_of(config: RepoConfig) -> str:
 def open_file(path: str) -> sqlite3.Connection:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
-        sqlite = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        sqlite = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
         sqlite.execute("PRAGMA journal_mode = WAL")
         sqlite.execute("PRAGMA synchronous = NORMAL")
         sqlite.execute(_SCHEMAS)
         sqlite.execute(_VIEWS)
     except sqlite3.Error as error:
-        message = (
-            f"online store {path}: {error}: it must be a writable SQLite file; correct "
-            "online_store.path"
-        )
+        message = f"online store {path}: {error}: it must be a writable SQLite file; correct online_store.path"
         raise FeatureError(message) from error
     return sqlite
 
@@ -110,8 +105,7 @@ def drop_table(connection: Connection, layout: Layout) -> None:
 def remember(connection: Connection, layout: Layout, schema: pa.Schema, newest: int) -> None:
     codec = _codec(connection, schema)
     connection.sqlite.execute(
-        "UPDATE recsys_views SET schema_id = ?, watermark = max(coalesce(watermark, ?), ?) WHERE "
-        "name = ?",
+        "UPDATE recsys_views SET schema_id = ?, watermark = max(coalesce(watermark, ?), ?) WHERE name = ?",
         (codec.schema_id, newest, newest, layout.table),
     )
 
@@ -151,9 +145,7 @@ def _codec_by_id(connection: Connection, identity: bytes) -> Codec:
     return codec
 
 
-def upsert(
-    connection: Connection, layout: Layout, rows: pa.Table, keys: list[Key] | None = None
-) -> int:
+def upsert(connection: Connection, layout: Layout, rows: pa.Table, keys: list[Key] | None = None) -> int:
     """Write one row a key; the newest stays."""
     payloads = _codec(connection, rows.schema).encode(rows, range(rows.num_rows + 1))
     event, created = (clock.tolist() for clock in layout.clocks(rows))
@@ -173,9 +165,7 @@ def upsert(
 def merge_groups(connection: Connection, layout: Layout, rows: pa.Table) -> tuple[int, pa.Schema]:
     """Merge rows into the groups of their first key; the newest row of each entity stays."""
     touched = list(dict.fromkeys(layout.group_keys(rows)))
-    old = decode_rows(
-        connection, layout, list(stored_payloads(connection, layout, touched).values())
-    )
+    old = decode_rows(connection, layout, list(stored_payloads(connection, layout, touched).values()))
     merged = _concat(layout, [old, rows]) if old.num_rows else rows
     order, starts = _newest(layout, merged)
     kept = merged.take(pa.array(order))
@@ -218,9 +208,7 @@ def _newest(layout: Layout, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     return order[last], starts
 
 
-def stored_payloads(
-    connection: Connection, layout: Layout, keys: Sequence[Key]
-) -> dict[Key, bytes]:
+def stored_payloads(connection: Connection, layout: Layout, keys: Sequence[Key]) -> dict[Key, bytes]:
     """Stored values of those keys that have one."""
     found: dict[Key, bytes] = {}
     table = quoted(layout.table)
@@ -250,9 +238,7 @@ def decode_rows(
     return _concat(layout, parts, names)
 
 
-def _concat(
-    layout: Layout, parts: Sequence[pa.Table], names: Sequence[str] | None = None
-) -> pa.Table:
+def _concat(layout: Layout, parts: Sequence[pa.Table], names: Sequence[str] | None = None) -> pa.Table:
     try:
         whole = pa.concat_tables(parts, promote_options="permissive") if parts[1:] else parts[0]
     except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
@@ -267,9 +253,7 @@ def _concat(
     return whole
 
 
-def select(
-    connection: Connection, query: str, parameters: Sequence[Any] = ()
-) -> list[tuple[Any, ...]]:
+def select(connection: Connection, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """Rows of a query; none where the view's table does not exist yet."""
     try:
         return connection.sqlite.execute(query, parameters).fetchall()

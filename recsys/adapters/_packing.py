@@ -45,9 +45,7 @@ class Codec:
     def __init__(self, schema: pa.Schema) -> None:
         """Prepare for `schema`, which must come from `plain`."""
         self.schema = schema
-        self.schema_id = hashlib.blake2b(
-            schema.serialize().to_pybytes(), digest_size=SCHEMA_ID_BYTES
-        ).digest()
+        self.schema_id = hashlib.blake2b(schema.serialize().to_pybytes(), digest_size=SCHEMA_ID_BYTES).digest()
         self._columns = [_column(field) for field in schema]
         fields: list[tuple[str, object]] = [("valid", np.uint8, (len(self._columns),))]  # type: ignore[list-item]
         for i, column in enumerate(self._columns):
@@ -79,9 +77,7 @@ class Codec:
         body, size = _bytes(records), self._record.itemsize
         pairs = pairwise(bounds)
         if not tails:
-            return [
-                _HEADER.pack(b - a, self.schema_id) + body[a * size : b * size] for a, b in pairs
-            ]
+            return [_HEADER.pack(b - a, self.schema_id) + body[a * size : b * size] for a, b in pairs]
         return [
             b"".join(
                 (
@@ -153,9 +149,7 @@ def plain(table: pa.Table) -> pa.Table:
 class _Tails:
     """Walks through the variable-length columns behind the records of each payload."""
 
-    def __init__(
-        self, payloads: Sequence[bytes], counts: Sequence[int], start: int, size: int
-    ) -> None:
+    def __init__(self, payloads: Sequence[bytes], counts: Sequence[int], start: int, size: int) -> None:
         self._payloads = payloads
         self._at = [start + n * size for n in counts]
         self._groups = np.cumsum([0, *counts[:-1]]) if payloads[1:] else None
@@ -171,9 +165,7 @@ class _Tails:
         self._at = [at + total for at, total in zip(places, totals, strict=True)]
         if not wanted:
             return b""
-        return b"".join(
-            [p[at:end] for p, at, end in zip(self._payloads, places, self._at, strict=True)]
-        )
+        return b"".join([p[at:end] for p, at, end in zip(self._payloads, places, self._at, strict=True)])
 
 
 def _column(field: pa.Field) -> _Column:
@@ -238,23 +230,17 @@ def _fixed_array(column: _Column, values: np.ndarray, bitmap: pa.Buffer | None) 
 
 
 def _encode_bytes(array: pa.Array, column: _Column) -> tuple[memoryview, np.ndarray]:
-    large = (
-        pa.large_binary() if column.type in (pa.binary(), pa.large_binary()) else pa.large_string()
-    )
+    large = pa.large_binary() if column.type in (pa.binary(), pa.large_binary()) else pa.large_string()
     array = array.cast(large)
     _, offsets, data = array.buffers()
     places = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
     return memoryview(data if data is not None else b""), places
 
 
-def _decode_bytes(
-    column: _Column, lengths: np.ndarray, tail: bytes, bitmap: pa.Buffer | None
-) -> pa.Array:
+def _decode_bytes(column: _Column, lengths: np.ndarray, tail: bytes, bitmap: pa.Buffer | None) -> pa.Array:
     large = column.type in (pa.large_string(), pa.large_binary())
     offsets = _offsets(column, lengths, large=large)
-    return pa.Array.from_buffers(
-        column.type, len(lengths), [bitmap, pa.py_buffer(offsets), pa.py_buffer(tail)]
-    )
+    return pa.Array.from_buffers(column.type, len(lengths), [bitmap, pa.py_buffer(offsets), pa.py_buffer(tail)])
 
 
 def _encode_list(array: pa.Array, column: _Column) -> tuple[memoryview, np.ndarray]:
@@ -267,9 +253,7 @@ def _encode_list(array: pa.Array, column: _Column) -> tuple[memoryview, np.ndarr
     return _bytes(elements), offsets - offsets[0]
 
 
-def _decode_list(
-    column: _Column, lengths: np.ndarray, tail: bytes, bitmap: pa.Buffer | None
-) -> pa.Array:
+def _decode_list(column: _Column, lengths: np.ndarray, tail: bytes, bitmap: pa.Buffer | None) -> pa.Array:
     elements = np.frombuffer(tail, column.dtype)
     inner = _Column("", column.type.value_type, FIXED, column.dtype["value"])
     nulls = None if elements["valid"].all() else _bitmap(elements["valid"])
@@ -281,9 +265,7 @@ def _decode_list(
 def _encode_cells(array: pa.Array, column: _Column) -> tuple[memoryview, np.ndarray]:
     del column
     cells = [
-        pa.record_batch([pa.concat_arrays([array.slice(i, 1)])], names=["cell"])
-        .serialize()
-        .to_pybytes()
+        pa.record_batch([pa.concat_arrays([array.slice(i, 1)])], names=["cell"]).serialize().to_pybytes()
         if array[i].is_valid
         else b""
         for i in range(len(array))
@@ -292,17 +274,13 @@ def _encode_cells(array: pa.Array, column: _Column) -> tuple[memoryview, np.ndar
     return memoryview(b"".join(cells)), places
 
 
-def _decode_cells(
-    column: _Column, lengths: np.ndarray, tail: bytes, bitmap: pa.Buffer | None
-) -> pa.Array:
+def _decode_cells(column: _Column, lengths: np.ndarray, tail: bytes, bitmap: pa.Buffer | None) -> pa.Array:
     del bitmap
     schema, at, cells = pa.schema([("cell", column.type)]), 0, []
     for length in lengths.tolist():
         cell = pa.py_buffer(tail[at : at + length])
         at += length
-        cells.append(
-            pa.ipc.read_record_batch(cell, schema).column(0) if length else pa.nulls(1, column.type)
-        )
+        cells.append(pa.ipc.read_record_batch(cell, schema).column(0) if length else pa.nulls(1, column.type))
     return pa.concat_arrays(cells)
 
 

@@ -56,11 +56,9 @@ class ArrowRetrievalJob(RetrievalJob):
     def persist(
         self,
         storage: SavedDatasetStorage,
-        allow_overwrite: bool = False,  # noqa: FBT001, FBT002 -- Feast's interface
+        allow_overwrite: bool = False,
         timeout: int | None = None,
     ) -> None:
         """Run and write the result, on-demand features included, as parquet."""
         table = ibis.memtable(self.to_arrow(timeout=timeout))
-        _write_data_source(
-            table, storage.to_data_source(), self._repo_path, "overwrite", allow_overwrite
-        )
+        _write_data_source(table, storage.to_data_source(), self._repo_path, "overwrite", allow_overwrite)

@@ -66,9 +66,7 @@ class ArrowBatchEngine(LocalComputeEngine):
             return LocalMaterializationJob(job, MaterializationJobStatus.ERROR, error)
         return LocalMaterializationJob(job, MaterializationJobStatus.SUCCEEDED)
 
-    def _latest(
-        self, registry: BaseRegistry, task: MaterializationTask, source: DataSource
-    ) -> pa.Table:
+    def _latest(self, registry: BaseRegistry, task: MaterializationTask, source: DataSource) -> pa.Table:
         """The rows to write, under the view's names."""
         view = task.feature_view
         entities = [registry.get_entity(name, task.project) for name in view.entities]

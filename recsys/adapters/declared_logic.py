@@ -1,7 +1,7 @@
 """What does the logic of a feature consist of, so that an edit of it, and only of it, changes a digest?
 
-A digest covers code as it runs: comments, docstrings and formatting do not count, and of transforms.py only the table's function
-and the names it reaches count.
+A digest covers code as it runs: comments, docstrings and formatting do not count, and of transforms.py only the
+table's function and the names it reaches count.
 """
 
 import ast
@@ -16,7 +16,11 @@ def normalized(source: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
             first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
                 node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
 
@@ -53,7 +57,7 @@ def declared_transforms(module: Path) -> dict[str, str]:
     return {
         key.value: _reached(value.id, defined)
         for key, value in zip(tables.keys, tables.values, strict=True)
-        if isinstance(key, ast.Constant) and isinstance(value, ast.Name)
+        if isinstance(key, ast.Constant) and isinstance(key.value, str) and isinstance(value, ast.Name)
     }
 
 

@@ -1,4 +1,7 @@
-"""How does the core read features? From a Feast repository: joined as known in the past, and live from the online store."""
+"""How does the core read features? Joined as known in the past, and live from the online store.
+
+Both from one Feast repository, whose stores are the ASOF and the packed one of this package.
+"""
 
 import contextlib
 import io
@@ -34,7 +37,8 @@ class FeastFeatures:
         Args:
             repository: the folder feature_repo/.
             configuration: the Feast YAML inside it.
-            namespace: a folder for an online store and registry of its own (a replay's); the configured ones by default.
+            namespace: a folder for an online store and registry of its own (a replay's); the configured ones by
+            default.
         """
         self._repository = repository
         self._configuration = repository / configuration
@@ -50,10 +54,12 @@ class FeastFeatures:
         try:
             raw = yaml.safe_load(os.path.expandvars(self._configuration.read_text(encoding="utf-8")))
         except OSError as error:
-            message = f"Feast configuration {self._configuration}: {error.strerror}; the environment's feature_store names it"
+            message = (
+                f"Feast configuration {self._configuration}: {error.strerror}; the environment's feature_store names it"
+            )
             raise FeatureError(message) from error
         if self._namespace is not None:
-            raw = self._own_namespace(raw)
+            raw = self._own_namespace(raw, self._namespace)
         config = RepoConfig(**raw)
         config.repo_path = self._repository
         registry = Path(self._repository, str(config.registry.path))
@@ -62,11 +68,10 @@ class FeastFeatures:
             raise FeatureError(message)
         return FeatureStore(repo_path=str(self._repository), config=config)
 
-    def _own_namespace(self, raw: dict[str, Any]) -> dict[str, Any]:
+    def _own_namespace(self, raw: dict[str, Any], namespace: Path) -> dict[str, Any]:
         """Give a replay a registry and an online store of its own, starting from the applied definitions."""
-        assert self._namespace is not None
-        self._namespace.mkdir(parents=True, exist_ok=True)
-        own = self._namespace / "registry.db"
+        namespace.mkdir(parents=True, exist_ok=True)
+        own = namespace / "registry.db"
         if not own.exists():
             applied = self._repository / str(raw["registry"]["path"])
             if not applied.exists():
@@ -75,7 +80,7 @@ class FeastFeatures:
             own.write_bytes(applied.read_bytes())
         return raw | {
             "registry": raw["registry"] | {"path": str(own)},
-            "online_store": raw["online_store"] | {"path": str(self._namespace / "online.db")},
+            "online_store": raw["online_store"] | {"path": str(namespace / "online.db")},
         }
 
     # ------------------------------------------------------------ definitions
@@ -105,7 +110,9 @@ class FeastFeatures:
                     needed[projection.name] = stored[projection.name]
             else:
                 known = ", ".join(sorted([*stored, *computed]))
-                message = f"feature {reference!r}: no such feature; declared views: {known}; run `feast apply` after a change"
+                message = (
+                    f"feature {reference!r}: no such feature; declared views: {known}; run `feast apply` after a change"
+                )
                 raise FeatureError(message)
         return FeatureSet(
             name=label,
@@ -168,12 +175,17 @@ class FeastFeatures:
         """Return every entity's newest live row as known at a moment."""
         declared = self._view(view)
         source = declared.batch_source
+        if source is None:
+            message = f"feature view {view}: has no batch source; give it one to train on its past"
+            raise FeatureError(message)
         start = as_of - declared.ttl if declared.ttl else EPOCH
         job = self.store._get_provider().offline_store.pull_latest_from_table_or_query(  # noqa: SLF001 - Feast has no public snapshot
             config=self.store.config,
             data_source=source,
             join_key_columns=list(_describe(declared).join_keys),
-            feature_name_columns=[field.name for field in declared.features if features is None or field.name in features],
+            feature_name_columns=[
+                field.name for field in declared.features if features is None or field.name in features
+            ],
             timestamp_field=source.timestamp_field,
             created_timestamp_column=source.created_timestamp_column,
             start_date=start,
@@ -198,7 +210,8 @@ class FeastFeatures:
 
     def watermark(self, view: str) -> datetime | None:
         """Return the newest event timestamp that was materialized."""
-        return self._online.watermark(self.store.config, self._view_cached(view))
+        newest: datetime | None = self._online.watermark(self.store.config, self._view_cached(view))
+        return newest
 
     @cached_property
     def _online(self) -> Any:  # noqa: ANN401 - the packed store; adapters do not import one another
@@ -236,7 +249,10 @@ class DeclaredFeatures(FeastFeatures):
             with contextlib.chdir(self._repository):
                 contents = parse_repo(self._repository)
         except Exception as error:  # whatever a file of the repository raises when it is imported
-            message = f"feature repository {self._repository.name}/: {type(error).__name__}: {error}; `feast apply` fails on it too"
+            message = (
+                f"feature repository {self._repository.name}/: {type(error).__name__}: {error}; `feast apply`"
+                f" fails on it too"
+            )
             raise FeatureError(message) from error
         finally:
             sys.path.remove(str(self._repository))
@@ -281,12 +297,13 @@ def _kind(dtype: str) -> str:
 def _transform(view: "OnDemandFeatureView") -> RequestTransform:
     transformation = view.feature_transformation
     if str(view.mode) != "python" or transformation is None:
-        message = f"on-demand view {view.name}: mode {view.mode}; requests are answered by mode='python' functions over columns"
+        message = (
+            f"on-demand view {view.name}: mode {view.mode}; requests are answered by mode='python' functions"
+            f" over columns"
+        )
         raise FeatureError(message)
     inputs = [
-        field.name
-        for projection in view.source_feature_view_projections.values()
-        for field in projection.features
+        field.name for projection in view.source_feature_view_projections.values() for field in projection.features
     ]
     inputs += [field.name for source in view.source_request_sources.values() for field in source.schema]
     return RequestTransform(

@@ -20,7 +20,7 @@ def write_feature_flavor(bundle: Path, folder: Path, mlflow_model: Any) -> None:
         folder: where the MLflow model goes; it must not exist.
         mlflow_model: the `mlflow.models.Model` that describes it, with its signature.
     """
-    import mlflow.pyfunc  # noqa: PLC0415 - 3 s of import, only where weights are written
+    import mlflow.pyfunc
 
     mlflow.pyfunc.save_model(
         str(folder),

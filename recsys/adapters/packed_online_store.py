@@ -114,9 +114,7 @@ class PackedSqliteOnlineStore(OnlineStore):
         rows = self.read_groups(config, view, [key])
         return rows if rows.num_rows else None
 
-    def read_groups(
-        self, config: RepoConfig, view: FeatureView, keys: Sequence[str | int]
-    ) -> pa.Table:
+    def read_groups(self, config: RepoConfig, view: FeatureView, keys: Sequence[str | int]) -> pa.Table:
         """All rows under several keys, in the order of `keys`; a key without rows adds none."""
         connection = self._connect(config)
         layout = layout_of(connection, config, view)
@@ -195,19 +193,17 @@ class PackedSqliteOnlineStore(OnlineStore):
             rows = _matching(layout, stored, names, set(keys))
         else:
             stored = decode_rows(connection, layout, list(found.values()), [*names, layout.event])
-            rows = dict(
-                zip(((key,) for key in found), _online_rows(layout, stored, names), strict=True)
-            )
+            rows = dict(zip(((key,) for key in found), _online_rows(layout, stored, names), strict=True))
         return [rows.get(key, (None, None)) for key in keys]
 
-    def update(  # noqa: PLR0913, PLR0917 -- Feast's interface
+    def update(
         self,
         config: RepoConfig,
         tables_to_delete: Sequence[FeatureView],
         tables_to_keep: Sequence[FeatureView],
         entities_to_delete: Sequence[Entity],
         entities_to_keep: Sequence[Entity],
-        partial: bool,  # noqa: FBT001 -- Feast's interface
+        partial: bool,
     ) -> None:
         """Create the tables of kept views and drop those of deleted ones."""
         del entities_to_delete, partial
@@ -220,9 +216,7 @@ class PackedSqliteOnlineStore(OnlineStore):
             for view in tables_to_delete:
                 drop_table(connection, layout_of(connection, config, view))
 
-    def teardown(
-        self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]
-    ) -> None:
+    def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
         """Drop the tables of `tables`; the file and other projects' tables stay."""
         del entities
         with self._transaction(config) as connection:

@@ -48,7 +48,10 @@ class ItemPool:
         key = (source.order_by, source.limit)
         if key not in self._popular:
             if source.order_by not in self.columns:
-                message = f"popular candidates: order_by {source.order_by!r} is not a feature of the pool's view: {', '.join(self.columns)}"
+                message = (
+                    f"popular candidates: order_by {source.order_by!r} is not a feature of the pool's view:"
+                    f" {', '.join(self.columns)}"
+                )
                 raise FeatureError(message)
             rows = np.flatnonzero(self.eligible)
             values = np.nan_to_num(self.columns[source.order_by][rows].astype(float), nan=-np.inf)
@@ -67,7 +70,10 @@ class ItemPool:
             return self._row_of, np.arange(len(self.ids))
         if key not in self._codes:
             if key not in self.columns:
-                message = f"join key {key!r}: neither the item id nor a feature of the pool's view ({', '.join(self.columns)})"
+                message = (
+                    f"join key {key!r}: neither the item id nor a feature of the pool's view"
+                    f" ({', '.join(self.columns)})"
+                )
                 raise FeatureError(message)
             codes, values = pd.factorize(self.columns[key])
             self._codes[key] = ({value: code for code, value in enumerate(values)}, codes.astype(np.int64))
@@ -105,13 +111,18 @@ def build_pool(items: pa.Table, spec: Pool, at: datetime, ttl: timedelta | None)
 
 
 def to_numpy(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
-    """Return a column as numpy: numbers as float64 with NaN, times as datetime64[us] (UTC), texts as objects with 'unknown'."""
+    """Return a column as numpy.
+
+    Numbers become float64 with NaN, times datetime64[us] in UTC with NaT, texts objects with 'unknown'.
+    """
     kind = column.type
     if pa.types.is_timestamp(kind):
         naive = pc.cast(column, pa.timestamp("us", tz=kind.tz)).cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
         whole = naive.to_numpy(zero_copy_only=False)
         if naive.null_count:
-            return np.where(np.isnan(whole), np.datetime64("NaT"), whole.astype("int64", copy=False).astype("datetime64[us]"))
+            return np.where(
+                np.isnan(whole), np.datetime64("NaT"), whole.astype("int64", copy=False).astype("datetime64[us]")
+            )
         return np.asarray(whole, dtype="int64").view("datetime64[us]")
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         filled = pc.fill_null(column, "unknown") if column.null_count else column

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recsys.candidates.pool import ItemPool
 from recsys.errors import FeatureError
-from recsys.specs.placement import CandidateSource, Personal, Popular
+from recsys.specs.placement import CandidateSource, Personal
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,16 @@ Histories = Callable[[str], History | None]
 
 def candidates(sources: Sequence[CandidateSource], pool: ItemPool, histories: Histories) -> NDArray[np.int64]:
     """Return the union of the sources as rows of the pool, in the sources' order and without duplicates."""
-    parts = [_SOURCES[source.source](source, pool, histories) for source in sources]
+    parts = [
+        _personal(source, pool, histories) if isinstance(source, Personal) else pool.popular(source)
+        for source in sources
+    ]
     merged = np.concatenate(parts) if len(parts) > 1 else parts[0]
     _, first = np.unique(merged, return_index=True)
     return merged[np.sort(first)]
 
 
-def _personal(source: CandidateSource, pool: ItemPool, histories: Histories) -> NDArray[np.int64]:
-    assert isinstance(source, Personal)
+def _personal(source: Personal, pool: ItemPool, histories: Histories) -> NDArray[np.int64]:
     history = histories(source.view)
     if history is None:
         return np.empty(0, dtype=np.int64)
@@ -49,19 +51,10 @@ def _personal(source: CandidateSource, pool: ItemPool, histories: Histories) -> 
     keys: list[NDArray[Any]] = [rows]
     for name in reversed(source.order_by):
         if name not in history.columns:
-            message = f"personal candidates: order_by {name!r} is not a feature of view {source.view}: {', '.join(history.columns)}"
+            message = (
+                f"personal candidates: order_by {name!r} is not a feature of view {source.view}:"
+                f" {', '.join(history.columns)}"
+            )
             raise FeatureError(message)
         keys.append(-np.nan_to_num(history.columns[name][known], nan=-np.inf))
     return rows[np.lexsort(keys)][: source.limit]
-
-
-def _popular(source: CandidateSource, pool: ItemPool, histories: Histories) -> NDArray[np.int64]:
-    del histories
-    assert isinstance(source, Popular)
-    return pool.popular(source)
-
-
-_SOURCES: Mapping[str, Callable[[CandidateSource, ItemPool, Histories], NDArray[np.int64]]] = {
-    "personal": _personal,
-    "popular": _popular,
-}

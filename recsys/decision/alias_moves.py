@@ -68,9 +68,7 @@ def find(registry: ModelRegistry, model: str, number: int) -> Weights:
     for weights in registry.search(model):
         if weights.number == number:
             return weights
-    message = (
-        f"weights {number} of model {model}: not in the registry any more: take others, or register again"
-    )
+    message = f"weights {number} of model {model}: not in the registry any more: take others, or register again"
     raise DecisionError(message)
 
 
@@ -83,9 +81,7 @@ class Mover:
     clock: Clock
     author: str
 
-    def move(
-        self, action: str, model: str, moves: Sequence[AliasMove], evidence: Mapping[str, Any]
-    ) -> LedgerEntry:
+    def move(self, action: str, model: str, moves: Sequence[AliasMove], evidence: Mapping[str, Any]) -> LedgerEntry:
         """Move aliases as one transaction and return its done entry.
 
         Raises:

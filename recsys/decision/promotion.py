@@ -41,7 +41,7 @@ class Promotion:
     """The ledger's transaction, of this change or of the earlier one that had done it."""
 
 
-def promote_first(  # noqa: PLR0913 - three ports and who asks for what
+def promote_first(
     registry: ModelRegistry,
     ledger: Ledger,
     clock: Clock,
@@ -122,9 +122,7 @@ def promote_verdict(
     return Promotion("promote", model, champion, weights, changed=True, transaction=entry.transaction)
 
 
-def refresh(
-    registry: ModelRegistry, ledger: Ledger, clock: Clock, weights: Weights, author: str
-) -> Promotion:
+def refresh(registry: ModelRegistry, ledger: Ledger, clock: Clock, weights: Weights, author: str) -> Promotion:
     """Put a retrain into service: it becomes its logic's weights, and champion if its logic is.
 
     A champion that was moved from outside stays where it is until it is accepted.
@@ -151,7 +149,7 @@ def refresh(
     return Promotion(action, model, champion, after, changed=True, transaction=entry.transaction)
 
 
-def rollback(  # noqa: PLR0913 - three ports and who asks for what
+def rollback(
     registry: ModelRegistry,
     ledger: Ledger,
     clock: Clock,
@@ -243,8 +241,6 @@ def _require_gate(weights: Weights) -> None:
 
 def _required(report: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - a value of a JSON document
     if report.get(key) in (None, ""):
-        message = (
-            f"report: {key} is missing: only the frozen report of an experiment promotes; evaluate it first"
-        )
+        message = f"report: {key} is missing: only the frozen report of an experiment promotes; evaluate it first"
         raise DecisionError(message)
     return report[key]

@@ -62,9 +62,7 @@ _PREFERENCE: Final = (
 """Which arm's verdict stands where several treatments were tried."""
 
 
-def decide(
-    analysis: Analysis, experiment: Experiment, now: datetime, *, offline: bool | None = None
-) -> Verdict:
+def decide(analysis: Analysis, experiment: Experiment, now: datetime, *, offline: bool | None = None) -> Verdict:
     """Apply the rules.
 
     Args:
@@ -95,9 +93,7 @@ def decide(
         harmed = (_harm(analysis, experiment, arm, running=True) for arm in treatments)
         return next((verdict for verdict in harmed if verdict), None) or _wait(analysis, end, now)
     verdicts = [_decide_arm(analysis, experiment, arm, offline=offline) for arm in treatments]
-    return min(
-        verdicts, key=lambda verdict: (_PREFERENCE.index(verdict.name), -_gain(analysis, experiment, verdict))
-    )
+    return min(verdicts, key=lambda verdict: (_PREFERENCE.index(verdict.name), -_gain(analysis, experiment, verdict)))
 
 
 def _decide_arm(analysis: Analysis, experiment: Experiment, arm: str, *, offline: bool | None) -> Verdict:
@@ -114,9 +110,7 @@ def _decide_arm(analysis: Analysis, experiment: Experiment, arm: str, *, offline
     moved = list(_moved(analysis, arm, offline=offline))
     if moved:
         stages = " and ".join(moved)
-        reason = (
-            f"{stages}, but {figures}, which holds 0: look for leakage, skew, position bias or a wrong stage."
-        )
+        reason = f"{stages}, but {figures}, which holds 0: look for leakage, skew, position bias or a wrong stage."
         return Verdict(VerdictName.ITERATE, reason, arm, version)
     short = analysis.exposed_units < analysis.planned_units
     minimum = _number(primary.minimum_effect, primary.scale)
@@ -146,21 +140,15 @@ def _ship_or_review(analysis: Analysis, experiment: Experiment, arm: str, figure
     if unproven:
         reason = f"{figures}, but a guardrail is not proven to be within its margin: {'; '.join(unproven)}."
         return Verdict(VerdictName.REVIEW, reason, arm, version)
-    kept = (
-        f"every guardrail is within its margin: {'; '.join(proven)}" if proven else "no guardrail is declared"
-    )
+    kept = f"every guardrail is within its margin: {'; '.join(proven)}" if proven else "no guardrail is declared"
     return Verdict(VerdictName.SHIP, f"{figures}, and {kept}.", arm, version)
 
 
 def _harm(analysis: Analysis, experiment: Experiment, arm: str, *, running: bool) -> Verdict | None:
     """Return STOP where a metric is surely worse, beyond the harm that its margin surely covers."""
     primary = experiment.metrics.primary
-    checks: list[tuple[PrimaryMetric | Guardrail, ArmEffect, float]] = [
-        (primary, _primary(analysis, arm), 0.0)
-    ]
-    checks += [
-        (guardrail, found, guardrail.margin) for guardrail, found in _guardrails(analysis, experiment, arm)
-    ]
+    checks: list[tuple[PrimaryMetric | Guardrail, ArmEffect, float]] = [(primary, _primary(analysis, arm), 0.0)]
+    checks += [(guardrail, found, guardrail.margin) for guardrail, found in _guardrails(analysis, experiment, arm)]
     for metric, found, accepted in checks:
         interval = _always(found, metric.scale) if running else _fixed(found, metric.scale)
         gain = _oriented(interval, metric.direction)
@@ -196,9 +184,7 @@ def _primary(analysis: Analysis, arm: str) -> ArmEffect:
     return found
 
 
-def _guardrails(
-    analysis: Analysis, experiment: Experiment, arm: str
-) -> Iterator[tuple[Guardrail, ArmEffect]]:
+def _guardrails(analysis: Analysis, experiment: Experiment, arm: str) -> Iterator[tuple[Guardrail, ArmEffect]]:
     found = {effect.effect.metric: effect for effect in analysis.of(arm, "guardrail")}
     for guardrail in experiment.metrics.guardrails:
         yield guardrail, found[guardrail.name]

@@ -93,9 +93,7 @@ class Analysis:
 
     def of(self, treatment_arm: str, role: Role) -> tuple[ArmEffect, ...]:
         """Return the effects of one treatment arm in one role."""
-        return tuple(
-            found for found in self.effects if (found.treatment_arm, found.role) == (treatment_arm, role)
-        )
+        return tuple(found for found in self.effects if (found.treatment_arm, found.role) == (treatment_arm, role))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values, what is not a finite number as null, and `digest`."""
@@ -146,9 +144,7 @@ def analyse(name: str, experiment: Experiment, metrics: UnitMetrics, health: Hea
     )
 
 
-def decision_cut(
-    experiment: Experiment, first_exposures: pa.ChunkedArray, *, now: datetime
-) -> datetime | None:
+def decision_cut(experiment: Experiment, first_exposures: pa.ChunkedArray, *, now: datetime) -> datetime | None:
     """Return the first moment at which the planned units were exposed and the planned weeks over.
 
     Args:
@@ -188,9 +184,7 @@ def _with_bounds(experiment: Experiment, arm: str, role: Role, found: Effect, al
     ratios = {name: declared.ratio for name, declared in experiment.arms.items()}
     pair = (ratios[experiment.control] + ratios[arm]) / sum(ratios.values())
     planned = max(1, round(experiment.plan.units * pair))
-    absolute = always_valid(
-        found.absolute.estimate, found.standard_error, units, planned_units=planned, alpha=alpha
-    )
+    absolute = always_valid(found.absolute.estimate, found.standard_error, units, planned_units=planned, alpha=alpha)
     log_ratio = math.log1p(found.relative.estimate)
     log = always_valid(log_ratio, found.log_standard_error, units, planned_units=planned, alpha=alpha)
     lower, upper = (math.expm1(min(bound, _LARGEST_LOG)) for bound in (log.lower, log.upper))

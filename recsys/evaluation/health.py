@@ -86,9 +86,7 @@ def check_health(
     return _judge(experiment, pairs, units, multiple, mismatched)
 
 
-def _judge(
-    experiment: Experiment, pairs: pa.Table, units: Mapping[str, int], multiple: int, mismatched: int
-) -> Health:
+def _judge(experiment: Experiment, pairs: pa.Table, units: Mapping[str, int], multiple: int, mismatched: int) -> Health:
     ratios = {arm: declared.ratio for arm, declared in experiment.arms.items()}
     total = sum(ratios.values())
     shares = {arm: ratio / total for arm, ratio in ratios.items()}
@@ -121,9 +119,7 @@ def _judge(
         multiple_share=multiple_share,
         mismatched_units=mismatched,
         exposures={arm: exposures.get(arm, 0) for arm in ratios},
-        fallback_share={
-            arm: fallbacks.get(arm, 0) / exposures[arm] if arm in exposures else 0.0 for arm in ratios
-        },
+        fallback_share={arm: fallbacks.get(arm, 0) / exposures[arm] if arm in exposures else 0.0 for arm in ratios},
         failures=tuple(failures),
     )
 

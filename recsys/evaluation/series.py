@@ -41,9 +41,7 @@ def series(experiment: Experiment, metrics: UnitMetrics, *, days: int) -> Iterat
         for period in np.unique(periods[of_arm]):
             points = rows.filter(pa.array(of_arm & (periods == period)))
             start = experiment.plan.start + timedelta(days=int(period) * days)
-            yield SeriesPoint(
-                arm, start.isoformat(), total(points, "requests"), means(points, metrics.definitions)
-            )
+            yield SeriesPoint(arm, start.isoformat(), total(points, "requests"), means(points, metrics.definitions))
 
 
 def means(rows: pa.Table, definitions: Sequence[MetricDefinition]) -> dict[str, float]:

@@ -68,7 +68,7 @@ class UnitMetrics:
     """How long after a request an outcome counted."""
 
 
-def unit_metrics(  # noqa: PLR0913 - an experiment, its log, and the two names its metrics hang on
+def unit_metrics(
     engine: Engine,
     name: str,
     experiment: Experiment,

@@ -110,9 +110,7 @@ def _hash_units(start: np.uint32, array: pa.Array) -> NDArray[np.uint32]:
     if data.size and data.max() >= _ASCII:
         # Below 128 bytes are code units; beyond, every row is counted and written anew in code units.
         starts_character = (data & 0xC0) != _ASCII
-        units_before = np.concatenate(
-            ([0], np.cumsum(starts_character.astype(np.int64) + (data >= _FOUR_BYTES)))
-        )
+        units_before = np.concatenate(([0], np.cumsum(starts_character.astype(np.int64) + (data >= _FOUR_BYTES))))
         offsets = units_before[offsets]
         data = np.frombuffer(data.tobytes().decode().encode("utf-16-le"), dtype="<u2")
     return _hash_rows(start, data, offsets)

@@ -47,9 +47,7 @@ class Router:
         self._arms = tuple(experiment.arms)
         self._table = arm_table(experiment)
         self._assignments = tuple(self._assignment(arm, overridden=False) for arm in self._arms)
-        self._overrides = {
-            unit: self._assignment(arm, overridden=True) for unit, arm in experiment.overrides.items()
-        }
+        self._overrides = {unit: self._assignment(arm, overridden=True) for unit, arm in experiment.overrides.items()}
 
     def active(self, at: datetime) -> bool:
         """Tell whether the experiment applies: start <= at < start + weeks.
@@ -73,9 +71,7 @@ class Router:
         index = int(self._table[bucket(self.experiment.seed, unit)])
         return None if index == DEFAULT else self._assignments[index]
 
-    def route_many(
-        self, units: pa.Array | pa.ChunkedArray | Sequence[str], *, overrides: bool = True
-    ) -> pa.Array:
+    def route_many(self, units: pa.Array | pa.ChunkedArray | Sequence[str], *, overrides: bool = True) -> pa.Array:
         """Return every unit's arm.
 
         Args:
@@ -96,9 +92,7 @@ class Router:
     def _override(
         self, units: pa.Array | pa.ChunkedArray | Sequence[str], indices: NDArray[np.int16]
     ) -> NDArray[np.int16]:
-        column = (
-            units if isinstance(units, pa.Array | pa.ChunkedArray) else pa.array(units, pa.large_string())
-        )
+        column = units if isinstance(units, pa.Array | pa.ChunkedArray) else pa.array(units, pa.large_string())
         testers = pa.array(self._overrides, type=pa.large_string())
         arms = np.array([self._arms.index(made.arm) for made in self._overrides.values()], dtype=np.int16)
         found = pc.index_in(column.cast(pa.large_string()), value_set=testers)

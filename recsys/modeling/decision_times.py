@@ -39,7 +39,10 @@ def split(known_at: datetime, target: Target, training: Training, testing: Testi
     test = _last(known_at - wait, step, testing.decision_times)
     learn = _last(test[0] - wait, step, training.decision_times)
     if learn[0] < ANCHOR:
-        message = f"known at {known_at:%Y-%m-%d}: the first decision time would be {learn[0]:%Y-%m-%d}; ask for fewer decision times"
+        message = (
+            f"known at {known_at:%Y-%m-%d}: the first decision time would be {learn[0]:%Y-%m-%d}; ask for"
+            f" fewer decision times"
+        )
         raise ModelError(message)
     return Split(train=learn[:-1], validation=learn[-1:], test=test)
 

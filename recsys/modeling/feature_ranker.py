@@ -36,9 +36,7 @@ class FeatureRanker:
             ModelError: if the column is missing or not of numbers.
         """
         if self.feature not in columns:
-            message = (
-                f"feature ranker: column {self.feature} is missing: it orders by it; read it with the others"
-            )
+            message = f"feature ranker: column {self.feature} is missing: it orders by it; read it with the others"
             raise ModelError(message)
         values = columns[self.feature]
         if values.dtype.kind not in "fiub":

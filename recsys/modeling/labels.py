@@ -42,7 +42,8 @@ def positives(
     young = [moment for moment in decision_times if moment + wait > known_at]
     if young:
         message = (
-            f"labels of {young[0]:%Y-%m-%d}: immature until {young[0] + wait:%Y-%m-%d %H:%M}, and it is {known_at:%Y-%m-%d %H:%M};"
+            f"labels of {young[0]:%Y-%m-%d}: immature until {young[0] + wait:%Y-%m-%d %H:%M}, and it is"
+            f" {known_at:%Y-%m-%d %H:%M};"
             " choose earlier decision times"
         )
         raise ModelError(message)

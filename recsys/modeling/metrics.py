@@ -1,7 +1,7 @@
 """How good is a ranked list, request by request?
 
-Conventions: requests without a relevant item are left out; gain is binary; the ideal DCG is that of min(k, relevant) hits;
-recall divides by all relevant items, candidates or not; equal scores fall to the item with the smaller id.
+Conventions: requests without a relevant item are left out; gain is binary; the ideal DCG is that of min(k, relevant)
+hits; recall divides by all relevant items, candidates or not; equal scores fall to the item with the smaller id.
 """
 
 from dataclasses import dataclass

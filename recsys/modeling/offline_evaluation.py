@@ -87,12 +87,10 @@ def evaluate(
     coverage: dict[str, float] = {}
     for ranker, values in scores.items():
         for k in list_sizes:
-            ranked = top_k(
-                values, judged.rows.label, judged.rows.request, judged.item_row, len(judged.users), k
-            )
+            ranked = top_k(values, judged.rows.label, judged.rows.request, judged.item_row, len(judged.users), k)
             for metric, each in list_metrics(ranked.hits, judged.relevant).items():
                 names.append((ranker, f"{metric}@{k}/user"))
-                sums.append(np.bincount(codes, weights=each, minlength=len(units)))
+                sums.append(np.bincount(codes, weights=each, minlength=len(units)).astype(np.float64))
             shown = np.unique(judged.item_code[ranked.rows[ranked.rows >= 0]])
             coverage[ranker] = len(shown) / max(judged.pool_size, 1)
     stacked = np.column_stack(sums)
@@ -105,7 +103,9 @@ def evaluate(
         metrics[ranker][metric] = Interval(float(estimate[column]), float(low), float(high))
     column_of = {name: column for column, name in enumerate(names)}
     ratios = {
-        ranker: _ratio(estimate, resampled, column_of, ranker, gate.metric, tail) for ranker in scores if ranker != MODEL
+        ranker: _ratio(estimate, resampled, column_of, ranker, gate.metric, tail)
+        for ranker in scores
+        if ranker != MODEL
     }
     return OfflineReport(
         requests=len(judged.users),
@@ -131,7 +131,7 @@ def decide_gate(
     return GateResult(passed, reason, ratio)
 
 
-def _ratio(  # noqa: PLR0913 - one cell of the table
+def _ratio(
     estimate: NDArray[np.float64],
     resampled: NDArray[np.float64],
     column_of: Mapping[tuple[str, str], int],

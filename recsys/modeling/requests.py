@@ -1,6 +1,7 @@
 """Which past requests are learned from and judged on: unit, moment, candidates, and what was taken?
 
-Candidates come from the same sources as online, over the features that a materialize at that moment would have put online.
+Candidates come from the same sources as online, over the features that a materialize at that moment would have put
+online.
 """
 
 from collections.abc import Sequence
@@ -68,9 +69,7 @@ def build_requests(
         sampling: of candidates that were not taken; a sampled request without a positive is left out.
         join_keys: item attributes (features of the pool's view) that feature views are keyed by.
     """
-    parts = [
-        _requests_at(moments, placement, positives, moment, sampling, join_keys) for moment in decision_times
-    ]
+    parts = [_requests_at(moments, placement, positives, moment, sampling, join_keys) for moment in decision_times]
     offset = 0
     tables = []
     for part in parts:
@@ -85,7 +84,7 @@ def build_requests(
     )
 
 
-def _requests_at(  # noqa: PLR0913 - one moment of build_requests
+def _requests_at(
     moments: Moments,
     placement: Placement,
     positives: pa.Table,
@@ -126,7 +125,7 @@ def _requests_at(  # noqa: PLR0913 - one moment of build_requests
     )
 
 
-def _rows(  # noqa: PLR0913 - the columns of one table
+def _rows(
     pool: ItemPool,
     users: Sequence[str],
     chosen: Sequence[NDArray[np.int64]],

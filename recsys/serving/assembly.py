@@ -1,7 +1,8 @@
 """Which feature values do a unit's candidates have at the moment of a request?
 
-User rows are read once a view and request, item features are gathered from the matrix, rows of a unit × something view are
-matched to the candidates by number, and request-time features are computed by the very functions that the training join uses.
+User rows are read once a view and request, item features are gathered from the matrix, rows of a unit × something
+view are matched to the candidates by number, and request-time features are computed by the very functions that the
+training join uses.
 """
 
 from datetime import datetime
@@ -107,7 +108,10 @@ def assemble(
     for transform in wanted.transforms:
         absent = [name for name in transform.inputs if name not in values]
         if absent:
-            message = f"request-time features {transform.name}: input {absent[0]!r} is neither a feature nor {REQUEST_TIMESTAMP}"
+            message = (
+                f"request-time features {transform.name}: input {absent[0]!r} is neither a feature nor"
+                f" {REQUEST_TIMESTAMP}"
+            )
             raise FeatureError(message)
         values.update(transform.function({name: values[name] for name in transform.inputs}))
     return {name: values[name] for name in wanted.columns}
@@ -123,7 +127,10 @@ def _columns(view: ViewInfo, matrix: ItemMatrix, unit: UnitRows, rows: NDArray[n
         return {name: np.full(len(rows), row[name]) for name in view.features}
     if len(view.join_keys) == SECOND_KEY and view.join_keys[0] == USER:
         return _matched(view, matrix, unit.history(view), rows)
-    message = f"feature view {view.name}: keyed by {', '.join(view.join_keys)}; requests know {USER}, {ITEM} and items' attributes"
+    message = (
+        f"feature view {view.name}: keyed by {', '.join(view.join_keys)}; requests know {USER}, {ITEM}"
+        f" and items' attributes"
+    )
     raise FeatureError(message)
 
 

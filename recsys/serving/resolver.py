@@ -1,6 +1,7 @@
 """Which list does this request get? Route, candidates, features, score, rank, log, answer.
 
-What one answer reads (item matrix, models, routers) hangs on one reference that `refresh` swaps, so that no answer mixes versions.
+What one answer reads (item matrix, models, routers) hangs on one reference that `refresh` swaps, so that no answer
+mixes versions.
 """
 
 import hashlib
@@ -77,7 +78,7 @@ class Answer:
 class Resolver:
     """Answers the requests of one placement."""
 
-    def __init__(  # noqa: PLR0913 - the collaborators of the composition root
+    def __init__(
         self,
         name: str,
         placement: Placement,
@@ -196,9 +197,7 @@ class Resolver:
         )
         return Answer(exposure)
 
-    def _assignment(
-        self, state: ServingState, user_id: str, session_id: str | None, at: datetime
-    ) -> Assignment | None:
+    def _assignment(self, state: ServingState, user_id: str, session_id: str | None, at: datetime) -> Assignment | None:
         for router in state.routers:
             unit = session_id if router.experiment.unit == "session_id" else user_id
             if unit is not None and router.active(at):
@@ -221,7 +220,7 @@ class Resolver:
                 return items, digest, None
         return self._popular(state.matrix, slots), "", POPULAR
 
-    def _ranked(  # noqa: PLR0913 - what one answer is made from
+    def _ranked(
         self, state: ServingState, matrix: ItemMatrix, model: LoadedModel, user_id: str, slots: int, at: datetime
     ) -> tuple[list[ShownItem], str]:
         unit = UnitRows(self._features, matrix, user_id, at)

@@ -15,9 +15,7 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 class Spec(BaseModel):
     """A frozen, closed declaration: unknown keys are errors, instances are hashable values."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def parse_duration(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever stands in the YAML
@@ -69,9 +67,7 @@ def read_moment(text: str) -> datetime:
     return moment
 
 
-Duration = Annotated[
-    timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, return_type=str)
-]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, return_type=str)]
 """A length of time, declared as `7d`, `12h`, `30m`, `45s` or `2w`."""
 
 Moment = Annotated[

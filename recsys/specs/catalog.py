@@ -188,14 +188,12 @@ def _dangling(catalog: Catalog, present: Mapping[str, set[str]], root: str) -> I
         for arm_name, arm in experiment.arms.items():
             where = f"arms.{arm_name}.model_version"
             yield from missing("models", arm.model_version, where, shown)
-            model = catalog.models.get(arm.model_version)
-            if model is not None:
-                yield from _placement_fits(catalog, experiment.placement, model.problem, where, shown)
+            served = catalog.models.get(arm.model_version)
+            if served is not None:
+                yield from _placement_fits(catalog, experiment.placement, served.problem, where, shown)
 
 
-def _placement_fits(
-    catalog: Catalog, placement: str, problem: str, where: str, shown: str
-) -> Iterator[str]:
+def _placement_fits(catalog: Catalog, placement: str, problem: str, where: str, shown: str) -> Iterator[str]:
     declared = catalog.placements.get(placement)
     if declared is not None and declared.problem != problem:
         yield (

@@ -1,5 +1,6 @@
 """Which arms are compared, on whom, by which metrics, and until when?"""
 
+from itertools import pairwise
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -84,7 +85,8 @@ class Metrics(Spec):
     secondary: tuple[str, ...] = ()
     """Reported beside the primary and not decided on."""
     covariate_weeks: int = Field(default=4, ge=0, le=52)
-    """Weeks before the start in which the default model's metric is taken as each unit's covariate (CUPED); 0 for none."""
+    """Weeks before the start in which the default model's metric is taken as each unit's covariate (CUPED); 0 for
+    none."""
 
 
 class Plan(Spec):
@@ -132,7 +134,7 @@ class Experiment(Spec):
             message = f"control {self.control!r} is not an arm; the arms are {', '.join(self.arms)}"
             raise ValueError(message)
         ordered = sorted((arm.slot_range(), name) for name, arm in self.arms.items())
-        for (left, left_name), (right, right_name) in zip(ordered, ordered[1:], strict=False):
+        for (left, left_name), (right, right_name) in pairwise(ordered):
             if right[0] < left[1]:
                 message = f"slots of arms {left_name} and {right_name} overlap; slots are disjoint"
                 raise ValueError(message)

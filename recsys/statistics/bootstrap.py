@@ -54,7 +54,7 @@ def mean_interval(
     return _percentiles(float(numerator.sum() / denominator.sum()), means, confidence)
 
 
-def ratio_interval(  # noqa: PLR0913 - two metrics on the same units, and how to draw
+def ratio_interval(
     sums_a: ArrayLike,
     sums_b: ArrayLike,
     counts: ArrayLike,

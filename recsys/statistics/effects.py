@@ -82,24 +82,16 @@ def moments(
     columns = [np.asarray(values, dtype=np.float64) for values in given if values is not None]
     lengths = {column.shape for column in columns}
     if len(lengths) != 1 or len(columns) not in {2, 4}:
-        message = (
-            f"shapes are {sorted(lengths)}; every column has one value a unit, and covariates come in pairs"
-        )
+        message = f"shapes are {sorted(lengths)}; every column has one value a unit, and covariates come in pairs"
         raise DataError(message)
     matrix = np.column_stack(columns)
     if not np.isfinite(matrix).all():
-        message = (
-            "a numerator or denominator is not finite; every unit has both: leave out units without requests"
-        )
+        message = "a numerator or denominator is not finite; every unit has both: leave out units without requests"
         raise DataError(message)
     names = _COLUMNS[: len(columns)]
     count = len(matrix)
     means = matrix.mean(axis=0) if count else np.full(len(names), math.nan)
-    spread = (
-        np.cov(matrix, rowvar=False)
-        if count >= _FEWEST_UNITS
-        else np.full((len(names), len(names)), math.nan)
-    )
+    spread = np.cov(matrix, rowvar=False) if count >= _FEWEST_UNITS else np.full((len(names), len(names)), math.nan)
     return Aggregates(
         count_=count,
         mean_={name: float(means[i]) for i, name in enumerate(names)},
@@ -125,17 +117,11 @@ def effect(metric: str, control: Aggregates, treatment: Aggregates, *, confidenc
     if not comparable(control, treatment):
         return _undefined(metric, means, (control.count(), treatment.count()))
     try:
-        result = RatioOfMeans(*names, confidence_level=confidence, use_t=True).analyze_aggregates(
-            control, treatment
-        )
-        normal = RatioOfMeans(*names, confidence_level=confidence, use_t=False).analyze_aggregates(
-            control, treatment
-        )
+        result = RatioOfMeans(*names, confidence_level=confidence, use_t=True).analyze_aggregates(control, treatment)
+        normal = RatioOfMeans(*names, confidence_level=confidence, use_t=False).analyze_aggregates(control, treatment)
     except OverflowError:  # a mean next to 0 has a relative bound that no float holds
         return _undefined(metric, means, (control.count(), treatment.count()))
-    if (
-        min(result.control, result.treatment) <= 0
-    ):  # CUPED may push a small mean below 0, where no ratio exists
+    if min(result.control, result.treatment) <= 0:  # CUPED may push a small mean below 0, where no ratio exists
         return _undefined(metric, means, (control.count(), treatment.count()))
     quantile = NormalDist().inv_cdf((1 + confidence) / 2)
     return Effect(
@@ -149,8 +135,7 @@ def effect(metric: str, control: Aggregates, treatment: Aggregates, *, confidenc
         control_units=control.count(),
         treatment_units=treatment.count(),
         standard_error=float(normal.effect_size_ci_upper - normal.effect_size) / quantile,
-        log_standard_error=math.log((1 + normal.rel_effect_size_ci_upper) / (1 + normal.rel_effect_size))
-        / quantile,
+        log_standard_error=math.log((1 + normal.rel_effect_size_ci_upper) / (1 + normal.rel_effect_size)) / quantile,
     )
 
 
@@ -169,9 +154,7 @@ def sample_ratio_p_value(units: Mapping[str, int], ratios: Mapping[str, float]) 
     """
     strange = sorted(units.keys() - ratios.keys())
     if strange:
-        message = (
-            f"units were seen in arm {strange[0]!r}, which is not declared; the arms are {', '.join(ratios)}"
-        )
+        message = f"units were seen in arm {strange[0]!r}, which is not declared; the arms are {', '.join(ratios)}"
         raise DataError(message)
     observed = np.array([units.get(arm, 0) for arm in ratios], dtype=np.float64)
     shares = np.array(list(ratios.values()), dtype=np.float64)

@@ -49,9 +49,7 @@ def multiplier(units: int, *, planned_units: int, alpha: float = 0.05) -> float:
         DataError: if a number is out of its range.
     """
     if units < 1 or planned_units < 1 or not 0 < alpha < 1:
-        message = (
-            f"units {units}, planned units {planned_units}, alpha {alpha}: at least 1, 1, and inside (0, 1)"
-        )
+        message = f"units {units}, planned units {planned_units}, alpha {alpha}: at least 1, 1, and inside (0, 1)"
         raise DataError(message)
     spread = units * mixing_variance(planned_units, alpha)
     return math.sqrt(2 * (spread + 1) / spread * math.log(math.sqrt(spread + 1) / alpha))

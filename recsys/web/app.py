@@ -77,7 +77,9 @@ def _answer(resolver: Resolver, request: RecommendRequest, log: Callable[[Sequen
     try:
         log([answer.exposure])
     except RecsysError:
-        LOGGER.exception("exposure %s could not be logged; the list is answered all the same", answer.exposure.request_id)
+        LOGGER.exception(
+            "exposure %s could not be logged; the list is answered all the same", answer.exposure.request_id
+        )
     return answer.to_dict()
 
 

@@ -1,6 +1,7 @@
 """What did an experiment show, and what follows? `recsys evaluate`: health, effects, intervals, verdict.
 
-Once the planned end is reached the report is frozen into the ledger; later runs return that report and `promote` accepts no other.
+Once the planned end is reached the report is frozen into the ledger; later runs return that report and `promote`
+accepts no other.
 """
 
 import json
@@ -10,11 +11,11 @@ from datetime import timedelta
 from typing import Any
 
 from recsys.decision.verdict import Verdict, VerdictName, decide
+from recsys.errors import ExperimentError
 from recsys.evaluation.analysis import analyse
 from recsys.evaluation.health import check_health
 from recsys.evaluation.unit_metrics import LogTables, unit_metrics
 from recsys.experiment.routing import window
-from recsys.errors import ExperimentError
 from recsys.specs.catalog import digest
 from recsys.workflows.git import author
 from recsys.workflows.workspace import Workspace

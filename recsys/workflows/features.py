@@ -1,9 +1,13 @@
-"""How do events become features? `recsys features build`: a table a view, then up to the clock into the online store."""
+"""How do events become features?
+
+`recsys features build`: a table a view, then up to the clock into the online store.
+"""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from recsys.errors import DataError
 from recsys.specs.catalog import digest
@@ -67,13 +71,13 @@ def materialize(workspace: Workspace) -> tuple[datetime, bool]:
     return now, False
 
 
-def manifest(workspace: Workspace) -> dict[str, dict[str, object]]:
+def manifest(workspace: Workspace) -> dict[str, dict[str, Any]]:
     """Return what the feature tables were built from: name to digest and rows; empty before the first build."""
     path = workspace.feature_tables / "manifest.json"
     return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
-def _write(workspace: Workspace, known: dict[str, dict[str, object]]) -> None:
+def _write(workspace: Workspace, known: dict[str, dict[str, Any]]) -> None:
     path = workspace.feature_tables / "manifest.json"
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(known, indent=2))

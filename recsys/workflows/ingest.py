@@ -1,4 +1,7 @@
-"""How does the shop's data come in? `recsys ingest`: events and catalogue as tables, with counts of what was dropped and why."""
+"""How does the shop's data come in?
+
+`recsys ingest`: events and catalogue as tables, with counts of what was dropped and why.
+"""
 
 import json
 from dataclasses import asdict, dataclass

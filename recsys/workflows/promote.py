@@ -1,4 +1,7 @@
-"""Which version serves from now on? `recsys promote`, `rollback` and `history`: the champion moves on evidence, and on record."""
+"""Which version serves from now on?
+
+`recsys promote`, `rollback` and `history`: the champion moves on evidence, and on record.
+"""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,9 @@
-"""What would an experiment have shown on real history? `recsys replay`: week by week through the resolver, under the replay clock.
+"""What would an experiment have shown on real history?
 
-Each step brings an online store of the replay's own up to its moment, asks for every unit known by then, and logs the answers as
-exposures; what really happened in the horizon after it is logged as outcomes. The weeks before the start are served by the
-default model alone: they are the covariate. Outcomes of a replay are real, and no list of it has caused them.
+`recsys replay` lives it through week by week under the replay clock. Each step brings an online store of the replay's
+own up to its moment, asks the resolver for every unit known by then, and logs the answers as exposures; what really
+happened in the horizon after it is logged as outcomes. The weeks before the start are served by the default model
+alone: they are the covariate. Outcomes of a replay are real, and no list of it has caused them.
 """
 
 import json
@@ -36,7 +37,8 @@ _NAMESPACE: Final = uuid.UUID("2f9ce1a8-6d3a-5b0e-9a51-6f7f0d0e6c11")
 
 _UNITS: Final = """
 select distinct user_id from events
-where created_timestamp <= timestamptz '{at}' and event_timestamp <= timestamptz '{at}' and event_type = '{event}' order by user_id
+where created_timestamp <= timestamptz '{at}' and event_timestamp <= timestamptz '{at}' and event_type = '{event}'
+order by user_id
 """
 _OUTCOMES: Final = """
 select * from events
@@ -77,7 +79,8 @@ def replay(workspace: Workspace, name: str, progress: Progress | None = None) ->
     """Run an experiment over history, or report the run that the log holds already.
 
     Raises:
-        ExperimentError: if the environment has no replay clock, an arm has no weights in service, or the log holds another run.
+        ExperimentError: if the environment has no replay clock, an arm has no weights in service, or the log holds
+        another run.
     """
     experiment = workspace.catalog.experiment(name)
     if not isinstance(workspace.clock, MovableClock):
@@ -98,7 +101,8 @@ def replay(workspace: Workspace, name: str, progress: Progress | None = None) ->
     exposures, fallbacks = _live_through(workspace, name, experiment, steps, folder, progress or (lambda *_: None))
     end = steps[-1] + target.horizon
     outcomes = workspace.engine.query(
-        _OUTCOMES.format(event=target.event, start=steps[0].isoformat(), end=end.isoformat()), {"events": workspace.events}
+        _OUTCOMES.format(event=target.event, start=steps[0].isoformat(), end=end.isoformat()),
+        {"events": workspace.events},
     )
     logged = workspace.event_log.write_outcomes(outcomes.select(EVENTS.names).cast(EVENTS))
     workspace.clock.move(end)
@@ -108,7 +112,13 @@ def replay(workspace: Workspace, name: str, progress: Progress | None = None) ->
         state="done",
         action="replay",
         subject=name,
-        payload={"identity": identity, "steps": len(steps), "exposures": exposures, "outcomes": logged, "fallbacks": fallbacks},
+        payload={
+            "identity": identity,
+            "steps": len(steps),
+            "exposures": exposures,
+            "outcomes": logged,
+            "fallbacks": fallbacks,
+        },
         author=author(),
         at=end,
     )
@@ -155,7 +165,8 @@ def _logged(workspace: Workspace, name: str, identity: str) -> Replayed | None:
     if last.payload["identity"] != identity:
         message = (
             f"replay of {name}: the event log holds a replay of it with other weights, data or declaration, run at"
-            f" {last.event_timestamp:%Y-%m-%d}; one log holds one run of an experiment: declare a new experiment (with a seed"
+            f" {last.event_timestamp:%Y-%m-%d}; one log holds one run of an experiment: declare a new"
+            f" experiment (with a seed"
             f" of its own), or start with an empty state folder"
         )
         raise ExperimentError(message)
@@ -171,7 +182,7 @@ def _logged(workspace: Workspace, name: str, identity: str) -> Replayed | None:
     )
 
 
-def _live_through(  # noqa: PLR0913 - the loop over steps
+def _live_through(
     workspace: Workspace, name: str, experiment: Experiment, steps: list[datetime], folder: Path, tell: Progress
 ) -> tuple[int, int]:
     target = workspace.catalog.problem(workspace.catalog.placement(experiment.placement).problem).target

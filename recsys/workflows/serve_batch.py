@@ -1,6 +1,7 @@
 """What does every unit's list look like right now? `recsys serve-batch`: top k per unit, as parquet by date and arm.
 
-Each list is what a request at this moment would get: the same resolver answers, only the log is not written, for nothing is shown.
+Each list is what a request at this moment would get: the same resolver answers, only the log is not written, for
+nothing is shown.
 """
 
 import json
@@ -42,7 +43,8 @@ SCHEMA: Final = pa.schema(
     ]
 )
 _UNITS: Final = """
-select distinct user_id from events where event_type = '{event}' and created_timestamp <= timestamptz '{at}' order by user_id
+select distinct user_id from events where event_type = '{event}' and created_timestamp <= timestamptz '{at}' order by
+user_id
 """
 
 
@@ -128,7 +130,8 @@ def _identity(workspace: Workspace, resolver: Resolver, placement: str, moment: 
     newest = max((stamp for stamp in state.matrix.watermarks.values() if stamp is not None), default=None)
     if newest is not None and newest > moment:
         message = (
-            f"placement {placement} at {moment:%Y-%m-%d}: the online store has moved on to {newest:%Y-%m-%d} and keeps no"
+            f"placement {placement} at {moment:%Y-%m-%d}: the online store has moved on to {newest:%Y-%m-%d}"
+            f" and keeps no"
             " past; ask for the lists of now, or replay"
         )
         raise FeatureError(message)

@@ -1,7 +1,10 @@
-"""How does a model version come to be? `recsys train`: data as known then, a fit, an offline report, a gate, a registration."""
+"""How does a model version come to be?
+
+`recsys train`: data as known then, a fit, an offline report, a gate, a registration.
+"""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +21,7 @@ from recsys.modeling.labels import positives
 from recsys.modeling.offline_evaluation import MODEL, Judged, OfflineReport, evaluate
 from recsys.modeling.requests import ITEM_ROW, REQUEST, Requests, Sampling, build_requests
 from recsys.ports import FeatureSet, Ranker, Registration, TrainingRows, Weights
-from recsys.schema import ITEM, LABEL, SCORE, USER
+from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, SCORE, USER
 from recsys.specs.catalog import digest
 from recsys.specs.model import FeatureAlgorithm, ModelVersion
 from recsys.workflows.features import manifest
@@ -72,19 +75,18 @@ def train(
 
     problem = workspace.catalog.problem(spec.problem)
     parts = split(moment, problem.target, spec.training, spec.testing)
-    tell("candidates", 0, 1)
-    learn, test = _requests(workspace, spec, features, parts, moment)
-    tell("candidates", 1, 1)
-    ranker, sizes = _fit(workspace, spec, features, learn, parts, tell)
+    ranker, sizes = _fitted(workspace, spec, features, parts, moment, tell)
+    tell("test candidates", 0, 1)
+    test = _requests(workspace, spec, parts.test, Sampling(), moment)
     tell("test features", 0, 1)
-    judged_columns = _with_baselines(workspace, spec, features)
+    judged_columns = _with_baselines(workspace, spec)
     joined = workspace.features.historical(test.rows, judged_columns)
     columns = {name: to_numpy(joined[name]) for name in judged_columns.columns}
     scores = {MODEL: ranker.score({name: columns[name] for name in features.columns})}
     for name, reference in spec.baselines.items():
         feature = reference.partition(":")[2]
         scores[name] = FeatureRanker(feature).score(columns)
-    tell("test features", 1, 1)
+    tell("evaluation", 0, 1)
     report = evaluate(
         _judged(test),
         scores,
@@ -100,7 +102,8 @@ def train(
         Registration(
             model_version=model_version,
             ranker=ranker,
-            tags=tags | {"recsys.gate": "passed" if report.gate.passed else "failed", "recsys.gate_reason": report.gate.reason},
+            tags=tags
+            | {"recsys.gate": "passed" if report.gate.passed else "failed", "recsys.gate_reason": report.gate.reason},
             parameters=_parameters(spec, moment, sizes),
             metrics=_metrics(report),
             reports={REPORT: json.dumps(document, indent=2)},
@@ -139,7 +142,8 @@ def _existing(workspace: Workspace, model_version: str, tags: Mapping[str, str])
         if weights.tags.get("recsys.logic_digest") != tags["recsys.logic_digest"]:
             message = (
                 f"model version {model_version}: its logic is {tags['recsys.logic_digest']} now and was"
-                f" {weights.tags.get('recsys.logic_digest')} when version {weights.number} was trained; trained logic does"
+                f" {weights.tags.get('recsys.logic_digest')} when version {weights.number} was trained; trained"
+                f" logic does"
                 f" not change: undo the edit of its spec, features or candidates, or declare a new version beside it"
             )
             raise ModelError(message)
@@ -155,54 +159,47 @@ def _in_service(workspace: Workspace, weights: Weights) -> bool:
 # ---------------------------------------------------------------- data and fit
 
 
-def _requests(
-    workspace: Workspace, spec: ModelVersion, features: FeatureSet, parts: Split, moment: datetime
-) -> tuple[Requests | None, Requests]:
-    problem = workspace.catalog.problem(spec.problem)
-    placement = workspace.catalog.placement(spec.placement)
-    judged = _with_baselines(workspace, spec, features)
-    keys = sorted({key for view in judged.views for key in view.join_keys} - {USER, ITEM})
-    learned = () if isinstance(spec.algorithm, FeatureAlgorithm) else (*parts.train, *parts.validation)
-    taken = positives(workspace.engine, workspace.events, problem.target, (*learned, *parts.test), moment)
-    if not len(taken):
-        message = (
-            f"training data known at {moment:%Y-%m-%d}: no {problem.target.event} within the horizon of any decision time;"
-            " check the events and known-at"
-        )
-        raise ModelError(message)
-    learn = None
-    if learned:
-        sampling = Sampling(spec.negatives.per_request, spec.negatives.seed)
-        learn = build_requests(workspace.moments, placement, taken, learned, sampling, keys)
-    return learn, build_requests(workspace.moments, placement, taken, parts.test, Sampling(), keys)
-
-
-def _fit(  # noqa: PLR0913 - the stages of a fit
-    workspace: Workspace,
-    spec: ModelVersion,
-    features: FeatureSet,
-    learn: Requests | None,
-    parts: Split,
-    tell: Progress,
+def _fitted(
+    workspace: Workspace, spec: ModelVersion, features: FeatureSet, parts: Split, moment: datetime, tell: Progress
 ) -> tuple[Ranker, dict[str, int]]:
-    if isinstance(spec.algorithm, FeatureAlgorithm):
-        if spec.algorithm.feature not in features.columns:
+    """Make the ranker; returns it with the sizes of its training set."""
+    algorithm = spec.algorithm
+    if isinstance(algorithm, FeatureAlgorithm):
+        if algorithm.feature not in features.columns:
             message = (
-                f"algorithm.feature {spec.algorithm.feature!r}: not a column of feature service {features.name}"
+                f"algorithm.feature {algorithm.feature!r}: not a column of feature service {features.name}"
                 f" ({', '.join(features.columns)})"
             )
             raise ModelError(message)
-        return FeatureRanker(spec.algorithm.feature), {"train_rows": 0, "validation_rows": 0}
-    assert learn is not None
+        return FeatureRanker(algorithm.feature), {"train_rows": 0, "validation_rows": 0}
+    sampling = Sampling(spec.negatives.per_request, spec.negatives.seed)
+    tell("training candidates", 0, 1)
+    learn = _requests(workspace, spec, (*parts.train, *parts.validation), sampling, moment)
     tell("training features", 0, 1)
     joined = workspace.features.historical(learn.rows, features)
-    tell("training features", 1, 1)
-    stamps = to_numpy(joined["event_timestamp"])
-    late = stamps >= np.datetime64(parts.validation[0].replace(tzinfo=None), "us")
+    late = to_numpy(joined[EVENT_TIMESTAMP]) >= np.datetime64(parts.validation[0].replace(tzinfo=None), "us")
     early_rows, late_rows = _rows(joined, features, ~late), _rows(joined, features, late)
-    estimator = workspace.adapters.estimator(spec.algorithm, features.columns)
+    estimator = workspace.adapters.estimator(algorithm, features.columns)
     ranker = estimator.fit(early_rows, late_rows, lambda done, total: tell("fit", done, total))
     return ranker, {"train_rows": len(early_rows.label), "validation_rows": len(late_rows.label)}
+
+
+def _requests(
+    workspace: Workspace, spec: ModelVersion, times: Sequence[datetime], sampling: Sampling, moment: datetime
+) -> Requests:
+    """Make the requests of some decision times, with what was taken as known at the moment of training."""
+    target = workspace.catalog.problem(spec.problem).target
+    taken = positives(workspace.engine, workspace.events, target, times, moment)
+    if not len(taken):
+        message = (
+            f"training data known at {moment:%Y-%m-%d}: no {target.event} within the horizon of any decision time from"
+            f" {times[0]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}; check the events and --known-at"
+        )
+        raise ModelError(message)
+    everything = workspace.features.feature_set(spec.feature_service), _with_baselines(workspace, spec)
+    keys = sorted({key for wanted in everything for view in wanted.views for key in view.join_keys} - {USER, ITEM})
+    placement = workspace.catalog.placement(spec.placement)
+    return build_requests(workspace.moments, placement, taken, times, sampling, keys)
 
 
 def _rows(joined: pa.Table, features: FeatureSet, kept: Any) -> TrainingRows:  # noqa: ANN401 - a boolean mask
@@ -214,7 +211,8 @@ def _rows(joined: pa.Table, features: FeatureSet, kept: Any) -> TrainingRows:  #
     )
 
 
-def _with_baselines(workspace: Workspace, spec: ModelVersion, features: FeatureSet) -> FeatureSet:
+def _with_baselines(workspace: Workspace, spec: ModelVersion) -> FeatureSet:
+    features = workspace.features.feature_set(spec.feature_service)
     extra = [reference for reference in spec.baselines.values() if reference not in features.references]
     return workspace.features.feature_set([*features.references, *dict.fromkeys(extra)])
 
@@ -261,7 +259,10 @@ def _parameters(spec: ModelVersion, moment: datetime, sizes: Mapping[str, int]) 
 
 
 def _metrics(report: OfflineReport) -> dict[str, float]:
-    """Flatten the report: `ndcg@10/user` of the model, `personal_frequency.ndcg@10/user` of a baseline, and their bounds."""
+    """Flatten a report for the registry.
+
+    `ndcg@10/user` is the model's, `personal_frequency.ndcg@10/user` a baseline's; `.lower` and `.upper` are bounds.
+    """
     flat: dict[str, float] = {}
     for ranker, metrics in report.metrics.items():
         prefix = "" if ranker == MODEL else f"{ranker}."

@@ -56,9 +56,7 @@ def feature_findings(catalog: Catalog, features: FeatureReader) -> Iterator[str]
         yield from _model(features, model, f"registry/models/{name}.yaml")
 
 
-def _view_features(
-    features: FeatureReader, view: str, names: tuple[str, ...], where: str, shown: str
-) -> Iterator[str]:
+def _view_features(features: FeatureReader, view: str, names: tuple[str, ...], where: str, shown: str) -> Iterator[str]:
     try:
         known = features.view(view).features
     except FeatureError as error:

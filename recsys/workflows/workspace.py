@@ -1,10 +1,13 @@
-"""What does a command work on? The declarations of a project and the adapters of one environment, each opened at first use."""
+"""What does a command work on?
+
+The declarations of a project and the adapters of one environment, each opened at first use.
+"""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from recsys.errors import SpecError
 from recsys.modeling.moments import Moments
@@ -14,22 +17,44 @@ from recsys.specs.environment import Environment
 from recsys.specs.model import CatBoostAlgorithm
 
 
-@dataclass(frozen=True)
-class Adapters:
-    """How each port is made in this environment; the composition root fills it."""
+class Adapters(Protocol):
+    """How each port is made in this environment; the composition root chooses."""
 
-    source: Callable[[], ShopSource]
-    engine: Callable[[], Engine]
-    features: Callable[[Path | None], FeatureReader]
-    """From a namespace folder (a replay's), or None for the configured stores."""
-    declared_features: Callable[[], FeatureReader]
-    """What the feature repository's files declare, applied or not."""
-    registry: Callable[[], ModelRegistry]
-    event_log: Callable[[], EventLog]
-    ledger: Callable[[], Ledger]
-    transforms: Callable[[Path], Mapping[str, str]]
-    """A feature repository's transforms.py to its tables and their normalized code."""
-    estimator: Callable[[CatBoostAlgorithm, tuple[str, ...]], Estimator]
+    def source(self) -> ShopSource:
+        """Return where the shop's past comes from."""
+        ...
+
+    def engine(self) -> Engine:
+        """Return what runs SQL and transforms."""
+        ...
+
+    def features(self, namespace: Path | None) -> FeatureReader:
+        """Return features from a namespace folder (a replay's), or from the configured stores."""
+        ...
+
+    def declared_features(self) -> FeatureReader:
+        """Return what the feature repository's files declare, applied or not."""
+        ...
+
+    def transforms(self, module: Path) -> Mapping[str, str]:
+        """Return the tables of a feature repository's transforms.py, and their normalized code."""
+        ...
+
+    def registry(self) -> ModelRegistry:
+        """Return the registered models."""
+        ...
+
+    def event_log(self) -> EventLog:
+        """Return the log of exposures and outcomes."""
+        ...
+
+    def ledger(self) -> Ledger:
+        """Return the audit of decisions."""
+        ...
+
+    def estimator(self, algorithm: CatBoostAlgorithm, columns: tuple[str, ...]) -> Estimator:
+        """Return what fits an algorithm over columns."""
+        ...
 
 
 class Workspace:

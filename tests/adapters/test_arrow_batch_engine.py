@@ -90,9 +90,7 @@ def definitions() -> list[Any]:
                 return np.where(np.isnat(whole), np.nan, whole.astype("int64") / 1e6)
             return np.array([v.timestamp() if hasattr(v, "timestamp") else np.nan for v in values])
 
-        share = np.asarray(inputs["count"], dtype=float) / np.asarray(
-            inputs["baskets"], dtype=float
-        )
+        share = np.asarray(inputs["count"], dtype=float) / np.asarray(inputs["baskets"], dtype=float)
         days = (seconds("now") - seconds("last")) / 86_400
         if isinstance(inputs["now"], list):
             return {"share": share.tolist(), "days": days.tolist()}
@@ -109,9 +107,7 @@ class Repository:
     def write(self, name: str, table: pa.Table) -> None:
         pq.write_table(table, self.folder / "data" / f"{name}.parquet")
 
-    def materialize(
-        self, end: datetime, start: datetime = LONG_AGO, views: Sequence[str] = ()
-    ) -> None:
+    def materialize(self, end: datetime, start: datetime = LONG_AGO, views: Sequence[str] = ()) -> None:
         self.store.materialize(start, end, list(views) or None)
 
     def online(self, features: list[str], **columns: list[Any]) -> dict[str, list[Any]]:
@@ -188,7 +184,7 @@ FEATURES = [
 
 
 def test_feast_loads_the_three_plug_ins(repository: Repository) -> None:
-    provider: Any = repository.store._get_provider()  # noqa: SLF001
+    provider: Any = repository.store._get_provider()
     assert isinstance(provider.offline_store, AsofOfflineStore)
     assert isinstance(provider.online_store, PackedSqliteOnlineStore)
     assert isinstance(provider.batch_engine, ArrowBatchEngine)
@@ -208,9 +204,7 @@ def test_online_values_are_the_historical_ones(tmp_path: Path, online: dict[str,
     entities = pa.table({**asked, "event_timestamp": [now] * 5})
     past = repository.store.get_historical_features(entities, FEATURES).to_df()
     for name in ("baskets", "count", "share", "days"):
-        np.testing.assert_array_equal(
-            live[name].astype(float), past[name].astype(float), err_msg=name
-        )
+        np.testing.assert_array_equal(live[name].astype(float), past[name].astype(float), err_msg=name)
     assert live["city"].tolist() == past["city"].tolist() == ["y", "y", None, None, "y"]
     online_last, past_last = (
         pd.to_datetime(frame["last"], utc=True).to_numpy("datetime64[us]") for frame in (live, past)
@@ -226,7 +220,7 @@ def test_materializing_is_repeatable_and_goes_on(repository: Repository) -> None
         assert repository.online(["users:baskets"], user_id=["a"])["baskets"] == [1.0]
     repository.materialize(START + 2 * DAY, start=START + DAY / 2)
     assert repository.online(["users:baskets"], user_id=["a", "b"])["baskets"] == [2.0, None]
-    online: Any = repository.store._get_provider().online_store  # noqa: SLF001
+    online: Any = repository.store._get_provider().online_store
     view = repository.store.get_feature_view("users")
     assert online.watermark(repository.store.config, view) == START + DAY
 
@@ -274,7 +268,7 @@ def test_view_that_is_not_online_is_skipped(tmp_path: Path) -> None:
     objects[2].online = False
     repository = build(tmp_path, PACKED, objects)
     task_views = [repository.store.get_feature_view("users")]
-    provider: Any = repository.store._get_provider()  # noqa: SLF001
+    provider: Any = repository.store._get_provider()
     provider.materialize_single_feature_view(
         repository.store.config,
         task_views[0],

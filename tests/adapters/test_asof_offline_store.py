@@ -60,9 +60,7 @@ def view(
     )
     schema = [Field(name=f"{name}_value", dtype=Int64)]
     source.field_mapping = {"value": f"{name}_value"}
-    return FeatureView(
-        name=name, entities=list(entities), ttl=timedelta(hours=ttl), schema=schema, source=source
-    )
+    return FeatureView(name=name, entities=list(entities), ttl=timedelta(hours=ttl), schema=schema, source=source)
 
 
 def feature_store(folder: Path, offline: dict[str, Any], name: str) -> FeatureStore:
@@ -208,13 +206,9 @@ ENTITIES = sized(st.builds(Asked, USER_IDS, ITEM_IDS, CLOCK), 20)
 ZONES = st.sampled_from([None, "UTC", "America/New_York"])
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    rows=HISTORIES, asked=ENTITIES, source_zone=ZONES, entity_zone=ZONES, as_pandas=st.booleans()
-)
-def test_join_is_the_definition(  # noqa: PLR0913, PLR0917 -- one argument a dimension
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=HISTORIES, asked=ENTITIES, source_zone=ZONES, entity_zone=ZONES, as_pandas=st.booleans())
+def test_join_is_the_definition(
     repository: Repository,
     rows: list[Row],
     asked: list[Asked],
@@ -229,10 +223,7 @@ def test_join_is_the_definition(  # noqa: PLR0913, PLR0917 -- one argument a dim
     assert result.column("label").to_pylist() == list(range(len(asked)))
     assert result.column("event_timestamp").type.tz == "UTC"
     expected_times = [t and t.replace(tzinfo=UTC) for t in (hours(a.at) for a in asked)]
-    assert (
-        result.column("event_timestamp").cast(pa.timestamp("us", "UTC")).to_pylist()
-        == expected_times
-    )
+    assert result.column("event_timestamp").cast(pa.timestamp("us", "UTC")).to_pylist() == expected_times
     for name, (keys, ttl, known) in VIEWS.items():
         expected = [defined(a, rows, keys, ttl, known) for a in asked]
         assert result.column(f"{name}_value").to_pylist() == expected, name
@@ -252,9 +243,7 @@ def test_order_is_kept_at_size(repository: Repository) -> None:
                 "event_timestamp": np.datetime64(START, "us") + times * np.timedelta64(1, "m"),
             }
         )
-        result = repository.asof.get_historical_features(
-            entities, ["simple:simple_value"]
-        ).to_arrow()
+        result = repository.asof.get_historical_features(entities, ["simple:simple_value"]).to_arrow()
         np.testing.assert_array_equal(result.column("simple_value").to_numpy(), chosen)
 
 
@@ -279,16 +268,12 @@ def test_join_agrees_with_feast(repository: Repository, count: int) -> None:
         {
             "user_id": rng.choice(list("abcdefghi"), count),
             "item_id": rng.choice(list("stuvwxyz"), count),
-            "event_timestamp": [
-                START + timedelta(minutes=float(m)) for m in rng.integers(0, 3_300, count)
-            ],
+            "event_timestamp": [START + timedelta(minutes=float(m)) for m in rng.integers(0, 3_300, count)],
             "row": np.arange(count),
         }
     )
     ours = repository.asof.get_historical_features(entities, REFERENCES).to_df()
-    feast = repository.duckdb.get_historical_features(
-        entities, REFERENCES, filter_by_created_timestamp=True
-    ).to_df()
+    feast = repository.duckdb.get_historical_features(entities, REFERENCES, filter_by_created_timestamp=True).to_df()
     feast = feast.sort_values("row").reset_index(drop=True)[list(ours.columns)]
     pd.testing.assert_frame_equal(ours, feast, check_dtype=False)
 
@@ -305,9 +290,7 @@ def test_values_known_later_count_only_when_asked_for(repository: Repository) ->
         "project": "test",
     }
     values = {
-        known: AsofOfflineStore.get_historical_features(
-            **arguments, filter_by_created_timestamp=known
-        )
+        known: AsofOfflineStore.get_historical_features(**arguments, filter_by_created_timestamp=known)
         .to_arrow()
         .column("pair_value")
         .to_pylist()
@@ -318,9 +301,7 @@ def test_values_known_later_count_only_when_asked_for(repository: Repository) ->
 
 def test_ttl_is_inclusive(repository: Repository) -> None:
     repository.write(history([Row("a", "x", 1, 1, 7)]))
-    edge = entity_rows(
-        [Asked("a", "x", 1), Asked("a", "x", 1 + TTL_HOURS), Asked("a", "x", 1.01 + TTL_HOURS)]
-    )
+    edge = entity_rows([Asked("a", "x", 1), Asked("a", "x", 1 + TTL_HOURS), Asked("a", "x", 1.01 + TTL_HOURS)])
     result = repository.asof.get_historical_features(edge, ["one:one_value"]).to_arrow()
     assert result.column("one_value").to_pylist() == [7, 7, None]
 
@@ -367,9 +348,7 @@ def test_times_may_be_texts_dates_or_zoned_objects(repository: Repository) -> No
 
 def test_equal_clocks_fall_to_the_later_row(repository: Repository) -> None:
     repository.write(history([Row("a", "x", 1, 1, n) for n in range(50)]))
-    result = repository.asof.get_historical_features(
-        entity_rows([Asked("a", "x", 2)]), REFERENCES
-    ).to_arrow()
+    result = repository.asof.get_historical_features(entity_rows([Asked("a", "x", 2)]), REFERENCES).to_arrow()
     assert [result.column(f"{name}_value").to_pylist() for name in VIEWS] == [[49]] * 4
 
 
@@ -412,9 +391,7 @@ def travel(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
         Field(name="seen", dtype=UnixTimestamp),
         Field(name="text", dtype=String),
     ]
-    weather = FeatureView(
-        name="weather", entities=[city], ttl=timedelta(days=9), schema=fields, source=source
-    )
+    weather = FeatureView(name="weather", entities=[city], ttl=timedelta(days=9), schema=fields, source=source)
     land = FileSource(name="land", path="cities", timestamp_field="happened")
     world = FeatureView(
         name="world",
@@ -469,9 +446,7 @@ def city_rows(**columns: list[Any]) -> pa.Table:
 
 def test_mapped_fields_and_partitioned_folder(travel: FeatureStore) -> None:
     references = ["weather:temperature", "weather:text"]
-    short_names = travel.get_historical_features(
-        city_rows(city_id=[2, 1, 3]), references
-    ).to_arrow()
+    short_names = travel.get_historical_features(city_rows(city_id=[2, 1, 3]), references).to_arrow()
     assert short_names.column("temperature").to_pylist() == [20.0, 10.0, None]
     long_names = travel.get_historical_features(
         city_rows(city_id=[2, 1, 3]), references, full_feature_names=True
@@ -508,12 +483,9 @@ def test_on_demand_views_follow_feast(travel: FeatureStore, full: bool) -> None:
     assert frame[f"{prefix['double']}doubled"].tolist()[0] == 20.0
     plain = travel.get_on_demand_feature_view("shift")
     rows = travel.get_historical_features(entities, references, full_feature_names=full)
-    theirs = plain.transform_arrow(rows._to_arrow_internal(), full)  # noqa: SLF001
+    theirs = plain.transform_arrow(rows._to_arrow_internal(), full)
     ours = job.to_arrow()
-    assert (
-        ours.column(f"{prefix['shift']}kind").to_pylist()
-        == theirs.column(f"{prefix['shift']}kind").to_pylist()
-    )
+    assert ours.column(f"{prefix['shift']}kind").to_pylist() == theirs.column(f"{prefix['shift']}kind").to_pylist()
 
 
 def replace_function(job: Any, function: Any) -> None:
@@ -527,9 +499,7 @@ def test_python_functions_get_arrays(travel: FeatureStore) -> None:
         seen.update(inputs)
         return {"shifted": inputs["temperature"], "kind": np.array(["x", "x"])}
 
-    job = travel.get_historical_features(
-        city_rows(city_id=[1, 9], offset=[0, None]), ["shift:shifted", "weather:seen"]
-    )
+    job = travel.get_historical_features(city_rows(city_id=[1, 9], offset=[0, None]), ["shift:shifted", "weather:seen"])
     replace_function(job, spy)
     job.to_arrow()
     assert seen["temperature"].dtype == np.float64
@@ -547,12 +517,8 @@ def test_python_functions_get_arrays(travel: FeatureStore) -> None:
         ({"shifted": [1.0], "kind": ["x"]}, "1 values for 2 rows"),
     ],
 )
-def test_python_functions_must_keep_their_schema(
-    travel: FeatureStore, outputs: dict[str, Any], message: str
-) -> None:
-    job = travel.get_historical_features(
-        city_rows(city_id=[1, 9], offset=[0.0, 0.0]), ["shift:shifted"]
-    )
+def test_python_functions_must_keep_their_schema(travel: FeatureStore, outputs: dict[str, Any], message: str) -> None:
+    job = travel.get_historical_features(city_rows(city_id=[1, 9], offset=[0.0, 0.0]), ["shift:shifted"])
     replace_function(job, lambda _: outputs)
     with pytest.raises(FeatureError, match=message):
         job.to_arrow()
@@ -569,9 +535,7 @@ def test_saved_dataset_holds_on_demand_features(travel: FeatureStore, tmp_path: 
 # -------------------------------------------------------------- latest rows
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=HISTORIES, known=st.booleans(), start=st.integers(0, 5), length=st.integers(0, 6))
 def test_latest_rows_are_those_known_at_the_end(
     repository: Repository, rows: list[Row], known: bool, start: int, length: int
@@ -632,9 +596,7 @@ def test_latest_rows_are_those_known_at_the_end(
         ),
     ],
 )
-def test_unusable_entity_rows_are_refused(
-    repository: Repository, entities: Any, message: str
-) -> None:
+def test_unusable_entity_rows_are_refused(repository: Repository, entities: Any, message: str) -> None:
     with pytest.raises(FeatureError, match=message):
         repository.asof.get_historical_features(entities, ["simple:simple_value"])
 
@@ -664,9 +626,7 @@ def test_missing_column_and_file_are_named(repository: Repository) -> None:
     with pytest.raises(FeatureError, match=r"cannot be read as parquet"):
         job.to_arrow()
     (repository.folder / "history.parquet").unlink()
-    with pytest.raises(
-        FeatureError, match=r"no such file.*history.parquet.*build the feature tables"
-    ):
+    with pytest.raises(FeatureError, match=r"no such file.*history.parquet.*build the feature tables"):
         job.to_arrow()
     (repository.folder / "history.parquet").mkdir()
     with pytest.raises(FeatureError, match=r"no \*.parquet"):

@@ -21,7 +21,7 @@ COLUMNS = ("affinity", "brand", "noise", "recency")
 LOSSES = ("Logloss", "CrossEntropy", "QueryRMSE", "QuerySoftMax", "YetiRank", "PairLogit", "RMSE")
 
 
-def algorithm(loss: str = "Logloss", **changes: Any) -> CatBoostAlgorithm:  # noqa: ANN401 - any field
+def algorithm(loss: str = "Logloss", **changes: Any) -> CatBoostAlgorithm:
     """Return a small algorithm with one category."""
     fields = {
         "type": "catboost",
@@ -164,7 +164,7 @@ def test_the_same_seed_gives_the_same_model() -> None:
     """Training is deterministic, and another seed is another model."""
     data, stop, unseen = rows(100), rows(20, seed=1), rows(20, seed=2).columns
 
-    def scores(seed: int) -> Any:  # noqa: ANN401 - an array
+    def scores(seed: int) -> Any:
         return CatBoostEstimator(algorithm(seed=seed), COLUMNS, threads=2).fit(data, stop).score(unseen)
 
     assert np.array_equal(scores(1), scores(1))

@@ -67,7 +67,7 @@ def ledger(stores: tuple[EventLog, Ledger]) -> Ledger:
     return stores[1]
 
 
-def exposure(request_id: str, at: datetime = START, **changes: Any) -> Exposure:  # noqa: ANN401 - any field
+def exposure(request_id: str, at: datetime = START, **changes: Any) -> Exposure:
     """Return an exposure of three items."""
     plain = Exposure(
         request_id=request_id,
@@ -170,9 +170,7 @@ class TestEventLog:
     def test_keeps_times_of_other_zones(self, log: EventLog) -> None:
         """A moment is a moment in every zone."""
         log.write_exposures([exposure("r1", START.astimezone(timezone(timedelta(hours=-5))))])
-        assert log.exposures("home", START, START + MICROSECOND)[schema.EVENT_TIMESTAMP].to_pylist() == [
-            START
-        ]
+        assert log.exposures("home", START, START + MICROSECOND)[schema.EVENT_TIMESTAMP].to_pylist() == [START]
 
     def test_keeps_text_of_any_language(self, log: EventLog) -> None:
         """Ids are any text."""
@@ -320,9 +318,7 @@ def test_a_killed_writer_loses_nothing_it_acknowledged(url: str) -> None:
     with contextlib.ExitStack() as stack:
         writers = [
             stack.enter_context(
-                subprocess.Popen(  # noqa: S603 - our own interpreter and script
-                    [sys.executable, "-c", _WRITER, url, str(kill)], stdout=subprocess.PIPE, text=True
-                )
+                subprocess.Popen([sys.executable, "-c", _WRITER, url, str(kill)], stdout=subprocess.PIPE, text=True)
             )
             for kill in range(3)
         ]
@@ -404,17 +400,13 @@ def test_the_ledger_opens_by_itself(tmp_path: Path) -> None:
     """A ledger by URL is the one of the event log."""
     address = f"sqlite:///{tmp_path}/event_log.db"
     ledger = SqlLedger(address)
-    ledger.append(
-        transaction="t", state="intent", action="start", subject="home", payload={}, author="ada", at=START
-    )
+    ledger.append(transaction="t", state="intent", action="start", subject="home", payload={}, author="ada", at=START)
     assert [entry.subject for entry in SqlEventLog(address).ledger.entries()] == ["home"]
     ledger.close()
 
 
 def test_import_is_light() -> None:
     """Reading the log needs no MLflow and no CatBoost."""
-    script = (
-        "import recsys.adapters.sql_event_log, sys; print({'mlflow', 'catboost', 'feast'} & set(sys.modules))"
-    )
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603
+    script = "import recsys.adapters.sql_event_log, sys; print({'mlflow', 'catboost', 'feast'} & set(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "set()"

@@ -58,9 +58,7 @@ ALL_TYPES: dict[str, FeastType] = {
 }
 
 
-def config(
-    folder: Path, kind: str = "recsys.adapters.packed_online_store.PackedSqliteOnlineStore"
-) -> RepoConfig:
+def config(folder: Path, kind: str = "recsys.adapters.packed_online_store.PackedSqliteOnlineStore") -> RepoConfig:
     result = RepoConfig(
         project="test",
         registry="registry.db",
@@ -73,9 +71,7 @@ def config(
     return result
 
 
-def view(
-    name: str, entities: Sequence[Entity], features: dict[str, FeastType], *, created: bool = True
-) -> FeatureView:
+def view(name: str, entities: Sequence[Entity], features: dict[str, FeastType], *, created: bool = True) -> FeatureView:
     source = FileSource(
         name=f"{name}_source",
         path="none.parquet",
@@ -184,13 +180,9 @@ def test_feast_reads_what_its_own_store_would_give(tmp_path: Path, entities: lis
             ours.online_write_batch(cfg, everything, protos(everything, exact), None)
         else:
             assert ours.write_arrow(cfg, everything, table) == 3
-            _, nulls = ours.online_read(
-                cfg, everything, [key("b", 7 if item in entities else None)]
-            )[0]
+            _, nulls = ours.online_read(cfg, everything, [key("b", 7 if item in entities else None)])[0]
             feast_null_moment = ValueProto(unix_timestamp_val=-(2**63))
-            assert nulls == {name: ValueProto() for name in ALL_TYPES} | {
-                "moment": feast_null_moment
-            }
+            assert nulls == {name: ValueProto() for name in ALL_TYPES} | {"moment": feast_null_moment}
         assert ours.online_read(cfg, everything, keys) == expected
 
 
@@ -261,9 +253,7 @@ WRITES = st.lists(
 )
 
 
-@settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(writes=WRITES, by_arrow=st.lists(st.booleans(), min_size=4, max_size=4))
 def test_newest_row_of_each_entity_wins(
     tmp_path_factory: pytest.TempPathFactory,
@@ -312,12 +302,8 @@ def test_newest_row_of_each_entity_wins(
 def test_write_says_how_many_entities_got_a_new_row(store: Store) -> None:
     packed, cfg = store
     for feature_view in (USERS, PAIRS):
-        assert (
-            packed.write_arrow(cfg, feature_view, rows(("a", 1, 2, 2, 1), ("b", 1, 2, 2, 2))) == 2
-        )
-        assert (
-            packed.write_arrow(cfg, feature_view, rows(("a", 1, 1, 9, 3), ("b", 1, 2, 2, 4))) == 1
-        )
+        assert packed.write_arrow(cfg, feature_view, rows(("a", 1, 2, 2, 1), ("b", 1, 2, 2, 2))) == 2
+        assert packed.write_arrow(cfg, feature_view, rows(("a", 1, 1, 9, 3), ("b", 1, 2, 2, 4))) == 1
         assert packed.write_arrow(cfg, feature_view, rows()) == 0
 
 
@@ -327,9 +313,7 @@ def test_groups_merge(store: Store) -> None:
     packed.write_arrow(cfg, PAIRS, rows(("a", 2, 1, 1, 40), ("a", 1, 2, 2, 50)))
     merged = group(packed, cfg, PAIRS, "a")
     assert merged.column_names == ["user_id", "item_id", "value", "event", "created"]
-    pairs = zip(
-        merged.column("item_id").to_pylist(), merged.column("value").to_pylist(), strict=True
-    )
+    pairs = zip(merged.column("item_id").to_pylist(), merged.column("value").to_pylist(), strict=True)
     assert sorted(pairs) == [(1, 50), (2, 40), (3, 30)]
     assert group(packed, cfg, PAIRS, "b").column("value").to_pylist() == [20]
 
@@ -358,9 +342,7 @@ def test_numpy_keys_and_many_keys(store: Store) -> None:
 def test_requested_features_are_honoured_and_not_changed(store: Store) -> None:
     packed, cfg = store
     two = view("two", [user], {"p": Int64, "q": Int64})
-    packed.write_arrow(
-        cfg, two, rows(("a", 1, 1, 1, 1)).rename_columns(["user_id", "p", "event", "created", "q"])
-    )
+    packed.write_arrow(cfg, two, rows(("a", 1, 1, 1, 1)).rename_columns(["user_id", "p", "event", "created", "q"]))
     wanted = ["q", "unknown"]
     result = packed.online_read(cfg, two, [key("a"), key("b"), key("a")], wanted)
     row = (START + timedelta(hours=1), {"q": ValueProto(int64_val=1)})
@@ -400,9 +382,7 @@ def test_first_declared_entity_groups_whatever_the_schema_order(store: Store) ->
     packed.update(cfg, [], [turned], [], [user, item], partial=False)
     packed.write_arrow(cfg, turned, rows(("a", 1, 1, 1, 1), ("a", 2, 1, 1, 2)))
     assert group(packed, cfg, turned, "a").num_rows == 2
-    assert packed.online_read(cfg, turned, [key("a", 2)])[0][1] == {
-        "value": ValueProto(int64_val=2)
-    }
+    assert packed.online_read(cfg, turned, [key("a", 2)])[0][1] == {"value": ValueProto(int64_val=2)}
 
 
 def test_view_without_entities_and_precomputed_vectors(store: Store) -> None:
@@ -472,9 +452,7 @@ def test_pushed_values_take_the_stored_type(store: Store) -> None:
     single = view("single", [user], {"value": Float32})
     table = rows(("a", 1, 1, 1, 0)).set_column(4, "value", pa.array([0.1], pa.float64()))
     packed.write_arrow(cfg, single, table)
-    packed.online_write_batch(
-        cfg, single, [(key("b"), {"value": ValueProto(float_val=0.5)}, START, START)], None
-    )
+    packed.online_write_batch(cfg, single, [(key("b"), {"value": ValueProto(float_val=0.5)}, START, START)], None)
     stored = packed.read_all(cfg, single).column("value")
     assert stored.type == pa.float64()
     assert stored.to_pylist() == [0.1, 0.5]
@@ -488,7 +466,7 @@ class InterruptedWriteError(Exception):
 
 
 def interrupt_a_write(packed: PackedSqliteOnlineStore, cfg: RepoConfig, of: FeatureView) -> None:
-    with packed._transaction(cfg) as connection:  # noqa: SLF001
+    with packed._transaction(cfg) as connection:
         connection.sqlite.execute(f'DELETE FROM "test_{of.name}"')
         assert packed.read_group(cfg, of, "a") is None
         raise InterruptedWriteError
@@ -518,7 +496,7 @@ def test_readers_go_on_while_a_write_is_open(store: Store) -> None:
     def read() -> None:
         seen.append(group(packed, cfg, USERS, "a").column("value").to_pylist())
 
-    with packed._transaction(cfg) as connection:  # noqa: SLF001
+    with packed._transaction(cfg) as connection:
         connection.sqlite.execute('DELETE FROM "test_users"')
         reader = threading.Thread(target=read)
         reader.start()
@@ -563,9 +541,7 @@ def test_faults_are_named(store: Store, tmp_path: Path) -> None:
     with pytest.raises(FeatureError, match=r"'pairs'.*no column \['item_id'\]"):
         packed.write_arrow(cfg, PAIRS, rows(("a", 1, 1, 1, 1)).drop_columns(["item_id"]))
     with pytest.raises(FeatureError, match=r"'event' is int64"):
-        packed.write_arrow(
-            cfg, USERS, rows(("a", 1, 1, 1, 1)).set_column(2, "event", pa.array([1]))
-        )
+        packed.write_arrow(cfg, USERS, rows(("a", 1, 1, 1, 1)).set_column(2, "event", pa.array([1])))
     with pytest.raises(FeatureError, match=r"key 1.5 is float"):
         packed.read_group(cfg, USERS, 1.5)  # type: ignore[arg-type]
     with pytest.raises(FeatureError, match=r"lacks 'item_id'"):
@@ -576,7 +552,7 @@ def test_faults_are_named(store: Store, tmp_path: Path) -> None:
     with pytest.raises(FeatureError, match=r"writable SQLite file"):
         packed.read_all(config(broken), USERS)
     packed.write_arrow(cfg, USERS, rows(("a", 1, 1, 1, 1)))
-    with packed._transaction(cfg) as connection:  # noqa: SLF001
+    with packed._transaction(cfg) as connection:
         connection.sqlite.execute("DELETE FROM recsys_schemas")
     with pytest.raises(FeatureError, match=r"materialize again"):
         packed.read_all(cfg, USERS)

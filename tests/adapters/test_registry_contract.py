@@ -43,7 +43,7 @@ ROWS: Columns = {
 def registration(
     ranker: Ranker,
     model_version: str = "basket/v2",
-    **changes: Any,  # noqa: ANN401 - any field
+    **changes: Any,
 ) -> Registration:
     """Return a registration with all that belongs to it."""
     table = pa.table({name: pa.array(values, from_pandas=True) for name, values in ROWS.items()})
@@ -70,9 +70,7 @@ def catboost() -> Ranker:
     }
     rows = TrainingRows(columns, (frequency > 0).astype(np.float32), np.repeat(np.arange(40), 10))
     fields = {"type": "catboost", "loss": "QueryRMSE", "iterations": 10, "categorical": ("brand",)}
-    return CatBoostEstimator(CatBoostAlgorithm.model_validate(fields), tuple(columns), threads=2).fit(
-        rows, rows
-    )
+    return CatBoostEstimator(CatBoostAlgorithm.model_validate(fields), tuple(columns), threads=2).fit(rows, rows)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +187,7 @@ class TestMlflow:
         self, mlflow_registry: MlflowRegistry, folder: Path, catboost: Ranker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """`mlflow.catboost` and `mlflow.pyfunc` by model URI; the ranker of one feature needs no recsys."""
-        import mlflow  # noqa: PLC0415 - as late as the adapter does
+        import mlflow
 
         mlflow_registry.register(registration(catboost, "tools/v1"))
         mlflow_registry.register(registration(FeatureRanker("frequency"), "tools/v1"))
@@ -200,9 +198,7 @@ class TestMlflow:
         try:
             native = mlflow.catboost.load_model("models:/tools/1")
             assert np.array_equal(native.predict(full[list(catboost.columns)]), catboost.score(ROWS))
-            assert np.array_equal(
-                mlflow.pyfunc.load_model("models:/tools/1").predict(full), catboost.score(ROWS)
-            )
+            assert np.array_equal(mlflow.pyfunc.load_model("models:/tools/1").predict(full), catboost.score(ROWS))
             plain = mlflow.pyfunc.load_model("models:/tools/2")
             assert np.array_equal(plain.predict(frame), FeatureRanker("frequency").score(ROWS))
         finally:
@@ -210,7 +206,7 @@ class TestMlflow:
 
     def test_a_run_holds_the_evidence(self, mlflow_registry: MlflowRegistry, folder: Path) -> None:
         """Parameters, metrics under names that MLflow allows, and a finished state."""
-        from mlflow import MlflowClient  # noqa: PLC0415 - as late as the adapter does
+        from mlflow import MlflowClient
 
         weights = mlflow_registry.register(registration(FeatureRanker("frequency"), "evidence/v7"))
         client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
@@ -223,7 +219,7 @@ class TestMlflow:
 
     def test_a_failed_registration_leaves_a_failed_run(self, folder: Path) -> None:
         """And no version that somebody could serve."""
-        from mlflow import MlflowClient  # noqa: PLC0415 - as late as the adapter does
+        from mlflow import MlflowClient
 
         def broken(*_: object) -> None:
             message = "disk full"
@@ -238,9 +234,7 @@ class TestMlflow:
         assert experiment is not None
         assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FAILED"]
 
-    def test_weights_that_score_otherwise_are_refused(
-        self, mlflow_registry: MlflowRegistry, folder: Path
-    ) -> None:
+    def test_weights_that_score_otherwise_are_refused(self, mlflow_registry: MlflowRegistry, folder: Path) -> None:
         """At registration, and at a load after the artefacts were changed."""
         ranker = FeatureRanker("frequency")
         plain = registration(ranker, "changed/v1")
@@ -260,16 +254,14 @@ class TestMlflow:
 
     def test_a_type_nobody_named(self, folder: Path) -> None:
         """The message names the known ones."""
-        registry = MlflowRegistry(
-            f"sqlite:///{folder}/mlflow.db", folder, {}, {"catboost": write_catboost_flavor}
-        )
+        registry = MlflowRegistry(f"sqlite:///{folder}/mlflow.db", folder, {}, {"catboost": write_catboost_flavor})
         with pytest.raises(ModelError, match="type feature: it is none of catboost"):
             registry.register(registration(FeatureRanker("frequency")))
 
     def test_it_says_nothing_on_its_way(self, tmp_path: Path) -> None:
         """A new database, a registration and a load in a fresh process print nothing and leave nothing."""
         root = Path(__file__).parents[2]
-        told = subprocess.run(  # noqa: S603 - our own interpreter and script
+        told = subprocess.run(
             [sys.executable, "-c", _QUIET, str(tmp_path)],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(root)},
@@ -334,5 +326,5 @@ def test_import_is_light() -> None:
         "import recsys.adapters.feature_pyfunc\n"
         "print({'mlflow', 'catboost', 'feast'} & set(sys.modules))"
     )
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "set()"

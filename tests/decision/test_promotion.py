@@ -61,7 +61,7 @@ class FailingLedger(FakeLedger):
 
     refuses: str | None = None
 
-    def append(self, **fields: Any) -> LedgerEntry:  # noqa: ANN401 - the port's fields
+    def append(self, **fields: Any) -> LedgerEntry:
         """Append, or fail once."""
         if fields["state"] == self.refuses:
             self.refuses = None
@@ -301,7 +301,7 @@ class TestCrash:
     def test_is_recovered(
         self,
         shop: Shop,
-        after: bool,  # noqa: FBT001 - one of three cases
+        after: bool,
         refuses: str | None,
         named: int | None,
         end: str,
@@ -352,7 +352,7 @@ class TestCrash:
         shop.serve("v1")
         append = shop.ledger.append
 
-        def slow(**fields: Any) -> LedgerEntry:  # noqa: ANN401 - the port's fields
+        def slow(**fields: Any) -> LedgerEntry:
             if fields["author"] == "bob" and fields["state"] == "intent":
                 append(**{**fields, "transaction": "earlier", "author": "ada"})
             return append(**fields)

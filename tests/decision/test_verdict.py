@@ -51,11 +51,11 @@ def arm_effect(
 ) -> ArmEffect:
     """Return an effect with these bounds, on both scales alike."""
     fixed, valid = (Interval((low + high) / 2, low, high) for low, high in (bounds, always or (-1.0, 1.0)))
-    found = Effect(metric, 0.2, 0.2, fixed, fixed, 0.5, False, 50, 50, 0.01, 0.01)  # noqa: FBT003 - positions of a record
+    found = Effect(metric, 0.2, 0.2, fixed, fixed, 0.5, False, 50, 50, 0.01, 0.01)
     return ArmEffect(arm, role, found, valid, valid)
 
 
-def analysis(  # noqa: PLR0913 - one for each thing a verdict looks at
+def analysis(
     primary: Bounds = GOOD,
     guardrail: Bounds = FLAT,
     secondary: Bounds = FLAT,
@@ -91,9 +91,7 @@ def analysis(  # noqa: PLR0913 - one for each thing a verdict looks at
     )
 
 
-def verdict(
-    evidence: Analysis, experiment: Experiment | None = None, *, offline: bool | None = None
-) -> Verdict:
+def verdict(evidence: Analysis, experiment: Experiment | None = None, *, offline: bool | None = None) -> Verdict:
     """Decide at the planned end, or before it while the experiment runs."""
     now = START + timedelta(days=10) if evidence.state == "running" else END
     return decide(evidence, experiment or declare(), now, offline=offline)
@@ -170,19 +168,14 @@ def test_lower_is_better_turns_the_sides() -> None:
 
 
 def test_scale_chooses_the_interval() -> None:
-    absolute = declare(
-        primary={"name": "precision@10", "minimum_effect": 0.01, "scale": "absolute"}, guardrails=[]
-    )
+    absolute = declare(primary={"name": "precision@10", "minimum_effect": 0.01, "scale": "absolute"}, guardrails=[])
     evidence = analysis()
     (primary, *rest) = evidence.effects
     narrow = replace(primary.effect, absolute=Interval(0.0, -0.005, 0.005))
     evidence = replace(evidence, effects=(replace(primary, effect=narrow), *rest))
     found = verdict(evidence, absolute)
     assert found.name == VerdictName.STOP
-    assert (
-        "+0.0000 [-0.0050, +0.0050], which excludes the smallest effect worth shipping, +0.0100"
-        in found.reason
-    )
+    assert "+0.0000 [-0.0050, +0.0050], which excludes the smallest effect worth shipping, +0.0100" in found.reason
 
 
 def test_without_guardrails_the_primary_ships() -> None:

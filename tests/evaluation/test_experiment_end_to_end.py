@@ -73,9 +73,7 @@ def generate(lift: float, households: int = 700) -> LogTables:
                     outcomes.append(_purchase(user, item, at + position * DAY))
             if rng.random() < 0.9:
                 outcomes.append(_purchase(user, f"{request}:other", at + 6 * DAY))
-    return LogTables(
-        _exposures(exposures), pa.Table.from_pylist(slots), pa.Table.from_pylist(outcomes, schema.EVENTS)
-    )
+    return LogTables(_exposures(exposures), pa.Table.from_pylist(slots), pa.Table.from_pylist(outcomes, schema.EVENTS))
 
 
 def evaluate(log: LogTables, now: datetime) -> Analysis:
@@ -104,9 +102,7 @@ def test_a_better_treatment_ships(better: LogTables) -> None:
     assert primary.effect.relative.holds(0.25)
     assert sum(arm.requests for arm in analysis.arms) == 700 * 4
     assert analysis.left_out_requests == 0
-    assert [point.requests for point in analysis.weekly if point.arm == "control"] == [
-        analysis.arms[0].units
-    ] * 4
+    assert [point.requests for point in analysis.weekly if point.arm == "control"] == [analysis.arms[0].units] * 4
 
 
 def test_later_looks_give_the_same_evidence(better: LogTables) -> None:

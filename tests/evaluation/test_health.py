@@ -67,9 +67,7 @@ def test_a_sound_experiment_is_healthy() -> None:
     health = check(rows_of(UNITS) + rows_of(UNITS[:10], event_timestamp=START + timedelta(days=1)))
     assert health.healthy
     assert health.failures == ()
-    assert health.units == {
-        arm: sum(found == arm for found in ARMS.values()) for arm in ("control", "treatment")
-    }
+    assert health.units == {arm: sum(found == arm for found in ARMS.values()) for arm in ("control", "treatment")}
     assert health.expected_shares == {"control": 1 / 3, "treatment": 2 / 3}
     assert health.sample_ratio_p_value > 0.001
     assert (health.multiple_units, health.mismatched_units) == (0, 0)
@@ -108,9 +106,7 @@ def test_few_in_two_arms_are_within_the_limit() -> None:
 
 def test_unit_outside_every_arm_and_unknown_arm_are_mismatches() -> None:
     outside = next(unit for unit in UNITS if ARMS[unit] is None)
-    assert (
-        check(rows_of([*UNITS], overridden=False) + rows_of([outside], arm="control")).mismatched_units == 1
-    )
+    assert check(rows_of([*UNITS], overridden=False) + rows_of([outside], arm="control")).mismatched_units == 1
     assert check(rows_of(UNITS[:1], arm="ghost")).mismatched_units == 1
 
 

@@ -50,9 +50,7 @@ EXPOSURE_TYPES = {
 }
 
 
-def exposure(
-    request: str, user: str, at: datetime, arm: str | None = "control", **fields: object
-) -> dict[str, Any]:
+def exposure(request: str, user: str, at: datetime, arm: str | None = "control", **fields: object) -> dict[str, Any]:
     """Return one row of the event log; without an arm it is default traffic."""
     return {
         "request_id": request,
@@ -68,9 +66,7 @@ def exposure(
     } | fields
 
 
-def purchase(
-    user: str, item: str | None, at: datetime, quantity: float = 1.0, **fields: object
-) -> dict[str, Any]:
+def purchase(user: str, item: str | None, at: datetime, quantity: float = 1.0, **fields: object) -> dict[str, Any]:
     """Return one outcome."""
     identity = f"{user}-{item}-{at.isoformat()}"
     return {
@@ -114,13 +110,9 @@ def log(exposures: list[dict[str, Any]], outcomes: list[dict[str, Any]], shown: 
     )
 
 
-def measure(
-    tables: LogTables, *, now: datetime = START + 3 * WEEK, default_model: str | None = None
-) -> UnitMetrics:
+def measure(tables: LogTables, *, now: datetime = START + 3 * WEEK, default_model: str | None = None) -> UnitMetrics:
     """Measure under the horizon of one week."""
-    return unit_metrics(
-        FakeEngine(), "e", EXPERIMENT, tables, now=now, horizon=WEEK, default_model=default_model
-    )
+    return unit_metrics(FakeEngine(), "e", EXPERIMENT, tables, now=now, horizon=WEEK, default_model=default_model)
 
 
 def unit_row(metrics: UnitMetrics, unit: str) -> dict[str, Any]:
@@ -242,9 +234,7 @@ def test_sessions_as_units_join_outcomes_by_session() -> None:
     by_session = EXPERIMENT.model_copy(update={"unit": "session_id"})
     exposures = [exposure("r1", "u", START), exposure("r2", "u", START)]
     outcomes = [purchase("u", "a", START + DAY, session_id="s-r1")]
-    metrics = unit_metrics(
-        FakeEngine(), "e", by_session, log(exposures, outcomes), now=START + 3 * WEEK, horizon=WEEK
-    )
+    metrics = unit_metrics(FakeEngine(), "e", by_session, log(exposures, outcomes), now=START + 3 * WEEK, horizon=WEEK)
     assert unit_row(metrics, "s-r1")["precision@4:numerator"] == 0.25
     assert unit_row(metrics, "s-r2")["precision@4:numerator"] == 0.0
 
@@ -262,10 +252,7 @@ def test_days_and_weights() -> None:
         exposure("r3", "w", START + 26 * timedelta(hours=1), "treatment", weights=8),
     ]
     metrics = measure(log(exposures, [purchase("v", "a", START + 2 * DAY)]))
-    days = [
-        (row["arm"], row["day"], row["requests"], row["precision@4:numerator"])
-        for row in metrics.days.to_pylist()
-    ]
+    days = [(row["arm"], row["day"], row["requests"], row["precision@4:numerator"]) for row in metrics.days.to_pylist()]
     assert days == [("control", 0, 1, 0.0), ("treatment", 1, 2, 0.25)]
     assert [tuple(row.values()) for row in metrics.weights.to_pylist()] == [
         ("control", "basket/v1", 1, 1),
@@ -283,9 +270,7 @@ def test_parquet_gives_the_same(tmp_path: Path) -> None:
     assert measure(LogTables(**paths)).units.equals(measure(tables).units)
 
 
-@pytest.mark.parametrize(
-    "name", ["ndcg@10", "precision", "precision@0", "order_rate@3", "Precision@10", "", "mrr@10 "]
-)
+@pytest.mark.parametrize("name", ["ndcg@10", "precision", "precision@0", "order_rate@3", "Precision@10", "", "mrr@10 "])
 def test_unknown_metric_lists_those_that_exist(name: str) -> None:
     with pytest.raises(ExperimentError, match=r"precision@k, recall@k, hit_rate@k, mrr@k, order_rate"):
         MetricDefinition.parse(name)

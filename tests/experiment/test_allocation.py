@@ -96,7 +96,5 @@ def test_shrinking_moves_those_who_fall_out() -> None:
 
 
 def test_testers_are_not_counted_as_moved() -> None:
-    before, after = changed(
-        {**with_arm("control", ratio=0.1), "overrides": dict.fromkeys(UNITS, "treatment")}
-    )
+    before, after = changed({**with_arm("control", ratio=0.1), "overrides": dict.fromkeys(UNITS, "treatment")})
     assert moved(before, after, UNITS) == 0

@@ -73,9 +73,7 @@ def test_many_chunks_of_mixed_lengths() -> None:
 
 def test_short_hashes_take_no_leading_zeros() -> None:
     # These ids hash to fewer than six digits in the first round.
-    short = [
-        unit for unit in (f"u{number}" for number in range(200_000)) if _first_round("s:" + unit) < 100_000
-    ]
+    short = [unit for unit in (f"u{number}" for number in range(200_000)) if _first_round("s:" + unit) < 100_000]
     assert short
     assert buckets("s:", short).tolist() == [bucket("s:", unit) for unit in short]
 
@@ -94,8 +92,7 @@ def test_refuses_what_is_no_id(units: pa.Array) -> None:
 
 def test_is_uniform() -> None:
     shares = (
-        np.bincount(buckets("uniform:", [f"u{number}" for number in range(200_000)]) // 1_000, minlength=10)
-        / 200_000
+        np.bincount(buckets("uniform:", [f"u{number}" for number in range(200_000)]) // 1_000, minlength=10) / 200_000
     )
     assert np.abs(shares - 0.1).max() < 0.004
 

@@ -89,9 +89,7 @@ def test_active_from_start_up_to_end() -> None:
     st.integers(0, 5_000),
     st.lists(st.text(min_size=1)),
 )
-def test_growing_moves_nobody_out(
-    control: int, treatment: int, more: int, more_too: int, units: list[str]
-) -> None:
+def test_growing_moves_nobody_out(control: int, treatment: int, more: int, more_too: int, units: list[str]) -> None:
     small = Router("e", declare(control / 10_000, treatment / 10_000))
     grown = declare(min(control + more, 5_000) / 10_000, min(treatment + more_too, 5_000) / 10_000)
     after = Router("e", grown).route_many([*units, *UNITS[:200]]).to_pylist()

@@ -16,14 +16,12 @@ class FakeEngine:
             for name, table in (tables or {}).items():
                 if isinstance(table, Path):
                     pattern = table / "*.parquet" if table.is_dir() else table
-                    connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{pattern}')")  # noqa: S608
+                    connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{pattern}')")
                 else:
                     connection.register(name, table)
             return connection.sql(sql).to_arrow_table()
 
     def transform(self, module: Path, table: str, sources: Mapping[str, Path], output: Path) -> int:
         """Refuse: feature transforms are tested on the real engine."""
-        message = (
-            f"the fake engine runs no transforms: {table} of {module} from {sorted(sources)} to {output}"
-        )
+        message = f"the fake engine runs no transforms: {table} of {module} from {sorted(sources)} to {output}"
         raise NotImplementedError(message)

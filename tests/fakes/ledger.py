@@ -16,7 +16,7 @@ class FakeLedger:
         """Start empty."""
         self._entries: list[LedgerEntry] = []
 
-    def append(  # noqa: PLR0913 - the port's own
+    def append(
         self,
         *,
         transaction: str,

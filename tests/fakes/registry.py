@@ -19,9 +19,7 @@ class FakeRegistry:
         """Keep a registration as the next version of its model."""
         model, _, version = registration.model_version.partition("/")
         if not model or not version:
-            message = (
-                f"model version {registration.model_version}: it is <model>/<version>, such as basket/v2"
-            )
+            message = f"model version {registration.model_version}: it is <model>/<version>, such as basket/v2"
             raise ModelError(message)
         number = 1 + len(self.search(model))
         tags = {"recsys.model_version": version, **registration.tags}

@@ -25,9 +25,7 @@ def test_one_request_a_unit_is_welchs_test() -> None:
     assert (found.absolute.lower, found.absolute.upper) == pytest.approx((bounds.low, bounds.high))
     assert found.absolute.estimate == pytest.approx(treatment.mean() - control.mean())
     assert found.relative.estimate == pytest.approx(treatment.mean() / control.mean() - 1)
-    assert found.standard_error == pytest.approx(
-        math.sqrt(control.var(ddof=1) / 300 + treatment.var(ddof=1) / 250)
-    )
+    assert found.standard_error == pytest.approx(math.sqrt(control.var(ddof=1) / 300 + treatment.var(ddof=1) / 250))
     assert (found.control_units, found.treatment_units, found.cuped) == (300, 250, False)
 
 
@@ -142,9 +140,7 @@ def test_sample_ratio_is_chi_square() -> None:
     ratios = {"a": 0.4, "b": 0.4, "c": 0.1592}
     found = sample_ratio_p_value({"a": 5_100, "b": 4_900, "c": 1_990}, ratios)
     assert found == pytest.approx(expected, rel=1e-2)
-    assert sample_ratio_p_value({"a": 10}, {"a": 0.5, "b": 0.5}) == pytest.approx(
-        scipy.stats.chisquare([10, 0]).pvalue
-    )
+    assert sample_ratio_p_value({"a": 10}, {"a": 0.5, "b": 0.5}) == pytest.approx(scipy.stats.chisquare([10, 0]).pvalue)
     assert sample_ratio_p_value({}, ratios) == 1.0
     assert sample_ratio_p_value({"a": 3}, {"a": 1.0}) == 1.0
     with pytest.raises(DataError, match="not declared"):

@@ -17,9 +17,7 @@ def test_power_inverts_itself_and_the_closed_form() -> None:
     values = RNG.gamma(2.0, size=2_000)
     sample = moments(values, np.ones(2_000))
     smallest = minimum_detectable_effect(sample, 8_000)
-    closed = (scipy.stats.norm.ppf(0.975) + scipy.stats.norm.ppf(0.8)) * math.sqrt(
-        4 * values.var(ddof=1) / 8_000
-    )
+    closed = (scipy.stats.norm.ppf(0.975) + scipy.stats.norm.ppf(0.8)) * math.sqrt(4 * values.var(ddof=1) / 8_000)
     assert smallest == pytest.approx(closed / values.mean(), rel=1e-2)
     assert units_for_effect(sample, smallest) == pytest.approx(8_000, abs=2)
     uneven = minimum_detectable_effect(sample, 8_000, ratio=0.25)

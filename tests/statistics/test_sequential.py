@@ -30,8 +30,7 @@ def test_multiplier_is_least_at_the_planned_units() -> None:
 
 def test_bounds_narrow_as_units_arrive() -> None:
     widths = [
-        multiplier(units, planned_units=2_400) / math.sqrt(units)
-        for units in (10, 100, 1_000, 2_400, 10_000, 10**6)
+        multiplier(units, planned_units=2_400) / math.sqrt(units) for units in (10, 100, 1_000, 2_400, 10_000, 10**6)
     ]
     assert widths == sorted(widths, reverse=True)
 
@@ -59,9 +58,7 @@ def test_looking_every_day_keeps_the_error() -> None:
     assert (z > bounds).any(axis=1).mean() < 0.05
 
 
-@pytest.mark.parametrize(
-    ("units", "planned", "alpha"), [(0, 10, 0.05), (10, 0, 0.05), (10, 10, 0.0), (10, 10, 1.0)]
-)
+@pytest.mark.parametrize(("units", "planned", "alpha"), [(0, 10, 0.05), (10, 0, 0.05), (10, 10, 0.0), (10, 10, 1.0)])
 def test_refuses(units: int, planned: int, alpha: float) -> None:
     with pytest.raises(DataError, match="inside"):
         multiplier(units, planned_units=planned, alpha=alpha)

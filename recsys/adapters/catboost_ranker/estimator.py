@@ -32,24 +32,20 @@ class CatBoostEstimator:
         """
         for name in spec.categorical:
             if name not in columns:
-                message = (
-                    f"algorithm: categorical {name} is no column of the feature service: {', '.join(columns)}"
-                )
+                message = f"algorithm: categorical {name} is no column of the feature service: {', '.join(columns)}"
                 raise ModelError(message)
         self._spec = spec
         self._threads = threads
         self._numeric = tuple(name for name in columns if name not in spec.categorical)
         self._categorical = tuple(name for name in columns if name in spec.categorical)
 
-    def fit(
-        self, train: TrainingRows, validation: TrainingRows, progress: Progress | None = None
-    ) -> CatBoostRanker:
+    def fit(self, train: TrainingRows, validation: TrainingRows, progress: Progress | None = None) -> CatBoostRanker:
         """Learn from `train` and keep the iteration that is best on `validation`.
 
         Raises:
             ModelError: if either has no rows, or CatBoost cannot learn from them.
         """
-        import catboost  # noqa: PLC0415 - 1.5 s of import, only where it fits
+        import catboost
 
         model = catboost.CatBoost(self._parameters())
         with failures(f"fit with loss {self._spec.loss}"):
@@ -86,15 +82,13 @@ class CatBoostEstimator:
         return parameters
 
     def _pool(self, rows: TrainingRows, name: str) -> Any:  # noqa: ANN401 - catboost has no types
-        import catboost  # noqa: PLC0415 - as above
+        import catboost
 
         if rows.label.size == 0:
             message = f"{name} rows: 0: a fit needs rows to learn from and rows to stop by; widen the window"
             raise ModelError(message)
         group = rows.request if self._spec.loss in _RANKING else None
-        return catboost.Pool(
-            features_data(rows.columns, self._numeric, self._categorical), rows.label, group_id=group
-        )
+        return catboost.Pool(features_data(rows.columns, self._numeric, self._categorical), rows.label, group_id=group)
 
 
 class _ProgressCallback:

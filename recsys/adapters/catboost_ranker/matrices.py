@@ -21,7 +21,7 @@ def features_data(columns: Columns, numeric: Sequence[str], categorical: Sequenc
     Raises:
         ModelError: if a column is missing, of the wrong type or of another length.
     """
-    import catboost  # noqa: PLC0415 - as above
+    import catboost
 
     _check_present(columns, (*numeric, *categorical))
     return catboost.FeaturesData(
@@ -76,9 +76,7 @@ def _categories(name: str, values: NDArray[Any]) -> NDArray[np.object_]:
     try:
         encoded = pa.array(values, pa.string()).fill_null(NO_CATEGORY).dictionary_encode()
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        message = (
-            f"catboost: column {name} is of {values.dtype}: a category is a text or null; cast it in its view"
-        )
+        message = f"catboost: column {name} is of {values.dtype}: a category is a text or null; cast it in its view"
         raise ModelError(message) from error
     texts = np.array([text.encode() for text in encoded.dictionary.to_pylist()], dtype=object)
     return np.asarray(texts[encoded.indices.to_numpy(zero_copy_only=False)], dtype=object)
@@ -87,7 +85,7 @@ def _categories(name: str, values: NDArray[Any]) -> NDArray[np.object_]:
 @contextmanager
 def failures(what: str) -> Iterator[None]:
     """Turn what CatBoost raises into `ModelError`."""
-    import catboost  # noqa: PLC0415 - as above
+    import catboost
 
     try:
         yield

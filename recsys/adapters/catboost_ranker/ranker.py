@@ -34,9 +34,7 @@ class CatBoostRanker:
         self._numeric = tuple(name for index, name in enumerate(names) if index not in categorical)
         self._categorical = tuple(name for index, name in enumerate(names) if index in categorical)
         if names != self._numeric + self._categorical:
-            message = (
-                f"catboost model of columns {', '.join(names)}: numbers stand before categories; fit it here"
-            )
+            message = f"catboost model of columns {', '.join(names)}: numbers stand before categories; fit it here"
             raise ModelError(message)
 
     @property
@@ -109,8 +107,8 @@ def write_catboost_flavor(bundle: Path, folder: Path, mlflow_model: Any) -> None
         folder: where the MLflow model goes; it must not exist.
         mlflow_model: the `mlflow.models.Model` that describes it, with its signature.
     """
-    import catboost  # noqa: PLC0415 - 1.5 s of import, only where weights are written
-    import mlflow.catboost  # noqa: PLC0415 - 3 s of import, only where weights are written
+    import catboost
+    import mlflow.catboost
 
     requirements = [f"catboost=={catboost.__version__}", f"numpy=={np.__version__}"]
     mlflow.catboost.save_model(
@@ -119,7 +117,7 @@ def write_catboost_flavor(bundle: Path, folder: Path, mlflow_model: Any) -> None
 
 
 def _load_model(folder: Path) -> Any:  # noqa: ANN401 - catboost has no types
-    import catboost  # noqa: PLC0415 - as above
+    import catboost
 
     model = catboost.CatBoost()
     model.load_model(str(folder / _MODEL_FILE))
@@ -134,7 +132,5 @@ def _read_document(path: Path) -> dict[str, Any]:
         reason = f"type {document['type']}"
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
-    message = (
-        f"catboost ranker {path}: {reason}: a saved one has type catboost and its columns; save it again"
-    )
+    message = f"catboost ranker {path}: {reason}: a saved one has type catboost and its columns; save it again"
     raise ModelError(message)

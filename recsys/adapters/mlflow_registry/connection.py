@@ -58,7 +58,7 @@ class Connection:
 
     def found(self, read: Callable[[], T]) -> T | None:
         """Return what a call gives, or None where MLflow says that there is no such thing."""
-        from mlflow.exceptions import MlflowException  # noqa: PLC0415 - imported on first use
+        from mlflow.exceptions import MlflowException
 
         try:
             return read()
@@ -73,9 +73,9 @@ class Connection:
     def failures(self, what: str) -> Iterator[None]:
         """Turn what MLflow and its stores raise into `StoreError`; errors of this package pass."""
         _import_mlflow()
-        import requests  # noqa: PLC0415 - comes with MLflow
-        import sqlalchemy  # noqa: PLC0415 - comes with MLflow
-        from mlflow.exceptions import MlflowException  # noqa: PLC0415 - imported on first use
+        import requests
+        import sqlalchemy
+        from mlflow.exceptions import MlflowException
 
         try:
             yield
@@ -111,7 +111,7 @@ def reason_of(error: Exception) -> str:
 def _import_mlflow() -> Any:  # noqa: ANN401 - a module
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    import mlflow  # noqa: PLC0415 - seconds of import, only where it is used
+    import mlflow
 
     # They tell at INFO, a line a step, how a new database got its tables, and that a version takes a moment.
     for logger in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
@@ -123,7 +123,7 @@ def _make_client(uri: str) -> Any:  # noqa: ANN401 - mlflow.MlflowClient
     mlflow = _import_mlflow()
     if uri.startswith(("http://", "https://")):
         return mlflow.MlflowClient(uri, uri)
-    from sqlalchemy.exc import SADeprecationWarning  # noqa: PLC0415 - comes with MLflow
+    from sqlalchemy.exc import SADeprecationWarning
 
     _check_database(uri)
     with warnings.catch_warnings():
@@ -137,7 +137,7 @@ def _make_client(uri: str) -> Any:  # noqa: ANN401 - mlflow.MlflowClient
 
 def _check_database(uri: str) -> None:
     """Open a database once before MLflow does, which would try for more than a minute."""
-    import sqlalchemy as sa  # noqa: PLC0415 - comes with MLflow
+    import sqlalchemy as sa
 
     try:
         url = sa.engine.make_url(uri)

@@ -47,7 +47,7 @@ def metric_from_mlflow(name: str) -> str:
 
 def record_run(client: Any, run_id: str, registration: Registration, scratch: Path) -> None:  # noqa: ANN401
     """Write parameters and reports into a run."""
-    from mlflow.entities import Param  # noqa: PLC0415 - MLflow is imported on first use
+    from mlflow.entities import Param
 
     parameters = [Param(name, str(value)) for name, value in registration.parameters.items()]
     for start in range(0, len(parameters), _PARAMETERS_A_CALL):
@@ -68,8 +68,8 @@ def record_model(
     write_flavor: FlavorWriter,
 ) -> Any:  # noqa: ANN401 - mlflow.entities.LoggedModel
     """Write the ranker as a logged model of a run, with its bundle inside, and its metrics to both."""
-    from mlflow.entities import LoggedModelOutput  # noqa: PLC0415 - MLflow is imported on first use
-    from mlflow.models import Model  # noqa: PLC0415 - as above
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
 
     run_id = run.info.run_id
     logged = client.create_logged_model(
@@ -97,7 +97,7 @@ def record_model(
 
 def record_version(client: Any, model: str, logged: Any, tags: Mapping[str, str]) -> int:  # noqa: ANN401
     """Make a logged model the newest version of the registered model, which is made when it is the first."""
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - MLflow is imported on first use
+    from mlflow.exceptions import MlflowException
 
     with contextlib.suppress(MlflowException):
         # It is there already, or the next call says what is wrong.
@@ -136,20 +136,19 @@ def _record_metrics(
     model_id: str,
     metrics: Mapping[str, float],
 ) -> None:
-    from mlflow.entities import Metric  # noqa: PLC0415 - MLflow is imported on first use
+    from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
     values = [
-        Metric(metric_to_mlflow(name), float(value), now, 0, model_id=model_id)
-        for name, value in metrics.items()
+        Metric(metric_to_mlflow(name), float(value), now, 0, model_id=model_id) for name, value in metrics.items()
     ]
     if values:
         client.log_batch(run_id, metrics=values)
 
 
 def _signature(sample: pa.Table, columns: tuple[str, ...]) -> Any:  # noqa: ANN401 - mlflow.ModelSignature
-    from mlflow.models import ModelSignature  # noqa: PLC0415 - MLflow is imported on first use
-    from mlflow.types import ColSpec, DataType, Schema  # noqa: PLC0415 - as above
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
 
     def kind(column: str) -> Any:  # noqa: ANN401 - mlflow.types.DataType
         field = sample.schema.field(column).type

@@ -149,9 +149,7 @@ class MlflowRegistry:
         with self._connection.failures(f"read report {name}"), tempfile.TemporaryDirectory() as scratch:
             client = self._connection.client
             run = client.get_run(self._version(weights).run_id)
-            known = [
-                Path(file.path).name for file in client.list_artifacts(run.info.run_id, recording.REPORTS)
-            ]
+            known = [Path(file.path).name for file in client.list_artifacts(run.info.run_id, recording.REPORTS)]
             if name not in known:
                 message = (
                     f"weights {weights.model}/{weights.number}: they have no report {name};"
@@ -162,7 +160,7 @@ class MlflowRegistry:
             return self._download(location, name, scratch, weights.model).read_text(encoding="utf-8")
 
     def _experiment(self, model: str) -> str:
-        from mlflow.exceptions import MlflowException  # noqa: PLC0415 - MLflow is imported on first use
+        from mlflow.exceptions import MlflowException
 
         client, name = self._connection.client, f"recsys/{model}"
         if (experiment := client.get_experiment_by_name(name)) is not None:
@@ -193,14 +191,12 @@ class MlflowRegistry:
         return version
 
     def _download(self, location: str, path: str, scratch: str, owner: str) -> Path:
-        from mlflow.artifacts import download_artifacts  # noqa: PLC0415 - MLflow is imported on first use
+        from mlflow.artifacts import download_artifacts
 
         uri = f"{location.rstrip('/')}/{path}"
         try:
             found = self._connection.found(
-                lambda: download_artifacts(
-                    artifact_uri=uri, dst_path=scratch, tracking_uri=self._connection.uri
-                )
+                lambda: download_artifacts(artifact_uri=uri, dst_path=scratch, tracking_uri=self._connection.uri)
             )
         except FileNotFoundError:
             found = None
@@ -228,13 +224,9 @@ def _of_type(bundle: Path, known: Mapping[str, T]) -> T:
     try:
         kind = str(json.loads(path.read_text(encoding="utf-8"))["type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = (
-            f"ranker bundle {path.name}: {reason_of(error)}: it names its type; train and register again"
-        )
+        message = f"ranker bundle {path.name}: {reason_of(error)}: it names its type; train and register again"
         raise ModelError(message) from error
     if kind not in known:
-        message = (
-            f"ranker of type {kind}: it is none of {', '.join(sorted(known))}, which this environment knows"
-        )
+        message = f"ranker of type {kind}: it is none of {', '.join(sorted(known))}, which this environment knows"
         raise ModelError(message)
     return known[kind]

@@ -173,9 +173,7 @@ def _advice(url: sa.URL, error: Exception) -> str:
     if url.drivername != "sqlite":
         return "check that the server runs, and that this role may connect, read and write there"
     if "locked" in text or "busy" in text:
-        return (
-            f"another process held the file for {_WAIT_SECONDS} s: end it, or use PostgreSQL for many writers"
-        )
+        return f"another process held the file for {_WAIT_SECONDS} s: end it, or use PostgreSQL for many writers"
     if "malformed" in text or "not a database" in text:
         return "the file is damaged or of another kind: move it away, and restore a copy if there is one"
     if "full" in text:

@@ -153,9 +153,7 @@ def _batch(waiting: Iterator[Exposure]) -> dict[str, Exposure]:
 def _insert_exposures(connection: sa.Connection, batch: Mapping[str, Exposure]) -> int:
     now = datetime.now(UTC)
     dialect_insert = postgresql.insert if tables.is_postgresql(connection.dialect) else sqlite.insert
-    statement = (
-        dialect_insert(tables.exposures).on_conflict_do_nothing().returning(tables.exposures.c.request_id)
-    )
+    statement = dialect_insert(tables.exposures).on_conflict_do_nothing().returning(tables.exposures.c.request_id)
     # In the order of their ids: two writers of the same requests then cannot wait for each other.
     rows = [_exposure_row(batch[request_id], now) for request_id in sorted(batch)]
     new = connection.execute(statement, rows).scalars().all()
@@ -181,7 +179,7 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any
     mark = "%s" if tables.is_postgresql(connection.dialect) else "?"
     marks = ", ".join(mark for _ in table.columns)
     names = ", ".join(table.columns.keys())
-    statement = f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
+    statement = f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"
     return connection.exec_driver_sql(statement, list(rows)).rowcount
 
 
@@ -196,7 +194,5 @@ def _within(log: sa.Table, start: datetime, end: datetime) -> sa.ColumnElement[b
 
 
 def _shown_item(slot: Mapping[Any, Any]) -> ShownItem:
-    score, propensity = (
-        math.nan if slot[name] is None else slot[name] for name in (schema.SCORE, schema.PROPENSITY)
-    )
+    score, propensity = (math.nan if slot[name] is None else slot[name] for name in (schema.SCORE, schema.PROPENSITY))
     return ShownItem(slot[schema.ITEM], slot[schema.POSITION], score, propensity)

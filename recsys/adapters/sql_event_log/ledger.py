@@ -23,7 +23,7 @@ class SqlLedger:
         """
         self._database = Database(database) if isinstance(database, str) else database
 
-    def append(  # noqa: PLR0913 - the port's own
+    def append(
         self,
         *,
         transaction: str,
