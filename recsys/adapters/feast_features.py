@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 
 from recsys.adapters.declared_logic import normalized, transform_source
 from recsys.errors import FeatureError
 from recsys.ports import FeatureSet, RequestTransform, ViewInfo
+from recsys.schema import TIMESTAMP
 from recsys.specs.catalog import digest
 
 if TYPE_CHECKING:
@@ -178,7 +180,6 @@ class FeastFeatures:
         if source is None:
             message = f"feature view {view}: has no batch source; give it one to train on its past"
             raise FeatureError(message)
-        start = as_of - declared.ttl if declared.ttl else EPOCH
         job = self.store._get_provider().offline_store.pull_latest_from_table_or_query(  # noqa: SLF001 - Feast has no public snapshot
             config=self.store.config,
             data_source=source,
@@ -188,10 +189,14 @@ class FeastFeatures:
             ],
             timestamp_field=source.timestamp_field,
             created_timestamp_column=source.created_timestamp_column,
-            start_date=start,
+            start_date=EPOCH,
             end_date=as_of,
         )
-        return job.to_arrow()
+        rows = job.to_arrow()
+        if not declared.ttl:
+            return rows
+        live = pc.greater_equal(rows[source.timestamp_field], pa.scalar(as_of - declared.ttl, TIMESTAMP))
+        return rows.filter(live)
 
     # ------------------------------------------------------------ online
 

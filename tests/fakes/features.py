@@ -1,0 +1,188 @@
+"""What is a feature store, in memory and by brute force?"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import pyarrow as pa
+
+from recsys import schema
+from recsys.candidates.pool import to_numpy
+from recsys.errors import FeatureError
+from recsys.ports import FeatureSet, RequestTransform, ViewInfo
+from recsys.specs.catalog import digest
+
+Row = dict[str, Any]
+
+_CLOCKS: Final = (schema.EVENT_TIMESTAMP, schema.CREATED_TIMESTAMP)
+
+
+class FakeFeatures:
+    """`ports.FeatureReader` over tables of rows; every answer looks at every row."""
+
+    def __init__(
+        self,
+        views: Iterable[ViewInfo],
+        tables: Mapping[str, pa.Table],
+        services: Mapping[str, Sequence[str]] | None = None,
+        transforms: Iterable[RequestTransform] = (),
+    ) -> None:
+        """Hold the offline rows; nothing is online yet.
+
+        Args:
+            views: their definitions.
+            tables: view to its rows: join keys, features, event_timestamp and created_timestamp (UTC).
+            services: feature service to its `view:feature` references.
+            transforms: what is computed at request time, from features and request_timestamp.
+        """
+        self._views = {view.name: view for view in views}
+        self._schemas = {
+            view.name: pa.schema(
+                [tables[view.name].schema.field(name) for name in (*view.join_keys, *view.features, *_CLOCKS)]
+            )
+            for view in self._views.values()
+        }
+        self._rows: dict[str, list[Row]] = {name: tables[name].to_pylist() for name in self._views}
+        self._services = dict(services or {})
+        self._transforms = {transform.name: transform for transform in transforms}
+        self._online: dict[str, dict[tuple[Any, ...], Row]] = {name: {} for name in self._views}
+        self._watermarks: dict[str, datetime] = {}
+
+    # ------------------------------------------------------------ definitions
+
+    def view(self, name: str) -> ViewInfo:
+        """Describe one stored view."""
+        if name not in self._views:
+            message = f"feature view {name!r}: not declared; known: {', '.join(sorted(self._views))}"
+            raise FeatureError(message)
+        return self._views[name]
+
+    def feature_set(self, name: str | Sequence[str]) -> FeatureSet:
+        """Resolve a service by name, or a list of references."""
+        if isinstance(name, str) and name not in self._services:
+            message = f"feature service {name!r}: not declared; known: {', '.join(sorted(self._services))}"
+            raise FeatureError(message)
+        references = tuple(self._services[name] if isinstance(name, str) else name)
+        views: dict[str, ViewInfo] = {}
+        transforms: dict[str, RequestTransform] = {}
+        for reference in references:
+            owner, _, feature = reference.partition(":")
+            if owner in self._views and feature in self._views[owner].features:
+                views[owner] = self._views[owner]
+            elif owner in self._transforms and feature in self._transforms[owner].outputs:
+                transforms[owner] = self._transforms[owner]
+                views |= self._read_by(transforms[owner])
+            else:
+                message = f"feature {reference!r}: no such feature"
+                raise FeatureError(message)
+        return FeatureSet(
+            name=name if isinstance(name, str) else "+".join(name),
+            columns=tuple(reference.partition(":")[2] for reference in references),
+            references=references,
+            views=tuple(views.values()),
+            transforms=tuple(transforms.values()),
+            digest=digest([references, [repr(view) for view in views.values()], sorted(transforms)]),
+        )
+
+    def _read_by(self, transform: RequestTransform) -> dict[str, ViewInfo]:
+        return {name: view for name, view in self._views.items() if set(view.features) & set(transform.inputs)}
+
+    # ------------------------------------------------------------ offline
+
+    def historical(self, entities: pa.Table, features: FeatureSet) -> pa.Table:
+        """Join features to entity rows as known at each row's time."""
+        asked = entities.to_pylist()
+        read = {name: self._joined(entities, asked, view, name) for view in features.views for name in view.features}
+        for reference in features.references:  # of two views with one name of feature, the one that is asked for
+            owner, _, name = reference.partition(":")
+            if owner in self._views:
+                read[name] = self._joined(entities, asked, self._views[owner], name)
+        known = {name: to_numpy(column) for name, column in read.items()}
+        known |= {name: to_numpy(entities[name]) for name in entities.column_names}
+        for transform in features.transforms:
+            outputs = transform.function({name: known[name] for name in transform.inputs})
+            read |= {name: pa.array(values) for name, values in outputs.items()}
+        joined = entities
+        for name in features.columns:
+            if name not in entities.column_names:
+                joined = joined.append_column(name, read[name])
+        return joined
+
+    def _joined(self, entities: pa.Table, asked: Sequence[Row], view: ViewInfo, feature: str) -> pa.Array:
+        if feature in entities.column_names:  # a join key of another view: the entity rows hold its value
+            return entities[feature].combine_chunks()
+        found = [self._as_known(view, row) for row in asked]
+        return pa.array([row and row[feature] for row in found], self._schemas[view.name].field(feature).type)
+
+    def _as_known(self, view: ViewInfo, entity: Row) -> Row | None:
+        at, key = entity[schema.EVENT_TIMESTAMP], _key(view, entity)
+        if at is None or None in key:
+            return None
+        newest = _newest(row for row in self._known(view, at) if _key(view, row) == key)
+        return newest if newest is not None and _live(view, newest, at) else None
+
+    def _known(self, view: ViewInfo, at: datetime) -> list[Row]:
+        return [
+            row
+            for row in self._rows[view.name]
+            if None not in _key(view, row) and all(row[clock] is not None and row[clock] <= at for clock in _CLOCKS)
+        ]
+
+    def snapshot(self, view: str, as_of: datetime, features: Sequence[str] | None = None) -> pa.Table:
+        """Return every entity's newest live row as known at a moment."""
+        declared = self.view(view)
+        rows = [row for row in self._newest_each(declared, as_of).values() if _live(declared, row, as_of)]
+        kept = [name for name in declared.features if features is None or name in features]
+        table = pa.Table.from_pylist(rows, schema=self._schemas[view])
+        return table.select([*declared.join_keys, *kept, schema.EVENT_TIMESTAMP])
+
+    def _newest_each(self, view: ViewInfo, at: datetime) -> dict[tuple[Any, ...], Row]:
+        groups: dict[tuple[Any, ...], list[Row]] = {}
+        for row in self._known(view, at):
+            groups.setdefault(_key(view, row), []).append(row)
+        return {key: max(rows, key=_clocks) for key, rows in groups.items()}
+
+    # ------------------------------------------------------------ online
+
+    def materialize(self, until: datetime, since: datetime | None = None) -> None:
+        """Bring every view's online rows up to a moment."""
+        for view in self._views.values():
+            online = self._online[view.name]
+            for key, row in self._newest_each(view, until).items():
+                new = since is None or max(_clocks(row)) >= since
+                if new and (key not in online or _clocks(row) >= _clocks(online[key])):
+                    online[key] = row
+            self._watermarks[view.name] = max(until, self._watermarks.get(view.name, until))
+
+    def online_group(self, view: str, key: str) -> pa.Table | None:
+        """Return all rows of one first key."""
+        table = self._online_table(view, lambda found: found[0] == key)
+        return table if len(table) else None
+
+    def online_all(self, view: str) -> pa.Table:
+        """Return every row of a view."""
+        return self._online_table(view, lambda _: True)
+
+    def watermark(self, view: str) -> datetime | None:
+        """Return up to when a view was materialized."""
+        return self._watermarks.get(self.view(view).name)
+
+    def _online_table(self, view: str, wanted: Callable[[tuple[Any, ...]], bool]) -> pa.Table:
+        rows = [row for key, row in self._online[self.view(view).name].items() if wanted(key)]
+        return pa.Table.from_pylist(rows, schema=self._schemas[view])
+
+
+def _key(view: ViewInfo, row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in view.join_keys)
+
+
+def _clocks(row: Row) -> tuple[datetime, datetime]:
+    return row[schema.EVENT_TIMESTAMP], row[schema.CREATED_TIMESTAMP]
+
+
+def _newest(rows: Iterator[Row]) -> Row | None:
+    return max(rows, key=_clocks, default=None)
+
+
+def _live(view: ViewInfo, row: Row, at: datetime) -> bool:
+    return view.ttl is None or row[schema.EVENT_TIMESTAMP] >= at - view.ttl
