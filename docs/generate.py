@@ -6,7 +6,7 @@
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import NoneType, UnionType
@@ -23,6 +23,22 @@ from recsys.specs.catalog import KINDS
 
 FOLDER: Final = Path(__file__).parent
 _DO_NOT_EDIT: Final = "<!-- Written by docs/generate.py (`make docs`); do not edit. -->"
+
+_COMMANDS: Final = """\
+Exit codes: 0 done, 1 refused or failed (one line on stderr says what, the rule and what to do), 2 wrong usage.
+With `--json` a command prints one JSON document on stdout."""
+_DECLARATIONS: Final = """\
+One object a file under registry/; the name of a declaration is its file's path below the folder of its kind, without
+`.yaml`. Unknown fields are errors. `recsys validate` reports every finding at once."""
+_WORDS: Final[Mapping[Any, str]] = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    timedelta: "duration (`7d`, `12h`)",
+    datetime: "date or ISO time, UTC",
+    NoneType: "null",
+}
 
 
 def documents() -> dict[str, str]:
@@ -65,8 +81,7 @@ def command_reference() -> str:
     parts = [
         "# Commands",
         _DO_NOT_EDIT,
-        "Exit codes: 0 done, 1 refused or failed (one line on stderr says what, the rule and what to do), 2 wrong"
-        " usage.\nWith `--json` a command prints one JSON document on stdout.",
+        _COMMANDS,
         _table(
             ("command", "does"),
             [
@@ -99,11 +114,9 @@ def _command(path: tuple[str, ...], command: Any) -> str:  # noqa: ANN401 - type
         rows = [(f"`{_metavar(each)}`", "yes" if each.required else "no", _cell(each.help)) for each in arguments]
         parts.append(_table(("argument", "required", "meaning"), rows))
     if options:
-        rows = [
-            (_option_names(each), _value(each), _option_default(each), _cell(each.help))
-            for each in sorted(options, key=lambda option: not option.required)
-        ]
-        parts.append(_table(("option", "value", "default", "meaning"), rows))
+        needed_first = sorted(options, key=lambda option: not option.required)
+        cells = [(_option_names(each), _value(each), _option_default(each), _cell(each.help)) for each in needed_first]
+        parts.append(_table(("option", "value", "default", "meaning"), cells))
     return "\n\n".join(parts)
 
 
@@ -138,8 +151,7 @@ def spec_reference() -> str:
     parts = [
         "# Declarations",
         _DO_NOT_EDIT,
-        "One object a file under registry/; the name of a declaration is its file's path below the folder of its"
-        " kind, without\n`.yaml`. Unknown fields are errors. `recsys validate` reports every finding at once.",
+        _DECLARATIONS,
         _table(
             ("kind", "file", "is"),
             [(f"[{kind}](#{kind})", f"`{_pattern(model)}`", _about(model)) for kind, model in KINDS.items()],
@@ -169,11 +181,11 @@ def _about(model: type[BaseModel]) -> str:
 
 def _docstring(model: type[BaseModel]) -> tuple[str, str]:
     """Split a kind's docstring into the pattern of its files and what it is."""
-    match = re.fullmatch(r"(registry/\S+\.yaml)[:;] (.+)", _cell(model.__doc__))
+    match = re.fullmatch(r"(registry/\S+\.yaml)[:;] (.+)", " ".join((model.__doc__ or "").split()))
     if match is None:
         message = f"{model.__name__}: its docstring has to begin with the pattern of its files: registry/….yaml: …"
         raise ValueError(message)
-    return match[1], match[2]
+    return match[1], _cell(match[2])
 
 
 def _fields(model: type[BaseModel]) -> str:
@@ -210,33 +222,26 @@ def _type(field: FieldInfo) -> str:
 
 def _plain(annotation: Any) -> str:  # noqa: ANN401 - any annotation
     """Say an annotation in plain words."""
-    names: Mapping[Any, str] = {
-        str: "text",
-        int: "whole number",
-        float: "number",
-        bool: "true or false",
-        timedelta: "duration (`7d`, `12h`)",
-        datetime: "date or ISO time, UTC",
-        NoneType: "null",
-    }
-    if annotation in names:
-        return names[annotation]
+    if annotation in _WORDS:
+        return _WORDS[annotation]
     if isinstance(annotation, type) and issubclass(annotation, Spec):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _plain(arguments[0])
+    return _compound(get_origin(annotation), get_args(annotation))
+
+
+def _compound(origin: Any, arguments: tuple[Any, ...]) -> str:  # noqa: ANN401 - any annotation's parts
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in arguments)
+    if origin is Annotated:
+        return _plain(arguments[0])
+    words = [_plain(argument) for argument in arguments if argument is not Ellipsis]
     if origin in (Union, UnionType):
-        return " or ".join(_plain(argument) for argument in arguments)
-    if origin is tuple and arguments[-1] is Ellipsis:
-        return f"list of {_plain(arguments[0])}"
+        return " or ".join(words)
     if origin is tuple:
-        return f"[{', '.join(_plain(argument) for argument in arguments)}]"
+        return f"list of {words[0]}" if Ellipsis in arguments else f"[{', '.join(words)}]"
     if origin is dict:
-        return f"mapping of {_plain(arguments[0])} to {_plain(arguments[1])}"
-    message = f"{annotation}: no plain words for this type yet; add them to docs/generate.py"
+        return f"mapping of {words[0]} to {words[1]}"
+    message = f"{origin}: no plain words for this type yet; add them to docs/generate.py"
     raise TypeError(message)
 
 
@@ -275,22 +280,17 @@ def _default(field: FieldInfo) -> str:
 # ---------------------------------------------------------------- Markdown
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(f"| {' | '.join(line)} |".replace("  ", " ") for line in lines)
 
 
 def _cell(text: str | None) -> str:
-    """Return a text on one line, safe in a table; Markdown would read <name> as HTML and | as a border."""
-    plain = " ".join((text or "").split())
-    return plain.replace("|", "\\|") if "<" not in plain else _escaped(plain)
-
-
-def _escaped(text: str) -> str:
-    """Escape angle brackets outside code spans."""
-    pieces = text.replace("|", "\\|").split("`")
+    """Return a text on one line, safe in a table: outside code spans Markdown reads <name> as HTML."""
+    plain = " ".join((text or "").split()).replace("|", "\\|")
     return "`".join(
-        piece if number % 2 else piece.replace("<", "&lt;").replace(">", "&gt;") for number, piece in enumerate(pieces)
+        piece if number % 2 else piece.replace("<", "&lt;").replace(">", "&gt;")
+        for number, piece in enumerate(plain.split("`"))
     )
 
 

@@ -3,6 +3,8 @@
 Each step prints the command that does it alone. What is up to date is reused, so that a second run changes nothing.
 """
 
+import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -12,10 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final
-
-import httpx
 
 from recsys import printing
 from recsys.errors import RecsysError, StoreError
@@ -199,7 +201,7 @@ class Server:
     """The running `recsys serve` that the demo asks."""
 
     process: "subprocess.Popen[bytes]"
-    url: str
+    port: int
     log: Path
 
     def wait_until_ready(self) -> None:
@@ -210,20 +212,20 @@ class Server:
         """
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == httpx.codes.OK:
+            with contextlib.suppress(OSError):
+                if self._ask("GET", "/readyz")[0] == HTTPStatus.OK:
                     return
-            except httpx.HTTPError:
-                pass
             time.sleep(0.3)
-        message = f"recsys serve at {self.url}: not ready after {_START_SECONDS} s; its log is {self.log}"
+        message = f"recsys serve on port {self.port}: not ready after {_START_SECONDS} s; its log is {self.log}"
         raise StoreError(message)
 
     def recommend(self) -> dict[str, Any]:
         """Ask for one household's list."""
-        answer = httpx.post(f"{self.url}/v1/recommend", json={"placement": PLACEMENT, "user_id": HOUSEHOLD}, timeout=10)
-        answer.raise_for_status()
-        return dict(answer.json())
+        status, answer = self._ask("POST", "/v1/recommend", {"placement": PLACEMENT, "user_id": HOUSEHOLD})
+        if status != HTTPStatus.OK:
+            message = f"recsys serve on port {self.port}: answered {status}: {answer}; its log is {self.log}"
+            raise StoreError(message)
+        return answer
 
     def follow(self, model_version: str | None) -> tuple[dict[str, Any], float]:
         """Ask until a version answers; returns the answer and the seconds it took.
@@ -239,11 +241,21 @@ class Server:
                 return answer, spent
             if spent > _FOLLOW_SECONDS:
                 message = (
-                    f"recsys serve at {self.url}: answers with {answer['model_version']}, not {model_version}; see"
-                    f" {self.log}"
+                    f"recsys serve on port {self.port}: answers with {answer['model_version']}, not {model_version}"
+                    f" after {spent:.0f} s; see {self.log}"
                 )
                 raise StoreError(message)
             time.sleep(0.2)
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            headers = {"Content-Type": "application/json"}
+            connection.request(method, path, json.dumps(body) if body else None, headers)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            connection.close()
 
 
 @contextmanager
@@ -259,7 +271,7 @@ def _server(workspace: Workspace) -> Iterator[Server]:
             command, cwd=workspace.root, stdout=output, stderr=subprocess.STDOUT, env=os.environ.copy()
         )
     try:
-        yield Server(process, f"http://127.0.0.1:{port}", log)
+        yield Server(process, port, log)
     finally:
         process.terminate()
         try:

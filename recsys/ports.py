@@ -401,8 +401,9 @@ class Engine(Protocol):
     """Runs SQL over Arrow tables and parquet files, with bounded memory."""
 
     def query(self, sql: str, tables: Mapping[str, pa.Table | Path] | None = None) -> pa.Table:
-        """Run DuckDB's SQL; each name in `tables` can be selected from (a Path is a parquet file or a folder of
-        them).
+        """Run DuckDB's SQL.
+
+        Each name in `tables` can be selected from; a Path is a parquet file or a folder of them.
         """
         ...
 

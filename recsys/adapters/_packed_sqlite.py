@@ -44,7 +44,7 @@ class Connection:
 
     def __del__(self) -> None:
         """Close with the thread that it served, except in a process that merely inherited it."""
-        if os.getpid() == self.process:
+        if os is not None and os.getpid() == self.process:  # None while the interpreter shuts down
             self.sqlite.close()
 
 

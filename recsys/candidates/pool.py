@@ -14,6 +14,7 @@ from recsys.errors import FeatureError
 from recsys.schema import EVENT_TIMESTAMP, ITEM
 from recsys.specs.placement import Pool, Popular
 
+_NAT = -(2**63)  # how numpy writes a missing time
 _MANY = 5_000  # ids from which a vectorised look-up beats a dictionary
 
 
@@ -117,13 +118,10 @@ def to_numpy(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
     """
     kind = column.type
     if pa.types.is_timestamp(kind):
-        naive = pc.cast(column, pa.timestamp("us", tz=kind.tz)).cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-        whole = naive.to_numpy(zero_copy_only=False)
-        if naive.null_count:
-            return np.where(
-                np.isnan(whole), np.datetime64("NaT"), whole.astype("int64", copy=False).astype("datetime64[us]")
-            )
-        return np.asarray(whole, dtype="int64").view("datetime64[us]")
+        micros = column.cast(pa.timestamp("us", tz=kind.tz)).cast(pa.int64())
+        if micros.null_count:
+            micros = pc.fill_null(micros, _NAT)
+        return np.asarray(micros.to_numpy(zero_copy_only=False), dtype="int64").view("datetime64[us]")
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         filled = pc.fill_null(column, "unknown") if column.null_count else column
         return np.asarray(filled.to_numpy(zero_copy_only=False), dtype=object)

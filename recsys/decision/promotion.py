@@ -21,6 +21,8 @@ from recsys.ports import Clock, Ledger, LedgerEntry, ModelRegistry, Weights
 
 GATE_TAG: Final = "recsys.gate"
 """Tag of weights with the outcome of their offline gate: passed or failed."""
+REASON_TAG: Final = "recsys.gate_reason"
+"""Tag of weights with that outcome's figures, in a sentence."""
 
 _SHIP: Final = "SHIP"
 
@@ -63,7 +65,7 @@ def promote_first(
     Raises:
         DecisionError: if the model has a champion, the logic no weights in service, or their gate failed.
     """
-    model, weights = _in_service(registry, model_version)
+    model, version = _split(model_version)
     champion = registry.resolve(model, CHAMPION)
     if champion is not None:
         message = (
@@ -72,10 +74,16 @@ def promote_first(
         )
         raise DecisionError(message)
     if override is None:
+        _, weights = _in_service(registry, model_version)
         _require_gate(weights)
+    else:
+        weights = _newest(registry, model_version)
+    moves = [AliasMove(CHAMPION, None, weights.number)]
+    serving = number_of(registry.resolve(model, logic_alias(version)))
+    if serving != weights.number:
+        moves.insert(0, AliasMove(logic_alias(version), serving, weights.number))
     evidence = {"model_version": model_version, "gate": weights.tags.get(GATE_TAG), "override": override}
-    mover = Mover(registry, ledger, clock, author)
-    entry = mover.move("promote", model, [AliasMove(CHAMPION, None, weights.number)], evidence)
+    entry = Mover(registry, ledger, clock, author).move("promote", model, moves, evidence)
     return Promotion("promote", model, None, weights, changed=True, transaction=entry.transaction)
 
 
@@ -213,20 +221,39 @@ def recover(registry: ModelRegistry, ledger: Ledger, clock: Clock, author: str) 
     return Mover(registry, ledger, clock, author).recover()
 
 
-def _in_service(registry: ModelRegistry, model_version: str) -> tuple[str, Weights]:
-    """Return a logic's model and its weights in service."""
+def _split(model_version: str) -> tuple[str, str]:
     model, _, version = model_version.partition("/")
     if not model or not version:
         message = f"model version {model_version}: it is <model>/<version>, such as basket/v2"
         raise DecisionError(message)
+    return model, version
+
+
+def _in_service(registry: ModelRegistry, model_version: str) -> tuple[str, Weights]:
+    """Return a logic's model and its weights in service."""
+    model, version = _split(model_version)
     weights = registry.resolve(model, logic_alias(version))
     if weights is None:
+        newest = _newest(registry, model_version)
         message = (
-            f"model version {model_version}: no weights of it are in service (alias {logic_alias(version)} is"
-            " not set): train it; weights that pass their gate are put into service"
+            f"model version {model_version}: no weights of it are in service (alias {logic_alias(version)} is not set);"
+            f" the newest ({newest.number}) have gate {newest.tags.get(GATE_TAG, 'unknown')}"
+            f" ({newest.tags.get(REASON_TAG, 'no reason recorded')}): train it again, or override with a reason"
         )
         raise DecisionError(message)
     return model, weights
+
+
+def _newest(registry: ModelRegistry, model_version: str) -> Weights:
+    """Return a logic's newest weights, in service or not."""
+    model, version = _split(model_version)
+    known = [weights for weights in registry.search(model) if weights.version == version]
+    if not known:
+        message = (
+            f"model version {model_version}: it was never trained; run `recsys train --model-version {model_version}`"
+        )
+        raise DecisionError(message)
+    return known[-1]
 
 
 def _require_gate(weights: Weights) -> None:

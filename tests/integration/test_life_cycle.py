@@ -1,0 +1,202 @@
+"""Does the whole life cycle hold together on real data, with real Feast, CatBoost, MLflow and SQLite?"""
+
+import json
+from datetime import UTC, datetime
+
+import mlflow
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from fastapi.testclient import TestClient
+
+from recsys.candidates.pool import to_numpy
+from recsys.errors import DecisionError, FeatureError, ModelError
+from recsys.schema import EVENT_TIMESTAMP, ITEM, LINE, REQUEST_TIMESTAMP, TIMESTAMP, USER
+from recsys.serving.assembly import UnitRows, assemble
+from recsys.web.app import create_app
+from recsys.wiring import open_workspace
+from recsys.workflows.evaluate import evaluate
+from recsys.workflows.features import build_tables, materialize
+from recsys.workflows.ingest import ingest
+from recsys.workflows.promote import history, promote_experiment, promote_first
+from recsys.workflows.replay import replay
+from recsys.workflows.serve_batch import serve_batch
+from recsys.workflows.serving import FixedClock, resolver_for
+from recsys.workflows.train import train
+from recsys.workflows.workspace import Workspace
+from tests.integration.conftest import HOUSEHOLDS, edit
+
+START = datetime(2017, 12, 4, tzinfo=UTC)
+
+
+def test_the_gate_keeps_a_worse_model_out_and_says_why(shop: Workspace) -> None:
+    refused = next(weights for weights in shop.registry.search("basket") if weights.version == "flat")
+    assert refused.tags["recsys.gate"] == "failed"
+    assert "has to be above" in refused.tags["recsys.gate_reason"]
+    assert shop.registry.resolve("basket", "logic-flat") is None
+    with pytest.raises(DecisionError, match="has champion basket/v1"):
+        promote_first(shop, "basket/flat")
+
+
+def test_mlflow_alone_scores_what_the_resolver_serves(shop: Workspace) -> None:
+    resolver = resolver_for(shop, "home", experiments={})
+    resolver.refresh()
+    state = resolver.state
+    assert state.matrix is not None
+    weights = shop.registry.resolve("basket", "logic-v2")
+    assert weights is not None
+    ranker = shop.registry.load(weights)
+    wanted = shop.features.feature_set("basket_full")
+    rows = np.arange(0, len(state.matrix.pool), 97)
+    unit = UnitRows(shop.features, state.matrix, _a_household(shop), START)
+    columns = assemble(wanted, state.matrix, unit, rows, START)
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{shop.state}/mlflow.db")
+    try:
+        model = mlflow.catboost.load_model(f"models:/basket/{weights.number}")
+    finally:
+        mlflow.set_tracking_uri(before)
+    frame = pa.table({name: pa.array(columns[name]) for name in ranker.columns}).to_pandas()
+    np.testing.assert_allclose(ranker.score(columns), model.predict(frame), rtol=1e-6)
+
+
+def test_mlflow_shows_versions_tags_aliases_and_metrics(shop: Workspace) -> None:
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{shop.state}/mlflow.db")
+    champion = client.get_model_version_by_alias("basket", "champion")
+    assert champion.tags["recsys.model_version"] == "v1"
+    challenger = client.get_model_version_by_alias("basket", "logic-v2")
+    assert {"recsys.logic_digest", "recsys.data_digest", "recsys.git_commit", "feast.feature_service"} <= set(
+        challenger.tags
+    )
+    metrics = client.get_run(challenger.run_id).data.metrics
+    assert 0 < metrics["ndcg_at_10/user"] < 1
+
+
+def test_a_training_row_and_a_request_see_the_same_features(shop: Workspace) -> None:
+    wanted = shop.features.feature_set("basket_full")
+    resolver = resolver_for(shop, "home", experiments={})
+    resolver.refresh()
+    matrix = resolver.state.matrix
+    assert matrix is not None
+    household = _a_household(shop)
+    rows = np.flatnonzero(matrix.pool.eligible)[:400]
+    online = assemble(wanted, matrix, UnitRows(shop.features, matrix, household, START), rows, START)
+    stamps = pa.array([START] * len(rows), TIMESTAMP)
+    entities = pa.table(
+        {
+            USER: pa.array([household] * len(rows)),
+            ITEM: pa.array(matrix.pool.ids[rows], pa.string()),
+            LINE: pa.array(matrix.pool.columns[LINE][rows], pa.string()),
+            EVENT_TIMESTAMP: stamps,
+            REQUEST_TIMESTAMP: stamps,
+        }
+    )
+    offline = shop.features.historical(entities, wanted)
+    for name in wanted.columns:
+        expected = to_numpy(offline[name])
+        if expected.dtype == object:
+            assert list(online[name]) == list(expected), name
+        else:
+            np.testing.assert_allclose(online[name], expected, rtol=1e-9, err_msg=name)
+
+
+def test_a_batch_holds_what_a_request_would_get(shop: Workspace) -> None:
+    batch = serve_batch(shop, "home", START)
+    assert batch.units <= HOUSEHOLDS
+    table = pq.read_table(batch.folder)
+    resolver = resolver_for(shop, "home", clock=FixedClock(START))
+    resolver.refresh()
+    for household in sorted(set(table[USER].to_pylist()))[:20]:
+        mine = table.filter(pc.equal(table[USER], household)).sort_by("rank")
+        answer = resolver.recommend(household).exposure
+        assert mine["item_id"].to_pylist() == [item.item_id for item in answer.items]
+        assert set(mine["model_version"].to_pylist()) == {answer.model_version}
+
+
+def test_what_is_up_to_date_is_reused(shop: Workspace) -> None:
+    again = open_workspace("local", shop.root)
+    assert ingest(again).reused
+    assert all(table.reused for table in build_tables(again))
+    assert materialize(again)[1]
+    number = len(again.registry.search("basket"))
+    assert train(again, "basket/v2", START).reused
+    assert len(again.registry.search("basket")) == number
+
+
+def test_trained_logic_does_not_change(shop: Workspace) -> None:
+    path = shop.root / "registry/models/basket/v2.yaml"
+    before = path.read_text()
+    edit(path, lambda spec: spec["algorithm"].update(depth=4))
+    try:
+        with pytest.raises(ModelError, match="trained logic does not change"):
+            train(open_workspace("local", shop.root), "basket/v2", START)
+    finally:
+        path.write_text(before)
+
+
+def test_http_answers_follow_the_resolver(shop: Workspace) -> None:
+    resolver = resolver_for(shop, "home", experiments={})
+    logged: list[object] = []
+
+    def log(exposures: object) -> int:
+        logged.append(exposures)
+        return 1
+
+    with TestClient(create_app({"home": resolver}, log, poll_seconds=0.05)) as client:
+        while client.get("/readyz").status_code != 200:
+            pass
+        household = _a_household(shop)
+        answer = client.post("/v1/recommend", json={"placement": "home", "user_id": household, "k": 5})
+        assert answer.status_code == 200
+        body = answer.json()
+        assert len(body["items"]) == 5
+        assert body["model_version"] == "basket/v1"
+        assert len(logged) == 1
+        assert client.post("/v1/recommend", json={"placement": "cellar", "user_id": household}).status_code == 404
+        assert client.post("/v1/recommend", json={"placement": "home"}).status_code == 422
+        assert client.get("/healthz").json() == {"status": "alive"}
+
+
+def test_a_replay_is_logged_once_evaluated_frozen_and_obeyed(shop: Workspace) -> None:
+    """Last of this file: it moves the clock."""
+    with pytest.raises(DecisionError, match="no frozen report"):
+        promote_experiment(shop, "home_ranker")
+    done = replay(shop, "home_ranker")
+    assert done.steps == 8
+    assert not done.fallbacks
+    assert shop.clock.now() == datetime(2018, 1, 1, tzinfo=UTC)
+    assert replay(shop, "home_ranker").reused
+
+    report = evaluate(shop, "home_ranker")
+    analysis = report.document["analysis"]
+    assert analysis["health"]["failures"] == []
+    assert sum(arm["units"] for arm in analysis["arms"]) <= HOUSEHOLDS
+    roles = {found["effect"]["metric"]: found["role"] for found in analysis["effects"]}
+    assert roles == {"precision@10": "primary", "mrr@10": "guardrail", "order_rate": "check"}
+    again = evaluate(shop, "home_ranker")
+    assert again.reused
+    assert again.document == json.loads(json.dumps(report.document))
+
+    champion = shop.registry.resolve("basket", "champion")
+    assert champion is not None
+    if report.verdict["name"] == "SHIP":
+        assert promote_experiment(shop, "home_ranker").changed
+        assert not promote_experiment(shop, "home_ranker").changed
+        assert [entry.action for entry in history(shop, "basket")][-1] == "promote"
+    else:
+        with pytest.raises(DecisionError, match=report.verdict["name"]):
+            promote_experiment(shop, "home_ranker")
+        assert shop.registry.resolve("basket", "champion") == champion
+
+    materialize(shop)
+    assert serve_batch(shop, "home", START).reused
+    with pytest.raises(FeatureError, match="keeps no past"):
+        serve_batch(shop, "home", datetime(2017, 12, 11, tzinfo=UTC))
+
+
+def _a_household(shop: Workspace) -> str:
+    users = pq.read_table(shop.tables / "users.parquet", columns=[USER])[USER]
+    return str(users[7])

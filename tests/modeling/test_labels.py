@@ -1,0 +1,124 @@
+"""Is what counts as taken exactly what happened within the horizon, as known then?"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys import schema
+from recsys.adapters.duckdb_engine import DuckDBEngine
+from recsys.errors import ModelError
+from recsys.modeling.labels import positives
+from recsys.ports import Engine
+from recsys.specs.environment import Limits
+from recsys.specs.problem import Target
+from tests.fakes.engine import FakeEngine
+
+MONDAY = datetime(2017, 11, 20, tzinfo=UTC)
+DAY = timedelta(days=1)
+WEEK = timedelta(days=7)
+TICK = timedelta(microseconds=1)
+KNOWN_AT = MONDAY + 3 * WEEK
+TARGET = Target(event="purchase", horizon=WEEK)
+
+
+@pytest.fixture(params=["fake", "duckdb"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    """Give each engine."""
+    return FakeEngine() if request.param == "fake" else DuckDBEngine(Limits(), tmp_path / "spill")
+
+
+def event(item: str | None, after: timedelta, **changes: Any) -> dict[str, Any]:
+    """Return a purchase of one, some time after Monday."""
+    at = MONDAY + after
+    plain = {
+        schema.EVENT_TYPE: schema.PURCHASE,
+        schema.USER: "u1",
+        schema.ITEM: item,
+        schema.QUANTITY: 1.0,
+        schema.EVENT_TIMESTAMP: at,
+        schema.CREATED_TIMESTAMP: at,
+    }
+    return plain | changes
+
+
+def taken(
+    engine: Engine,
+    folder: Path,
+    events: Sequence[dict[str, Any]],
+    decision_times: Sequence[datetime] = (MONDAY,),
+    target: Target = TARGET,
+) -> list[tuple[datetime, str, str, float]]:
+    """Return the positives as tuples, in their order."""
+    path = folder / "events.parquet"
+    numbered = [{schema.EVENT_ID: str(number), **row} for number, row in enumerate(events)]
+    pq.write_table(pa.Table.from_pylist(numbered, schema=schema.EVENTS), path)
+    table = positives(engine, path, target, decision_times, KNOWN_AT)
+    assert table.column_names == [schema.EVENT_TIMESTAMP, schema.USER, schema.ITEM, schema.QUANTITY]
+    return [tuple(row.values()) for row in table.to_pylist()]
+
+
+def items(engine: Engine, folder: Path, *events: dict[str, Any], target: Target = TARGET) -> list[str]:
+    """Return the items that were taken after Monday."""
+    return [item for _, _, item, _ in taken(engine, folder, events, target=target)]
+
+
+def test_the_decision_time_is_outside_and_the_horizon_inside(engine: Engine, tmp_path: Path) -> None:
+    rows = [event("at", 0 * DAY), event("after", TICK), event("end", WEEK), event("late", WEEK + TICK)]
+    assert items(engine, tmp_path, *rows) == ["after", "end"]
+
+
+def test_an_item_counts_once_with_all_its_units(engine: Engine, tmp_path: Path) -> None:
+    rows = [event("a", DAY, quantity=2.0), event("a", 2 * DAY, quantity=3.0), event("a", 2 * DAY, user_id="u0")]
+    assert taken(engine, tmp_path, rows) == [(MONDAY, "u0", "a", 1.0), (MONDAY, "u1", "a", 5.0)]
+
+
+def test_every_decision_time_has_its_own_window(engine: Engine, tmp_path: Path) -> None:
+    moments = [MONDAY, MONDAY + DAY, MONDAY + WEEK]
+    found = taken(engine, tmp_path, [event("a", DAY), event("b", WEEK + DAY)], moments)
+    assert [(at, item) for at, _, item, _ in found] == [
+        (MONDAY, "a"),
+        (MONDAY + DAY, "b"),
+        (MONDAY + WEEK, "b"),
+    ]
+
+
+def test_other_events_and_events_of_nothing_do_not_count(engine: Engine, tmp_path: Path) -> None:
+    assert items(engine, tmp_path, event("a", DAY, event_type="click"), event(None, DAY)) == []
+    clicks = Target(event="click", horizon=WEEK)
+    assert items(engine, tmp_path, event("a", DAY, event_type="click"), event("b", DAY), target=clicks) == ["a"]
+
+
+def test_a_quote_in_an_events_name_is_only_a_letter(engine: Engine, tmp_path: Path) -> None:
+    quoted = Target(event="o'clock", horizon=WEEK)
+    assert items(engine, tmp_path, event("a", DAY, event_type="o'clock"), target=quoted) == ["a"]
+
+
+def test_what_became_known_later_is_ignored(engine: Engine, tmp_path: Path) -> None:
+    rows = [
+        event("known", DAY, created_timestamp=KNOWN_AT),
+        event("unknown", DAY, created_timestamp=KNOWN_AT + TICK),
+    ]
+    assert items(engine, tmp_path, *rows) == ["known"]
+
+
+def test_a_cancellation_takes_back_what_was_taken(engine: Engine, tmp_path: Path) -> None:
+    rows = [event("a", DAY, quantity=2.0), event("a", 2 * DAY, quantity=-2.0), event("b", DAY, quantity=0.0)]
+    assert items(engine, tmp_path, *rows, event("c", DAY, quantity=2.0), event("c", DAY, quantity=-1.0)) == ["c"]
+
+
+@pytest.mark.parametrize("settle_delay", [timedelta(0), DAY])
+def test_immature_decision_times_are_refused(engine: Engine, tmp_path: Path, settle_delay: timedelta) -> None:
+    target = Target(event="purchase", horizon=WEEK, settle_delay=settle_delay)
+    newest = KNOWN_AT - WEEK - settle_delay
+    assert taken(engine, tmp_path, [event("a", DAY)], [MONDAY, newest], target)
+    with pytest.raises(ModelError, match=r"immature until .* choose earlier decision times"):
+        taken(engine, tmp_path, [event("a", DAY)], [MONDAY, newest + TICK], target)
+
+
+def test_no_decision_times_no_labels(engine: Engine, tmp_path: Path) -> None:
+    assert taken(engine, tmp_path, [event("a", DAY)], []) == []
