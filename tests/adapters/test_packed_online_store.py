@@ -31,8 +31,8 @@ from feast.utils import _convert_arrow_to_proto
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsys.adapters._packing import Codec, plain
 from recsys.adapters.packed_online_store import PackedSqliteOnlineStore
+from recsys.adapters.packed_online_store.packing import Codec, plain
 from recsys.errors import FeatureError
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

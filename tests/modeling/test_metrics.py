@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from recsys.modeling.metrics import TopK, list_metrics, top_k
 
@@ -133,8 +132,8 @@ def test_metrics_lie_between_none_and_all(hits: list[int], beyond: int) -> None:
 @given(st.lists(st.integers(0, 1), min_size=2, max_size=10), st.data())
 def test_a_hit_that_moves_up_never_costs(hits: list[int], data: st.DataObject) -> None:
     place = data.draw(st.integers(1, len(hits) - 1))
-    better: NDArray[np.int64] = np.array(hits)
+    better = list(hits)
     better[place - 1], better[place] = max(hits[place - 1 : place + 1]), min(hits[place - 1 : place + 1])
     relevant = max(sum(hits), 1)
-    before, after = metrics(hits, relevant), metrics(better.tolist(), relevant)
+    before, after = metrics(hits, relevant), metrics(better, relevant)
     assert all(after[name] >= before[name] - 1e-12 for name in before)

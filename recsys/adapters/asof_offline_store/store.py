@@ -20,11 +20,11 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 
-from recsys.adapters import _asof_sql as sql
-from recsys.adapters._arrow_transformation import with_arrays
-from recsys.adapters._asof_join import ViewPlan, arrow, check_names, connect, join, without_keys
-from recsys.adapters._entity_rows import EntityRows
-from recsys.adapters._retrieval_job import ArrowRetrievalJob
+from recsys.adapters.asof_offline_store import sql
+from recsys.adapters.asof_offline_store.arrow_transformation import with_arrays
+from recsys.adapters.asof_offline_store.entity_rows import EntityRows
+from recsys.adapters.asof_offline_store.join import ViewPlan, arrow, check_names, connect, join, without_keys
+from recsys.adapters.asof_offline_store.retrieval_job import ArrowRetrievalJob
 
 TYPE: Final = "recsys.adapters.asof_offline_store.AsofOfflineStore"
 

@@ -19,8 +19,8 @@ import pyarrow as pa
 from feast.base_feature_view import BaseFeatureView
 from feast.repo_config import RepoConfig
 
-from recsys.adapters._packed_layout import Key, Layout, plain_key
-from recsys.adapters._packing import Codec, schema_id
+from recsys.adapters.packed_online_store.layout import Key, Layout, plain_key
+from recsys.adapters.packed_online_store.packing import Codec, schema_id
 from recsys.errors import FeatureError
 
 BUSY_TIMEOUT_SECONDS: Final = 60.0
@@ -49,6 +49,7 @@ class Connection:
 
 
 def path_of(config: RepoConfig) -> str:
+    """Return the store's file; a relative path counts from the Feast repository."""
     path = Path(config.online_store.path)
     if config.repo_path and not path.is_absolute():
         path = Path(config.repo_path) / path
@@ -56,6 +57,11 @@ def path_of(config: RepoConfig) -> str:
 
 
 def open_file(path: str) -> sqlite3.Connection:
+    """Open the file for reading beside one writer, and make it if it is missing.
+
+    Raises:
+        FeatureError: if it cannot be opened or written.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
         sqlite = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
@@ -86,6 +92,7 @@ def layout_of(
 
 
 def create_table(connection: Connection, layout: Layout) -> None:
+    """Make a view's table and its line in the list of views, where they are missing."""
     connection.sqlite.execute(
         f"CREATE TABLE IF NOT EXISTS {quoted(layout.table)} ("
         "group_key PRIMARY KEY, payload BLOB NOT NULL, event_ts INTEGER NOT NULL, created_ts "
@@ -98,11 +105,13 @@ def create_table(connection: Connection, layout: Layout) -> None:
 
 
 def drop_table(connection: Connection, layout: Layout) -> None:
+    """Remove a view's table and its line in the list of views."""
     connection.sqlite.execute(f"DROP TABLE IF EXISTS {quoted(layout.table)}")
     connection.sqlite.execute("DELETE FROM recsys_views WHERE name = ?", (layout.table,))
 
 
 def remember(connection: Connection, layout: Layout, schema: pa.Schema, newest: int) -> None:
+    """Note the schema that new payloads have, and the newest event time among them."""
     codec = _codec(connection, schema)
     connection.sqlite.execute(
         "UPDATE recsys_views SET schema_id = ?, watermark = max(coalesce(watermark, ?), ?) WHERE name = ?",
@@ -121,6 +130,7 @@ def _codec(connection: Connection, schema: pa.Schema) -> Codec:
 
 
 def stored_schema(connection: Connection, layout: Layout) -> pa.Schema | None:
+    """Return the schema that a view was last written with, or None before its first write."""
     query = "SELECT schema_id FROM recsys_views WHERE name = ?"
     rows = select(connection, query, (layout.table,))
     if not rows or rows[0][0] is None:
@@ -265,8 +275,10 @@ def select(connection: Connection, query: str, parameters: Sequence[Any] = ()) -
 
 
 def time_of(microseconds: int) -> datetime:
+    """Return a stored time, in UTC."""
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def quoted(name: str) -> str:
+    """Return a name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -24,8 +24,9 @@ from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from pydantic import StrictStr
 
-from recsys.adapters._packed_layout import Key, Layout, ProtoRow, plain_key
-from recsys.adapters._packed_sqlite import (
+from recsys.adapters.packed_online_store.layout import Key, Layout, ProtoRow, plain_key
+from recsys.adapters.packed_online_store.packing import plain
+from recsys.adapters.packed_online_store.sqlite import (
     Connection,
     create_table,
     decode_rows,
@@ -42,7 +43,6 @@ from recsys.adapters._packed_sqlite import (
     time_of,
     upsert,
 )
-from recsys.adapters._packing import plain
 from recsys.errors import FeatureError
 
 TYPE: Final = "recsys.adapters.packed_online_store.PackedSqliteOnlineStore"

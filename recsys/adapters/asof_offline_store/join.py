@@ -17,8 +17,8 @@ from feast.data_source import DataSource
 from feast.feature_view import DUMMY_ENTITY_ID, FeatureView
 from feast.repo_config import RepoConfig
 
-from recsys.adapters import _asof_sql as sql
-from recsys.adapters._entity_rows import EntityRows
+from recsys.adapters.asof_offline_store import sql
+from recsys.adapters.asof_offline_store.entity_rows import EntityRows
 from recsys.errors import FeatureError
 
 DISTINCT_SHARE: Final = 0.6
@@ -89,6 +89,7 @@ def without_keys(plans: list[ViewPlan]) -> list[ViewPlan]:
 
 
 def check_names(plans: list[ViewPlan], entities: EntityRows) -> None:
+    """Refuse two columns of one name, which a reader could not tell apart."""
     taken = dict.fromkeys(entities.table.column_names, "entity_df")
     for plan in plans:
         for _, name in plan.pull.features:
@@ -199,6 +200,7 @@ def _take(column: pa.ChunkedArray, indices: pa.Array) -> pa.ChunkedArray:
 
 
 def connect(config: RepoConfig) -> duckdb.DuckDBPyConnection:
+    """Return a connection in UTC, with the threads, memory and spill folder of the configuration."""
     store = config.offline_store
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
@@ -210,6 +212,7 @@ def connect(config: RepoConfig) -> duckdb.DuckDBPyConnection:
 
 
 def arrow(connection: duckdb.DuckDBPyConnection, query: str, label: str) -> pa.Table:
+    """Run a query; a failure names the source it reads."""
     try:
         return connection.sql(query).to_arrow_table()
     except duckdb.Error as error:

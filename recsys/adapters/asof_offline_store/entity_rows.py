@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from feast.infra.offline_stores.offline_store import RetrievalMetadata
 from feast.on_demand_feature_view import OnDemandFeatureView
 
-from recsys.adapters._asof_sql import Window
+from recsys.adapters.asof_offline_store.sql import Window
 from recsys.errors import FeatureError
 
 EVENT_TIMESTAMP: Final = "event_timestamp"
