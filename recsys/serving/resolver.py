@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.candidates.sources import candidates
-from recsys.errors import RecsysError
 from recsys.experiment.routing import Assignment, Router
 from recsys.ports import Clock, Exposure, FeatureReader, FeatureSet, ModelRegistry, Ranker, ShownItem, ViewInfo, Weights
 from recsys.schema import ITEM
@@ -84,6 +83,7 @@ class Resolver:
         placement: Placement,
         features: FeatureReader,
         registry: ModelRegistry,
+        champion_of: Callable[[str], Weights | None],
         routers: Sequence[Router],
         clock: Clock,
         feature_service_of: Callable[[str], str],
@@ -95,6 +95,7 @@ class Resolver:
             placement: its declaration.
             features: the online store.
             registry: aliases and weights.
+            champion_of: registered model to the weights that serve by default, or None.
             routers: of the experiments on this placement.
             clock: the environment's time.
             feature_service_of: logic (basket/v2) to its feature service.
@@ -103,6 +104,7 @@ class Resolver:
         self._placement = placement
         self._features = features
         self._registry = registry
+        self._champion_of = champion_of
         self._routers = tuple(routers)
         self._clock = clock
         self._feature_service_of = feature_service_of
@@ -118,7 +120,7 @@ class Resolver:
     def refresh(self) -> bool:
         """Follow aliases and materializations; returns whether anything changed."""
         before = self._state
-        champion_weights = self._registry.resolve(self._placement.model, "champion")
+        champion_weights = self._champion_of(self._placement.model)
         versions = {arm.model_version for router in self._routers for arm in router.experiment.arms.values()}
         models: dict[str, LoadedModel] = {}
         for version in sorted(versions):
@@ -214,7 +216,7 @@ class Resolver:
         if model is not None:
             try:
                 items, digest = self._ranked(state, state.matrix, model, user_id, slots, at)
-            except RecsysError:
+            except Exception:  # noqa: BLE001 - whatever a store or a model raises, the page gets a list
                 LOGGER.exception("placement %s: %s could not answer", self._name, model.weights.model_version)
             else:
                 return items, digest, None

@@ -43,8 +43,6 @@ class Training(Spec):
     """Distance of two decision times; they fall on multiples of it since Monday 1970-01-05."""
     decision_times: int = Field(default=6, ge=2)
     """How many decision times are learned from; the newest one stops the fit early."""
-    units_per_decision_time: int | None = Field(default=None, ge=1)
-    """Learn from at most so many units at each decision time, sampled by hash; all by default."""
 
 
 class Testing(Spec):

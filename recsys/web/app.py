@@ -92,13 +92,19 @@ def _serving(resolver: Resolver) -> dict[str, Any]:
 
 
 async def _follow(resolvers: Mapping[str, Resolver], poll_seconds: float, ready: asyncio.Event) -> None:
-    """Refresh every resolver, again and again; a failure is logged and the last good state goes on serving."""
+    """Refresh every resolver, again and again; a failure is logged and the last good state goes on serving.
+
+    `ready` is set once every resolver was refreshed without a failure.
+    """
     while True:
+        failed = False
         for name, resolver in resolvers.items():
             try:
                 if await run_in_threadpool(resolver.refresh):
                     LOGGER.info("placement %s serves %s", name, _serving(resolver))
             except RecsysError:
+                failed = True
                 LOGGER.exception("placement %s could not be refreshed; its last good state goes on serving", name)
-        ready.set()
+        if not failed:
+            ready.set()
         await asyncio.sleep(poll_seconds)

@@ -15,8 +15,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
-import pyarrow as pa
-
 from recsys.errors import ExperimentError
 from recsys.experiment.routing import window
 from recsys.ports import Exposure
@@ -26,7 +24,7 @@ from recsys.specs.catalog import digest
 from recsys.specs.experiment import Experiment
 from recsys.workflows.features import manifest
 from recsys.workflows.git import author
-from recsys.workflows.serving import FixedClock, resolver_for
+from recsys.workflows.serving import FixedClock, known_units, resolver_for
 from recsys.workflows.workspace import Workspace, file_digest
 
 Progress = Callable[[str, int, int], None]
@@ -35,11 +33,6 @@ STEP: Final = timedelta(days=7)
 _NAMESPACE: Final = uuid.UUID("2f9ce1a8-6d3a-5b0e-9a51-6f7f0d0e6c11")
 """Of request ids: the same step and unit give the same id, so that a replay that is run again logs nothing twice."""
 
-_UNITS: Final = """
-select distinct user_id from events
-where created_timestamp <= timestamptz '{at}' and event_timestamp <= timestamptz '{at}' and event_type = '{event}'
-order by user_id
-"""
 _OUTCOMES: Final = """
 select * from events
 where event_type = '{event}' and event_timestamp > timestamptz '{start}' and event_timestamp <= timestamptz '{end}'
@@ -185,7 +178,6 @@ def _logged(workspace: Workspace, name: str, identity: str) -> Replayed | None:
 def _live_through(
     workspace: Workspace, name: str, experiment: Experiment, steps: list[datetime], folder: Path, tell: Progress
 ) -> tuple[int, int]:
-    target = workspace.catalog.problem(workspace.catalog.placement(experiment.placement).problem).target
     clock = FixedClock(steps[0])
     features = workspace.adapters.features(folder)
     resolver = resolver_for(workspace, experiment.placement, features, clock, {name: experiment})
@@ -195,9 +187,7 @@ def _live_through(
         tell(f"week of {moment:%Y-%m-%d}: materialize", number, len(steps))
         features.materialize(moment, steps[number - 1] if number else None)
         resolver.refresh()
-        units = workspace.engine.query(
-            _UNITS.format(at=moment.isoformat(), event=target.event.replace("'", "''")), {"events": workspace.events}
-        )
+        units = known_units(workspace, experiment.placement, moment)
         tell(f"week of {moment:%Y-%m-%d}: {len(units):,} requests", number, len(steps))
         answers = list(_answers(resolver, name, moment, units))
         workspace.event_log.write_exposures(answers)
@@ -207,7 +197,7 @@ def _live_through(
     return logged, fallbacks
 
 
-def _answers(resolver: Resolver, name: str, moment: datetime, units: pa.Table) -> Iterator[Exposure]:
-    for unit in units["user_id"].to_pylist():
+def _answers(resolver: Resolver, name: str, moment: datetime, units: list[str]) -> Iterator[Exposure]:
+    for unit in units:
         request_id = str(uuid.uuid5(_NAMESPACE, json.dumps([name, moment.isoformat(), unit])))
         yield resolver.recommend(unit, request_id=request_id).exposure

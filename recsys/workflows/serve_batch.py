@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from recsys.errors import FeatureError
 from recsys.serving.resolver import Answer, Resolver
 from recsys.specs.catalog import digest
-from recsys.workflows.serving import FixedClock, resolver_for
+from recsys.workflows.serving import FixedClock, known_units, resolver_for
 from recsys.workflows.workspace import Workspace
 
 Progress = Callable[[int, int], None]
@@ -93,7 +93,7 @@ def serve_batch(
     identity = _identity(workspace, resolver, placement, moment)
     if known is not None and known[1] == identity:
         return known[0]
-    units = _units(workspace, placement, moment)
+    units = known_units(workspace, placement, moment)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     rows = 0
@@ -144,13 +144,6 @@ def _identity(workspace: Workspace, resolver: Resolver, placement: str, moment: 
             "champion": state.champion.weights.number if state.champion else None,
         }
     )
-
-
-def _units(workspace: Workspace, placement: str, moment: datetime) -> list[str]:
-    target = workspace.catalog.problem(workspace.catalog.placement(placement).problem).target
-    query = _UNITS.format(event=target.event.replace("'", "''"), at=moment.isoformat())
-    units: list[str] = workspace.engine.query(query, {"events": workspace.events})["user_id"].to_pylist()
-    return units
 
 
 def _request_id(placement: str, at: datetime, unit: str) -> str:

@@ -1,13 +1,24 @@
 """How is a resolver put together, for requests, batches and replays alike?"""
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
+from recsys.decision.champion import champion_status
 from recsys.experiment.routing import Router
-from recsys.ports import Clock, FeatureReader
+from recsys.ports import Clock, FeatureReader, Weights
 from recsys.serving.resolver import Resolver
 from recsys.specs.experiment import Experiment
 from recsys.workflows.workspace import Workspace
+
+LOGGER = logging.getLogger(__name__)
+
+_UNITS: Final = """
+select distinct user_id from events
+where event_type = '{event}' and event_timestamp <= timestamptz '{at}' and created_timestamp <= timestamptz '{at}'
+order by user_id
+"""
 
 
 def resolver_for(
@@ -35,10 +46,35 @@ def resolver_for(
         placement=declared,
         features=features or workspace.features,
         registry=workspace.registry,
+        champion_of=lambda model: recorded_champion(workspace, model),
         routers=routers,
         clock=clock or workspace.clock,
         feature_service_of=lambda version: workspace.catalog.model(version).feature_service,
     )
+
+
+def recorded_champion(workspace: Workspace, model: str) -> Weights | None:
+    """Return the champion that the ledger knows; an alias that was moved from outside is logged and not served."""
+    status = champion_status(workspace.registry, workspace.ledger, model)
+    if status.agrees:
+        return status.alias
+    LOGGER.warning(
+        "model %s: alias champion names weights %s, the ledger says %s: the recorded ones are served;"
+        " run `recsys accept %s` to serve the others",
+        model,
+        status.alias.number if status.alias else "none",
+        status.recorded,
+        model,
+    )
+    return next((weights for weights in workspace.registry.search(model) if weights.number == status.recorded), None)
+
+
+def known_units(workspace: Workspace, placement: str, at: datetime) -> list[str]:
+    """Return every unit that had the placement's target event by a moment, as known then, ascending."""
+    target = workspace.catalog.problem(workspace.catalog.placement(placement).problem).target
+    query = _UNITS.format(event=target.event.replace("'", "''"), at=at.isoformat())
+    units: list[str] = workspace.engine.query(query, {"events": workspace.events})["user_id"].to_pylist()
+    return units
 
 
 class FixedClock:

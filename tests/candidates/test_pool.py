@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.candidates.pool import ItemPool, build_pool, to_numpy, unknown
 from recsys.errors import FeatureError
 from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM, TIMESTAMP
 from recsys.specs.placement import Pool, Popular
+
+EXAMPLES = settings(deadline=None, derandomize=True)
 
 NOW = datetime(2024, 1, 8, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -98,6 +100,7 @@ def test_popular_by_an_unknown_feature_is_refused() -> None:
         pool(("a", 1, NOW)).popular(popular("price"))
 
 
+@EXAMPLES
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 3)), unique_by=lambda row: row[0]), st.integers(1, 20))
 def test_popular_is_the_top_of_the_eligible(rows: list[tuple[int, int]], limit: int) -> None:
     built = pool(*[(f"i{number:02}", float(sales), NOW) for number, sales in rows])

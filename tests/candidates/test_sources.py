@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.candidates.pool import ItemPool, build_pool
@@ -14,6 +14,8 @@ from recsys.candidates.sources import Histories, History, candidates
 from recsys.errors import FeatureError
 from recsys.schema import EVENT_TIMESTAMP, ITEM, TIMESTAMP
 from recsys.specs.placement import CandidateSource, Personal, Pool, Popular
+
+EXAMPLES = settings(deadline=None, derandomize=True)
 
 NOW = datetime(2024, 1, 8, tzinfo=UTC)
 SALES = [4.0, 0.0, 3.0, 3.0, 1.0]  # of items a to e; b is not eligible
@@ -108,6 +110,7 @@ SOURCES = st.lists(
 ROWS = st.lists(st.tuples(st.integers(-1, 7), st.integers(0, 3)), unique_by=lambda row: row[0])
 
 
+@EXAMPLES
 @given(SOURCES, ROWS, st.lists(st.integers(0, 3), min_size=8, max_size=8))
 def test_the_union_keeps_the_first_place_of_every_item(
     sources: list[CandidateSource], rows: list[tuple[int, int]], sales: list[int]
@@ -121,6 +124,7 @@ def test_the_union_keeps_the_first_place_of_every_item(
     assert all(len(part) <= source.limit for part, source in zip(alone, sources, strict=True))
 
 
+@EXAMPLES
 @given(ROWS)
 def test_the_order_of_rows_does_not_matter(rows: list[tuple[int, int]]) -> None:
     built = pool([1.0] * 8)

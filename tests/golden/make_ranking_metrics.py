@@ -2,8 +2,8 @@
 
 Run it with the project's Python after an update of the package: `python tests/golden/make_ranking_metrics.py`.
 
-trec_eval lets ties fall to the larger id, ours fall to the smaller one. So each request's candidates are handed to it by
-their rank in our order, and the scores with their ties are kept for ours alone.
+trec_eval lets ties fall to the larger id, ours fall to the smaller one. So each request's candidates are handed to it
+by their rank in our order, and the scores with their ties are kept for ours alone.
 """
 
 import json

@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from recsys.wiring import open_workspace
+from recsys.workflows.evaluate import evaluate
 from recsys.workflows.features import build_tables, materialize
 from recsys.workflows.ingest import ingest
 from recsys.workflows.promote import promote_first
+from recsys.workflows.replay import replay
 from recsys.workflows.train import train
 from recsys.workflows.workspace import Workspace
 
@@ -66,4 +68,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     promote_first(workspace, "basket/v1")
     train(workspace, "basket/flat")
     train(workspace, "basket/v2")
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def replayed(shop: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy of the shop, with its experiment replayed and evaluated; the shop itself stays where its clock stands."""
+    project = tmp_path_factory.mktemp("replayed") / "project"
+    shutil.copytree(shop.root, project)
+    workspace = open_workspace("local", project)
+    replay(workspace, "home_ranker")
+    evaluate(workspace, "home_ranker")
     return workspace

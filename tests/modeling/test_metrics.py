@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.modeling.metrics import TopK, list_metrics, top_k
+
+EXAMPLES = settings(deadline=None, derandomize=True)
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ranking_metrics.json"
 
@@ -112,6 +114,7 @@ def test_the_golden_requests_hold_the_hard_cases() -> None:
 REQUEST = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), max_size=8)
 
 
+@EXAMPLES
 @given(st.lists(REQUEST, min_size=1, max_size=5), st.integers(1, 6))
 def test_every_list_is_the_top_of_its_own_request(requests: list[list[tuple[int, int]]], k: int) -> None:
     top = ranked([([float(score) for score, _ in rows], [label for _, label in rows]) for rows in requests], k)
@@ -122,6 +125,7 @@ def test_every_list_is_the_top_of_its_own_request(requests: list[list[tuple[int,
         start += len(rows)
 
 
+@EXAMPLES
 @given(st.lists(st.integers(0, 1), min_size=1, max_size=12), st.integers(0, 5))
 def test_metrics_lie_between_none_and_all(hits: list[int], beyond: int) -> None:
     found = metrics(hits, max(sum(hits) + beyond, 1))
@@ -129,6 +133,7 @@ def test_metrics_lie_between_none_and_all(hits: list[int], beyond: int) -> None:
     assert (found["mrr"] > 0) == (found["precision"] > 0) == any(hits)
 
 
+@EXAMPLES
 @given(st.lists(st.integers(0, 1), min_size=2, max_size=10), st.data())
 def test_a_hit_that_moves_up_never_costs(hits: list[int], data: st.DataObject) -> None:
     place = data.draw(st.integers(1, len(hits) - 1))

@@ -1,0 +1,130 @@
+"""Does every command print one JSON document, and one clear line when it refuses?"""
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from recsys import cli
+from recsys.workflows.workspace import Workspace
+from tests.integration.conftest import edit
+
+
+class Terminal:
+    """Runs commands in the small shop's folder, in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        """Take what replaces the arguments and what catches the output."""
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Return exit code, stdout and stderr of a command."""
+        self._monkeypatch.setattr(sys, "argv", ["recsys", *arguments])
+        self._capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        printed = self._capsys.readouterr()
+        return code, printed.out, printed.err
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        """Return the one JSON document that a command prints."""
+        ended, out, err = self.run(*arguments, "--json")
+        assert ended == code, err
+        return json.loads(out)
+
+
+@pytest.fixture
+def terminal(replayed: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    """A terminal below the small shop's folder: commands find the project upwards, never by the current folder."""
+    monkeypatch.chdir(replayed.root / "feature_repo")
+    return Terminal(monkeypatch, capsys)
+
+
+def test_each_stage_gives_one_json_document(terminal: Terminal) -> None:
+    assert terminal.json("validate")["models"] == 3
+    assert terminal.json("ingest")["reused"]
+    built = terminal.json("features", "build")
+    assert built["materialized_until"].startswith("2018-01-01")
+    assert [table["reused"] for table in built["tables"]] == [True] * 4
+    trained = terminal.json("train", "--model-version", "basket/v2", "--known-at", "2017-12-04")
+    assert trained["report"]["gate"]["passed"] is trained["in_service"]
+    assert trained["reused"]
+    batch = terminal.json("serve-batch", "home")
+    assert batch["rows"] == 10 * batch["units"]
+    assert batch["folder"].startswith(".recsys/batch/home/")
+    assert terminal.json("replay", "home_ranker")["steps"] == 8
+    report = terminal.json("evaluate", "home_ranker")
+    assert report["frozen"]
+    recorded = terminal.json("history", "basket")
+    assert recorded[0]["action"] == "serve"
+    assert {"promote", "serve"} <= {entry["action"] for entry in recorded}
+
+
+def test_a_refused_gate_exits_1_and_still_prints_its_report(terminal: Terminal) -> None:
+    refused = terminal.json("train", "--model-version", "basket/flat", "--known-at", "2017-12-04", code=1)
+    assert not refused["report"]["gate"]["passed"]
+    assert not refused["in_service"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train", "--model-version", "basket/v9"), ("basket/v9", "not declared", "basket/v1")),
+        (("train", "--model-version", "basket/v2", "--known-at", "soon"), ("soon", "ISO time")),
+        (("evaluate", "cellar"), ("experiment 'cellar'", "home_ranker")),
+        (("promote", "--model-version", "basket/v2"), ("has champion", "roll back")),
+        (("rollback", "cellar"), ("cellar", "no champion")),
+        (("serve-batch", "home", "--date", "2017-11-13"), ("2017-11-13", "keeps no past")),
+        (("validate", "--env", "moon"), ("environment 'moon'", "local")),
+    ],
+)
+def test_a_refusal_is_one_line_and_exit_code_1(
+    terminal: Terminal, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    code, out, err = terminal.run(*arguments)
+    assert code == 1
+    assert not out
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    for word in words:
+        assert word in lines[0]
+
+
+def test_bad_usage_is_exit_code_2(terminal: Terminal) -> None:
+    assert terminal.run("promote")[0] == 2
+    assert terminal.run("train")[0] == 2
+    assert terminal.run("launch")[0] == 2
+
+
+def test_every_finding_is_reported_at_once(terminal: Terminal, replayed: Workspace) -> None:
+    problem = replayed.root / "registry/problems/weekly_basket.yaml"
+    model = replayed.root / "registry/models/basket/v1.yaml"
+    before = problem.read_text(), model.read_text()
+    edit(problem, lambda spec: spec.update(formulation="guessing", colour="red"))
+    edit(model, lambda spec: spec.update(placement="cellar"))
+    try:
+        code, _, err = terminal.run("validate")
+    finally:
+        problem.write_text(before[0])
+        model.write_text(before[1])
+    assert code == 1
+    for word in ("problems/weekly_basket.yaml: formulation", "colour", "models/basket/v1.yaml: placement: cellar"):
+        assert word in err
+
+
+def test_a_reference_into_feast_that_leads_nowhere_is_found(terminal: Terminal, replayed: Workspace) -> None:
+    model = replayed.root / "registry/models/basket/v2.yaml"
+    before = model.read_text()
+    edit(model, lambda spec: spec.update(feature_service="basket_fuller"))
+    try:
+        code, _, err = terminal.run("validate")
+    finally:
+        model.write_text(before)
+    assert code == 1
+    assert "feature service 'basket_fuller': not declared" in err
+    assert "basket_full" in err
