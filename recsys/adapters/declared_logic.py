@@ -11,9 +11,11 @@ from recsys.errors import FeatureError
 
 
 def normalized(source: str) -> str:
-    """Return a piece of Python without comments, docstrings and formatting."""
+    """Return a piece of Python without comments, docstrings, decorators and formatting."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            node.decorator_list = []
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
             first = node.body[0] if node.body else None
             if (
@@ -49,35 +51,51 @@ def declared_transforms(module: Path) -> dict[str, str]:
     except (OSError, SyntaxError) as error:
         message = f"{module}: {error}; a feature repository has a transforms.py with TABLES"
         raise FeatureError(message) from error
-    defined = {name: node for node in tree.body for name in _names_defined(node)}
-    tables = getattr(defined.get("TABLES"), "value", None)
+    defined: dict[str, list[ast.stmt]] = {}
+    for node in tree.body:
+        for name in _names_bound(node):
+            defined.setdefault(name, []).append(node)
+    tables = getattr(defined.get("TABLES", [None])[-1], "value", None)
     if not isinstance(tables, ast.Dict):
         message = f"{module.name}: no TABLES; it maps a table's name to the function that makes it"
         raise FeatureError(message)
-    return {
-        key.value: _reached(value.id, defined)
-        for key, value in zip(tables.keys, tables.values, strict=True)
-        if isinstance(key, ast.Constant) and isinstance(key.value, str) and isinstance(value, ast.Name)
-    }
+    functions: dict[str, str] = {}
+    for key, value in zip(tables.keys, tables.values, strict=True):
+        if not (isinstance(key, ast.Constant) and isinstance(key.value, str) and isinstance(value, ast.Name)):
+            shown = ast.unparse(key) if key is not None else "**"
+            message = (
+                f"{module.name}: TABLES[{shown}] is {ast.unparse(value)}: a table is a name in quotes and the name of"
+                " a function of this file"
+            )
+            raise FeatureError(message)
+        functions[key.value] = value.id
+    return {table: _reached(function, defined) for table, function in functions.items()}
 
 
-def _reached(function: str, defined: dict[str, ast.stmt]) -> str:
-    reached: dict[str, ast.stmt] = {}
+def _reached(function: str, defined: dict[str, list[ast.stmt]]) -> str:
+    reached: dict[str, list[ast.stmt]] = {}
     waiting = [function]
     while waiting:
         name = waiting.pop()
         if name in reached or name not in defined:
             continue
         reached[name] = defined[name]
-        waiting.extend(node.id for node in ast.walk(defined[name]) if isinstance(node, ast.Name))
-    return "\n".join(normalized(ast.unparse(reached[name])) for name in sorted(reached))
+        for statement in defined[name]:
+            waiting.extend(node.id for node in ast.walk(statement) if isinstance(node, ast.Name))
+    statements = (statement for name in sorted(reached) for statement in reached[name])
+    return "\n".join(normalized(ast.unparse(statement)) for statement in statements)
 
 
-def _names_defined(node: ast.stmt) -> list[str]:
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return [node.name]
-    if isinstance(node, ast.Assign):
-        return [target.id for target in node.targets if isinstance(target, ast.Name)]
-    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-        return [node.target.id]
-    return []
+def _names_bound(statement: ast.stmt) -> set[str]:
+    """Return the module-level names that a statement binds, whatever kind of statement it is."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    names: set[str] = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.alias):
+            names.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+    return names

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recsys.errors import DataError, FeatureError
 from recsys.specs.environment import Limits
@@ -38,12 +39,12 @@ class DuckDBEngine:
         """
         with duckdb.connect(config=self._config) as connection:
             connection.execute("set timezone = 'UTC'")
-            for name, table in (tables or {}).items():
-                if isinstance(table, Path):
-                    connection.execute(f"create view {name} as from read_parquet('{_glob(table)}')")
-                else:
-                    connection.register(name, table)
             try:
+                for name, table in (tables or {}).items():
+                    if isinstance(table, Path):
+                        connection.execute(f"create view {name} as from read_parquet({_literal(_glob(table))})")
+                    else:
+                        connection.register(name, table)
                 return connection.sql(sql).to_arrow_table()
             except duckdb.Error as error:
                 message = f"query over {', '.join(tables or {}) or 'nothing'}: {error}"
@@ -66,22 +67,25 @@ class DuckDBEngine:
         """
         import ibis
 
-        transforms = load_module(module).TABLES
+        transforms = getattr(load_module(module), "TABLES", {})
         if table not in transforms:
             message = f"feature table {table!r}: {module.name} has no such transform; it has {', '.join(transforms)}"
             raise FeatureError(message)
+        paths = {name: _glob(path) for name, path in sources.items()}
         connection = ibis.duckdb.connect(**self._config)
         partial = output.with_suffix(f".{os.getpid()}.partial")
         output.parent.mkdir(parents=True, exist_ok=True)
         try:
             connection.raw_sql("set timezone = 'UTC'")
-            inputs = {name: connection.read_parquet(_glob(path)) for name, path in sources.items()}
-            expression = transforms[table](**inputs)
-            connection.to_parquet(expression, partial, compression="zstd")
-            rows = int(connection.read_parquet(partial).count().execute())
-        except duckdb.Error as error:
+            inputs = {name: connection.read_parquet(path) for name, path in paths.items()}
+            connection.to_parquet(transforms[table](**inputs), partial, compression="zstd")
+            rows = int(pq.read_metadata(partial).num_rows)
+        except Exception as error:  # whatever a declared transform raises
             partial.unlink(missing_ok=True)
-            message = f"feature table {table}: its transform does not run on {', '.join(sources)}: {error}"
+            message = (
+                f"feature table {table}: its transform in {module.name} does not run on {', '.join(sources)}:"
+                f" {type(error).__name__}: {error}"
+            )
             raise FeatureError(message) from error
         finally:
             connection.disconnect()
@@ -109,3 +113,7 @@ def _glob(path: Path) -> str:
         message = f"{path}: no such file or folder; run `recsys features build` to make it"
         raise DataError(message)
     return str(path / "**" / "*.parquet") if path.is_dir() else str(path)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -64,24 +64,25 @@ class FeastFeatures:
             raw = self._own_namespace(raw, self._namespace)
         config = RepoConfig(**raw)
         config.repo_path = self._repository
-        registry = Path(self._repository, str(config.registry.path))
-        if "://" not in str(config.registry.path) and not registry.exists():
-            message = f"Feast registry {registry}: missing; run `feast apply` in {self._repository.name}/"
+        declared = str(config.registry if isinstance(config.registry, str) else config.registry.path)
+        if "://" not in declared and not Path(self._repository, declared).exists():
+            message = f"Feast registry {declared}: missing; run `feast apply` in {self._repository.name}/"
             raise FeatureError(message)
         return FeatureStore(repo_path=str(self._repository), config=config)
 
     def _own_namespace(self, raw: dict[str, Any], namespace: Path) -> dict[str, Any]:
         """Give a replay a registry and an online store of its own, starting from the applied definitions."""
         namespace.mkdir(parents=True, exist_ok=True)
+        registry = raw["registry"] if isinstance(raw["registry"], dict) else {"path": raw["registry"]}
         own = namespace / "registry.db"
         if not own.exists():
-            applied = self._repository / str(raw["registry"]["path"])
+            applied = self._repository / str(registry["path"])
             if not applied.exists():
                 message = f"Feast registry {applied}: missing; run `feast apply` in {self._repository.name}/"
                 raise FeatureError(message)
             own.write_bytes(applied.read_bytes())
         return raw | {
-            "registry": raw["registry"] | {"path": str(own)},
+            "registry": registry | {"path": str(own)},
             "online_store": raw["online_store"] | {"path": str(namespace / "online.db")},
         }
 
@@ -162,7 +163,14 @@ class FeastFeatures:
                     }
                     for name, view in views.items()
                 },
-                "request_time": {name: normalized(_source(view)) for name, view in transforms.items()},
+                "request_time": {
+                    name: {
+                        "code": normalized(_source(view)),
+                        "inputs": list(_transform(view).inputs),
+                        "outputs": [[field.name, str(field.dtype)] for field in view.features],
+                    }
+                    for name, view in transforms.items()
+                },
             }
         )
 
@@ -218,6 +226,10 @@ class FeastFeatures:
         newest: datetime | None = self._online.watermark(self.store.config, self._view_cached(view))
         return newest
 
+    def generation(self, view: str) -> int:
+        """Return how often the view was written online."""
+        return int(self._online.generation(self.store.config, self._view_cached(view)))
+
     @cached_property
     def _online(self) -> Any:  # noqa: ANN401 - the packed store; adapters do not import one another
         online = self.store._get_provider().online_store  # noqa: SLF001 - Feast hides the store it configured
@@ -246,7 +258,9 @@ class DeclaredFeatures(FeastFeatures):
     def store(self) -> Any:  # noqa: ANN401 - the three listings that definitions are read from
         """The parsed repository, with the listings of a feature store."""
         os.environ.setdefault("FEAST_USAGE", "False")
+        from feast import Field
         from feast.repo_operations import parse_repo
+        from feast.types import String
 
         before = set(sys.modules)
         sys.path.insert(0, str(self._repository))
@@ -264,6 +278,11 @@ class DeclaredFeatures(FeastFeatures):
             for name in set(sys.modules) - before:
                 if str(self._repository) in str(getattr(sys.modules[name], "__file__", "")):
                     del sys.modules[name]
+        keys = {entity.name: entity.join_key for entity in contents.entities}
+        for view in contents.feature_views:
+            # `feast apply` fills these in; a file that was only parsed has the names of its entities alone.
+            if not view.entity_columns:
+                view.entity_columns = [Field(name=keys[name], dtype=String) for name in view.entities if name in keys]
         return _Declared(contents.feature_views, contents.on_demand_feature_views, contents.feature_services)
 
 

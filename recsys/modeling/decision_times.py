@@ -25,8 +25,8 @@ class Split:
 def split(known_at: datetime, target: Target, training: Training, testing: Testing) -> Split:
     """Choose the newest mature decision times for testing, and those a horizon before them for learning.
 
-    A decision time t is mature when t + horizon + settle_delay <= known_at. Training ends at t with
-    t + horizon + settle_delay <= the first test time; its newest decision time stops the fit early.
+    A decision time t is mature when t + horizon + settle_delay <= known_at. The validation time, which stops the fit
+    early, is mature at the first test time, and the training times are mature at the validation time.
 
     Raises:
         ModelError: if decisions would have to be taken before 1970.
@@ -37,14 +37,15 @@ def split(known_at: datetime, target: Target, training: Training, testing: Testi
         message = f"training.every: {format_duration(step)}: decision times must be apart"
         raise ModelError(message)
     test = _last(known_at - wait, step, testing.decision_times)
-    learn = _last(test[0] - wait, step, training.decision_times)
-    if learn[0] < ANCHOR:
+    validation = _last(test[0] - wait, step, 1)
+    train = _last(validation[0] - wait, step, training.decision_times - 1)
+    if train[0] < ANCHOR:
         message = (
-            f"known at {known_at:%Y-%m-%d}: the first decision time would be {learn[0]:%Y-%m-%d}; ask for"
+            f"known at {known_at:%Y-%m-%d}: the first decision time would be {train[0]:%Y-%m-%d}; ask for"
             f" fewer decision times"
         )
         raise ModelError(message)
-    return Split(train=learn[:-1], validation=learn[-1:], test=test)
+    return Split(train=train, validation=validation, test=test)
 
 
 def _last(latest: datetime, step: timedelta, count: int) -> tuple[datetime, ...]:

@@ -147,7 +147,7 @@ def _ratio(
     with np.errstate(divide="ignore", invalid="ignore"):
         draws = resampled[:, top] / resampled[:, bottom]
         value = float(estimate[top] / estimate[bottom])
-    low, high = np.quantile(draws, [tail, 1 - tail])
+        low, high = np.quantile(draws, [tail, 1 - tail])
     return Interval(value, float(low), float(high))
 
 

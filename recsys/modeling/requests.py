@@ -35,8 +35,8 @@ class Requests:
     """The unit of each request."""
     relevant: NDArray[np.int64]
     """How many distinct items the unit took after each request, candidates or not."""
-    pool_size: int
-    """Items eligible at the newest decision time."""
+    eligible: frozenset[str]
+    """Items that were eligible at some decision time."""
 
     def __len__(self) -> int:
         """Return the number of requests."""
@@ -80,7 +80,7 @@ def build_requests(
         rows=pa.concat_tables(tables).combine_chunks(),
         users=np.concatenate([part.users for part in parts]),
         relevant=np.concatenate([part.relevant for part in parts]),
-        pool_size=parts[-1].pool_size,
+        eligible=frozenset().union(*(part.eligible for part in parts)),
     )
 
 
@@ -121,7 +121,7 @@ def _requests_at(
         rows=_rows(pool, users, chosen, labels, moment, join_keys),
         users=np.array(users, dtype=object),
         relevant=np.array(relevant, dtype=np.int64),
-        pool_size=int(pool.eligible.sum()),
+        eligible=frozenset(pool.ids[pool.eligible]),
     )
 
 

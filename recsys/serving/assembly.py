@@ -124,7 +124,10 @@ def _columns(view: ViewInfo, matrix: ItemMatrix, unit: UnitRows, rows: NDArray[n
         row = unit.row(view)
         if row is None:
             return {name: unknown(view.kinds[name], len(rows)) for name in view.features}
-        return {name: np.full(len(rows), row[name]) for name in view.features}
+        return {
+            name: np.full(len(rows), row[name], dtype=object if view.kinds[name] == "text" else None)
+            for name in view.features
+        }
     if len(view.join_keys) == SECOND_KEY and view.join_keys[0] == USER:
         return _matched(view, matrix, unit.history(view), rows)
     message = (

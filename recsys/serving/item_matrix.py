@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys.candidates.pool import ItemPool, build_pool, to_numpy, unknown
@@ -21,8 +22,10 @@ class ItemMatrix:
     pool: ItemPool
     columns: Mapping[str, NDArray[Any]]
     """Item features by name, aligned with the pool's rows."""
-    watermarks: Mapping[str, datetime | None]
-    """Up to when each view it was read from had been materialized."""
+    generations: Mapping[str, int]
+    """Of each view it was read from, at the time of reading."""
+    expires: datetime | None
+    """When the first row that is live now goes past its TTL; the matrix has to be read again then."""
 
 
 def read_matrix(features: FeatureReader, placement: Placement, views: Iterable[ViewInfo], at: datetime) -> ItemMatrix:
@@ -35,25 +38,39 @@ def read_matrix(features: FeatureReader, placement: Placement, views: Iterable[V
         at: rows past their TTL at this moment are unknown.
     """
     declared = features.view(placement.pool.view)
-    watermarks = {declared.name: features.watermark(declared.name)}
-    pool = build_pool(features.online_all(declared.name), placement.pool, at, declared.ttl)
+    generations = {declared.name: features.generation(declared.name)}
+    items = features.online_all(declared.name)
+    pool = build_pool(items, placement.pool, at, declared.ttl)
     columns = dict(pool.columns)
+    expiries = [_expiry(to_numpy(items[EVENT_TIMESTAMP]), declared, at)]
     for view in views:
         if view.name != declared.name:
-            watermarks[view.name] = features.watermark(view.name)
-            columns.update(_aligned(features, view, pool, at))
-    return ItemMatrix(pool, columns, watermarks)
+            generations[view.name] = features.generation(view.name)
+            rows = features.online_all(view.name)
+            columns.update(_aligned(rows, view, pool, at))
+            expiries.append(_expiry(to_numpy(rows[EVENT_TIMESTAMP]), view, at))
+    return ItemMatrix(pool, columns, generations, min((moment for moment in expiries if moment), default=None))
 
 
-def _aligned(features: FeatureReader, view: ViewInfo, pool: ItemPool, at: datetime) -> dict[str, NDArray[Any]]:
-    table = features.online_all(view.name)
-    stamps = to_numpy(table[EVENT_TIMESTAMP])
+def _live(stamps: NDArray[Any], view: ViewInfo, at: datetime) -> NDArray[np.bool_]:
     now = np.datetime64(at.replace(tzinfo=None), "us")
-    live = stamps <= now
+    live: NDArray[np.bool_] = stamps <= now
     if view.ttl:
-        live &= stamps >= now - np.timedelta64(int(view.ttl.total_seconds() * 1e6), "us")
+        live &= stamps >= now - np.timedelta64(view.ttl)
+    return live
+
+
+def _expiry(stamps: NDArray[Any], view: ViewInfo, at: datetime) -> datetime | None:
+    live = stamps[_live(stamps, view, at)]
+    if not view.ttl or not len(live):
+        return None
+    oldest: datetime = live.min().item()
+    return oldest.replace(tzinfo=UTC) + view.ttl
+
+
+def _aligned(table: pa.Table, view: ViewInfo, pool: ItemPool, at: datetime) -> dict[str, NDArray[Any]]:
     rows = pool.locate(table[ITEM])
-    kept = (rows >= 0) & live
+    kept = (rows >= 0) & _live(to_numpy(table[EVENT_TIMESTAMP]), view, at)
     out: dict[str, NDArray[Any]] = {}
     for name in view.features:
         column = unknown(view.kinds[name], len(pool))

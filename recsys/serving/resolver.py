@@ -26,6 +26,7 @@ from recsys.specs.placement import Personal, Placement, Popular
 LOGGER = logging.getLogger(__name__)
 
 POPULAR = "popular list: no model could answer"
+NOTHING = "empty list: no model could answer and the placement declares no popular list"
 EMPTY = "empty list: no items are materialized"
 
 
@@ -49,6 +50,8 @@ class ServingState:
     routers: Sequence[Router]
     views: Mapping[str, ViewInfo]
     """The unit × item views that candidates are drawn from."""
+    watermarks: Mapping[str, datetime | None]
+    """Newest event time online of every view that answers read."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Resolver:
         self._routers = tuple(routers)
         self._clock = clock
         self._feature_service_of = feature_service_of
-        self._state = ServingState(None, {}, None, self._routers, {})
+        self._state = ServingState(None, {}, None, self._routers, {}, {})
 
     @property
     def state(self) -> ServingState:
@@ -120,46 +123,57 @@ class Resolver:
     def refresh(self) -> bool:
         """Follow aliases and materializations; returns whether anything changed."""
         before = self._state
-        champion_weights = self._champion_of(self._placement.model)
+        loaded = {
+            (model.weights.model, model.weights.number): model
+            for model in (*before.models.values(), before.champion)
+            if model is not None
+        }
         versions = {arm.model_version for router in self._routers for arm in router.experiment.arms.values()}
         models: dict[str, LoadedModel] = {}
         for version in sorted(versions):
             model, _, logic = version.partition("/")
             weights = self._registry.resolve(model, f"logic-{logic}")
             if weights is not None:
-                models[version] = self._loaded(weights, before)
-        champion = None if champion_weights is None else self._loaded(champion_weights, before)
-        if champion is not None:
-            models.setdefault(champion.weights.model_version, champion)
-        matrix = self._matrix([*models.values(), *([champion] if champion else [])], before.matrix)
-        views = before.views or {
+                models[version] = self._loaded(weights, loaded)
+        weights = self._champion_of(self._placement.model)
+        champion = None if weights is None else self._loaded(weights, loaded)
+        reading = [*models.values(), *([champion] if champion else [])]
+        views = {
             source.view: self._features.view(source.view)
             for source in self._placement.candidates
             if isinstance(source, Personal)
         }
-        after = ServingState(matrix, models, champion, self._routers, views)
+        read = {view.name for model in reading for view in model.features.views} | {self._placement.pool.view, *views}
+        after = ServingState(
+            matrix=self._matrix(reading, before.matrix),
+            models=models,
+            champion=champion,
+            routers=self._routers,
+            views=views,
+            watermarks={name: self._features.watermark(name) for name in sorted(read)},
+        )
         changed = after.matrix is not before.matrix or _numbers(after) != _numbers(before)
         self._state = after
         return changed
 
-    def _loaded(self, weights: Weights, before: ServingState) -> LoadedModel:
-        known = [*before.models.values(), *([before.champion] if before.champion else [])]
-        for model in known:
-            if model.weights.number == weights.number and model.weights.model == weights.model:
-                return model
-        ranker = self._registry.load(weights)
-        return LoadedModel(weights, ranker, self._features.feature_set(self._feature_service_of(weights.model_version)))
+    def _loaded(self, weights: Weights, loaded: dict[tuple[str, int], LoadedModel]) -> LoadedModel:
+        key = (weights.model, weights.number)
+        if key not in loaded:
+            features = self._features.feature_set(self._feature_service_of(weights.model_version))
+            loaded[key] = LoadedModel(weights, self._registry.load(weights), features)
+        return loaded[key]
 
     def _matrix(self, models: Sequence[LoadedModel], before: ItemMatrix | None) -> ItemMatrix | None:
+        """Read the items again when their rows changed, a row went past its TTL, or a model needs another view."""
         views = {view.name: view for model in models for view in model.features.views if view.join_keys == (ITEM,)}
-        needed = {self._placement.pool.view, *views}
-        if before is not None and needed <= set(before.watermarks):
-            now = {name: self._features.watermark(name) for name in before.watermarks}
-            if now == before.watermarks:
+        now = self._clock.now()
+        if before is not None and {self._placement.pool.view, *views} <= set(before.generations):
+            same = all(self._features.generation(name) == number for name, number in before.generations.items())
+            if same and (before.expires is None or now <= before.expires):
                 return before
-        if self._features.watermark(self._placement.pool.view) is None:
+        if not self._features.generation(self._placement.pool.view):
             return None
-        return read_matrix(self._features, self._placement, views.values(), self._clock.now())
+        return read_matrix(self._features, self._placement, views.values(), now)
 
     # ------------------------------------------------------------ answering
 
@@ -194,7 +208,7 @@ class Resolver:
             fallback=fallback,
             event_timestamp=at,
             feature_digest=digest,
-            watermarks=_watermarks(state.matrix),
+            watermarks={name: stamp.isoformat() for name, stamp in state.watermarks.items() if stamp is not None},
             items=items,
         )
         return Answer(exposure)
@@ -216,11 +230,12 @@ class Resolver:
         if model is not None:
             try:
                 items, digest = self._ranked(state, state.matrix, model, user_id, slots, at)
-            except Exception:  # noqa: BLE001 - whatever a store or a model raises, the page gets a list
+            except Exception:
                 LOGGER.exception("placement %s: %s could not answer", self._name, model.weights.model_version)
             else:
                 return items, digest, None
-        return self._popular(state.matrix, slots), "", POPULAR
+        items = self._popular(state.matrix, slots)
+        return items, "", POPULAR if items else NOTHING
 
     def _ranked(
         self, state: ServingState, matrix: ItemMatrix, model: LoadedModel, user_id: str, slots: int, at: datetime
@@ -254,17 +269,13 @@ def feature_digest(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64])
     for name, values in columns.items():
         state.update(name.encode())
         shown = values[rows]
-        if shown.dtype == object:
+        if shown.dtype.kind in "OU":
             state.update("\x00".join(map(str, shown)).encode())
+        elif shown.dtype.kind == "M":
+            state.update(shown.astype("int64").tobytes())
         else:
             state.update(np.ascontiguousarray(shown, dtype=np.float32).tobytes())
     return state.hexdigest()
-
-
-def _watermarks(matrix: ItemMatrix | None) -> dict[str, str]:
-    if matrix is None:
-        return {}
-    return {name: stamp.isoformat() for name, stamp in matrix.watermarks.items() if stamp is not None}
 
 
 def _numbers(state: ServingState) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 class Spec(BaseModel):
-    """A frozen, closed declaration: unknown keys are errors, instances are hashable values."""
+    """A frozen, closed declaration: unknown keys are errors, and nothing changes after loading."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -26,7 +26,11 @@ def parse_duration(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over wha
     if match is None:
         message = "a duration is a whole number and a unit, one of s, m, h, d, w (7d)"
         raise ValueError(message)
-    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    try:
+        return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    except OverflowError as error:
+        message = "a duration is shorter than three million years"
+        raise ValueError(message) from error
 
 
 def format_duration(value: timedelta) -> str:

@@ -123,7 +123,7 @@ def _get(specs: Mapping[str, T], name: str, kind: str, folder: str) -> T:
 def _read(path: Path, shown: str, spec_type: type[BaseModel], findings: list[str]) -> BaseModel | None:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # an impossible date is a ValueError
         where = getattr(error, "problem_mark", None)
         line = f" line {where.line + 1}" if where is not None else ""
         findings.append(f"{shown}:{line} not YAML: {getattr(error, 'problem', None) or error}")
@@ -164,33 +164,39 @@ def _dangling(catalog: Catalog, present: Mapping[str, set[str]], root: str) -> I
     """Check references against the files present, so that one broken file is reported once."""
     model_names = {name.partition("/")[0] for name in present["models"]}
 
-    def missing(kind: str, name: str, where: str, shown: str) -> Iterator[str]:
-        if name not in present[kind]:
-            known = ", ".join(sorted(present[kind])) or "none"
-            yield f"{shown}: {where}: {name}: not declared under {root}/{kind}/; declared: {known}"
-
     for name, model in catalog.models.items():
         shown = f"{root}/models/{name}.yaml"
-        yield from missing("problems", model.problem, "problem", shown)
-        yield from missing("placements", model.placement, "placement", shown)
+        yield from _missing(present, "problems", model.problem, "problem", shown)
+        yield from _missing(present, "placements", model.placement, "placement", shown)
         if model.gate.against not in model.baselines:
             known = ", ".join(model.baselines) or "none"
             yield f"{shown}: gate.against: {model.gate.against}: not one of this version's baselines; they are: {known}"
-        yield from _placement_fits(catalog, model.placement, model.problem, "placement", shown)
+        if model.problem in present["problems"]:
+            yield from _placement_fits(catalog, model.placement, model.problem, "placement", shown)
     for name, placement in catalog.placements.items():
         shown = f"{root}/placements/{name}.yaml"
-        yield from missing("problems", placement.problem, "problem", shown)
+        yield from _missing(present, "problems", placement.problem, "problem", shown)
         if placement.model not in model_names:
             yield f"{shown}: model: {placement.model}: no version of it under {root}/models/{placement.model}/"
+    yield from _dangling_arms(catalog, present, root)
+
+
+def _dangling_arms(catalog: Catalog, present: Mapping[str, set[str]], root: str) -> Iterator[str]:
     for name, experiment in catalog.experiments.items():
         shown = f"{root}/experiments/{name}.yaml"
-        yield from missing("placements", experiment.placement, "placement", shown)
+        yield from _missing(present, "placements", experiment.placement, "placement", shown)
         for arm_name, arm in experiment.arms.items():
             where = f"arms.{arm_name}.model_version"
-            yield from missing("models", arm.model_version, where, shown)
+            yield from _missing(present, "models", arm.model_version, where, shown)
             served = catalog.models.get(arm.model_version)
-            if served is not None:
+            if served is not None and served.problem in present["problems"]:
                 yield from _placement_fits(catalog, experiment.placement, served.problem, where, shown)
+
+
+def _missing(present: Mapping[str, set[str]], kind: str, name: str, where: str, shown: str) -> Iterator[str]:
+    if name not in present[kind]:
+        known = ", ".join(sorted(present[kind])) or "none"
+        yield f"{shown}: {where}: {name}: not declared under registry/{kind}/; declared: {known}"
 
 
 def _placement_fits(catalog: Catalog, placement: str, problem: str, where: str, shown: str) -> Iterator[str]:

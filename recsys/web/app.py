@@ -102,7 +102,7 @@ async def _follow(resolvers: Mapping[str, Resolver], poll_seconds: float, ready:
             try:
                 if await run_in_threadpool(resolver.refresh):
                     LOGGER.info("placement %s serves %s", name, _serving(resolver))
-            except RecsysError:
+            except Exception:
                 failed = True
                 LOGGER.exception("placement %s could not be refreshed; its last good state goes on serving", name)
         if not failed:

@@ -127,7 +127,7 @@ def _identity(workspace: Workspace, resolver: Resolver, placement: str, moment: 
     if state.matrix is None:
         message = f"placement {placement}: no items are materialized; run `recsys features build`"
         raise FeatureError(message)
-    newest = max((stamp for stamp in state.matrix.watermarks.values() if stamp is not None), default=None)
+    newest = max((stamp for stamp in state.watermarks.values() if stamp is not None), default=None)
     if newest is not None and newest > moment:
         message = (
             f"placement {placement} at {moment:%Y-%m-%d}: the online store has moved on to {newest:%Y-%m-%d}"
@@ -139,7 +139,7 @@ def _identity(workspace: Workspace, resolver: Resolver, placement: str, moment: 
         {
             "placement": workspace.catalog.placement(placement).model_dump(mode="json"),
             "at": moment.isoformat(),
-            "watermarks": {name: str(stamp) for name, stamp in state.matrix.watermarks.items()},
+            "watermarks": {name: str(stamp) for name, stamp in state.watermarks.items()},
             "weights": {name: model.weights.number for name, model in state.models.items()},
             "champion": state.champion.weights.number if state.champion else None,
         }

@@ -225,7 +225,7 @@ def _judged(test: Requests) -> Judged:
         item_code=rows[ITEM].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64),
         users=test.users,
         relevant=test.relevant,
-        pool_size=test.pool_size,
+        pool_size=len(test.eligible),
     )
 
 

@@ -115,7 +115,6 @@ def test_code_within_reach_counts(tmp_path: Path, old: str, new: str) -> None:
     ],
     ids=["imported name", "imported module", "unpacked constant", "augmented constant"],
 )
-@pytest.mark.xfail(reason="_names_defined knows neither imports, unpacking nor augmented assignment")
 def test_names_count_however_they_are_bound(tmp_path: Path, text: str, old: str, new: str) -> None:
     tables = 'TABLES = {"f": f}\n'
     before = transform_source(write(tmp_path / "before", text + tables), "f")
@@ -132,7 +131,6 @@ def test_tables_may_say_what_they_are(tmp_path: Path) -> None:
     assert declared_transforms(write(tmp_path, annotated)) == declared_transforms(write(tmp_path))
 
 
-@pytest.mark.xfail(reason="values of TABLES that are no names are dropped")
 def test_a_table_that_is_no_plain_function_is_not_lost(tmp_path: Path) -> None:
     partial = TRANSFORMS.replace('"weekly": weekly', '"weekly": lambda events, items: weekly(events, items)')
     try:

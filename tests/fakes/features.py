@@ -46,7 +46,7 @@ class FakeFeatures:
         self._services = dict(services or {})
         self._transforms = {transform.name: transform for transform in transforms}
         self._online: dict[str, dict[tuple[Any, ...], Row]] = {name: {} for name in self._views}
-        self._watermarks: dict[str, datetime] = {}
+        self._generations: dict[str, int] = dict.fromkeys(self._views, 0)
 
     # ------------------------------------------------------------ definitions
 
@@ -152,7 +152,7 @@ class FakeFeatures:
                 new = since is None or max(_clocks(row)) >= since
                 if new and (key not in online or _clocks(row) >= _clocks(online[key])):
                     online[key] = row
-            self._watermarks[view.name] = max(until, self._watermarks.get(view.name, until))
+                    self._generations[view.name] += 1
 
     def online_group(self, view: str, key: str) -> pa.Table | None:
         """Return all rows of one first key."""
@@ -164,8 +164,12 @@ class FakeFeatures:
         return self._online_table(view, lambda _: True)
 
     def watermark(self, view: str) -> datetime | None:
-        """Return up to when a view was materialized."""
-        return self._watermarks.get(self.view(view).name)
+        """Return the newest event time online."""
+        return max((_clocks(row)[0] for row in self._online[self.view(view).name].values()), default=None)
+
+    def generation(self, view: str) -> int:
+        """Return how many rows were ever written online."""
+        return self._generations[self.view(view).name]
 
     def _online_table(self, view: str, wanted: Callable[[tuple[Any, ...]], bool]) -> pa.Table:
         rows = [row for key, row in self._online[self.view(view).name].items() if wanted(key)]

@@ -61,7 +61,6 @@ def test_a_step_of_nothing_is_refused() -> None:
     st.integers(2, 12),
     st.integers(1, 8),
 )
-@pytest.mark.xfail(reason="validation follows training by one step, however long labels take")
 def test_labels_are_mature_before_the_next_part_decides(
     known_at: datetime, horizon: timedelta, settle_delay: timedelta, every: timedelta, learned: int, tested: int
 ) -> None:

@@ -86,7 +86,6 @@ def test_the_minimum_ratio_is_what_has_to_be_passed() -> None:
     assert not report(on, scores, minimum_ratio=ratio.lower).gate.passed
 
 
-@pytest.mark.xfail(reason="quantile over inf and nan warns outside errstate")
 def test_a_baseline_without_a_hit_gives_no_verdict_and_no_warning() -> None:
     on = judged(outside=1)
     worst = -perfect(on)

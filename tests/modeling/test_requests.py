@@ -78,7 +78,7 @@ def test_rows_tell_what_the_join_and_the_metrics_need() -> None:
     assert rows[EVENT_TIMESTAMP].type == TIMESTAMP
     by_row = [item for _, item in sorted(zip(rows[ITEM_ROW].to_pylist(), rows[ITEM].to_pylist(), strict=True))]
     assert by_row == sorted(by_row)
-    assert built.pool_size == 5
+    assert len(built.eligible) == 5
 
 
 def test_requests_of_several_moments_are_numbered_through() -> None:
@@ -93,7 +93,7 @@ def test_requests_of_several_moments_are_numbered_through() -> None:
     assert items_of(built, 0) == ["b", "a"]
     assert items_of(built, 2) == ["a", "b", "c"]
     assert built.rows[EVENT_TIMESTAMP].to_pylist() == [EARLIER] * 4 + [NOW] * 3
-    assert built.pool_size == 3
+    assert len(built.eligible) == 3
 
 
 def test_what_was_taken_beside_the_candidates_counts_as_relevant() -> None:

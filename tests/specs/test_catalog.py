@@ -163,7 +163,6 @@ def test_a_file_that_declares_nothing_is_told_once(tmp_path: Path, content: str 
     assert told.startswith(f"registry/{PLACEMENT}:{rule}")
 
 
-@pytest.mark.xfail(reason="PyYAML raises ValueError, not YAMLError")
 def test_a_date_that_does_not_exist_is_a_finding(tmp_path: Path) -> None:
     declared = files() | {ENVIRONMENT: "data: {source: completejourney}\nclock: {replay_from: 2017-13-45}\n"}
     (told,) = findings(tmp_path, declared)
@@ -191,7 +190,6 @@ def test_a_model_answers_its_placements_problem(tmp_path: Path) -> None:
     assert told.startswith("registry/models/other/v1.yaml: placement: answers problem other")
 
 
-@pytest.mark.xfail(reason="_placement_fits reports it again, twice")
 def test_a_dangling_problem_is_told_where_it_stands(tmp_path: Path) -> None:
     (told,) = findings(tmp_path, change(files(), MODEL, "problem", "nobody"))
     rule = "not declared under registry/problems/; declared: weekly_basket"

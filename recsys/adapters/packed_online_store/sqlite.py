@@ -29,7 +29,8 @@ KEYS_A_QUERY: Final = 500
 _SCHEMAS: Final = """CREATE TABLE IF NOT EXISTS recsys_schemas (
     schema_id BLOB PRIMARY KEY, schema BLOB NOT NULL)"""
 _VIEWS: Final = """CREATE TABLE IF NOT EXISTS recsys_views (
-    name TEXT PRIMARY KEY, group_key TEXT, schema_id BLOB, watermark INTEGER)"""
+    name TEXT PRIMARY KEY, group_key TEXT, schema_id BLOB, watermark INTEGER,
+    generation INTEGER NOT NULL DEFAULT 0)"""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -114,7 +115,8 @@ def remember(connection: Connection, layout: Layout, schema: pa.Schema, newest: 
     """Note the schema that new payloads have, and the newest event time among them."""
     codec = _codec(connection, schema)
     connection.sqlite.execute(
-        "UPDATE recsys_views SET schema_id = ?, watermark = max(coalesce(watermark, ?), ?) WHERE name = ?",
+        "UPDATE recsys_views SET schema_id = ?, watermark = max(coalesce(watermark, ?), ?), generation = generation + 1"
+        " WHERE name = ?",
         (codec.schema_id, newest, newest, layout.table),
     )
 

@@ -138,6 +138,13 @@ class PackedSqliteOnlineStore(OnlineStore):
             return None
         return time_of(rows[0][0])
 
+    def generation(self, config: RepoConfig, view: FeatureView) -> int:
+        """How often the view was written: equal numbers, equal rows; 0 before the first write."""
+        connection = self._connect(config)
+        table = layout_of(connection, config, view).table
+        rows = select(connection, "SELECT generation FROM recsys_views WHERE name = ?", (table,))
+        return int(rows[0][0]) if rows else 0
+
     # -- Feast's interface
 
     def online_write_batch(
