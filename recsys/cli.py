@@ -289,6 +289,24 @@ def rollback(
 
 
 @app.command()
+def accept(
+    model: Annotated[str, typer.Argument(help="A registered model, such as basket.")],
+    env: Env = "local",
+    as_json: Json = False,
+) -> None:
+    """Record a champion alias that was moved outside recsys; until then the recorded champion is served."""
+
+    def run(workspace: "Workspace") -> None:
+        from recsys import printing
+        from recsys.workflows import promote as promoting
+
+        done = promoting.accept(workspace, model)
+        _out(printing.promotion_document(done), as_json, printing.promotion(done))
+
+    _run(env, run)
+
+
+@app.command()
 def history(
     model: Annotated[str, typer.Argument(help="A registered model, such as basket.")],
     env: Env = "local",

@@ -27,12 +27,13 @@ class Limits(Spec):
     """What one process may use."""
 
     threads: int = Field(default=2, ge=1)
+    """For DuckDB and CatBoost."""
     memory: str = "3GB"
     """For DuckDB, which spills to disk beyond it."""
 
 
 class Environment(Spec):
-    """registry/environments/<env>.yaml; every path is relative to the project's folder."""
+    """registry/environments/<env>.yaml: one place to run in, chosen with --env; paths are relative to the project."""
 
     state: str = ".recsys"
     """The one folder that holds what the commands write."""
@@ -47,5 +48,8 @@ class Environment(Spec):
     engine: Literal["duckdb"] = "duckdb"
     """What runs feature transforms and evaluation queries."""
     clock: Literal["system"] | ReplayClock = "system"
+    """The time that every TTL, maturity and declaration is checked against."""
     data: Data
+    """The shop's past."""
     limits: Limits = Limits()
+    """What one process may use."""

@@ -64,24 +64,31 @@ class PrimaryMetric(Spec):
     minimum_effect: float = Field(gt=0)
     """The smallest effect worth shipping, in units of `scale`."""
     scale: Literal["relative", "absolute"] = "relative"
+    """Whether effects are shares of the control's mean, or differences."""
     direction: Literal["higher_is_better", "lower_is_better"] = "higher_is_better"
+    """Which way is good."""
 
 
 class Guardrail(Spec):
     """A metric that must not be harmed by more than its margin."""
 
     name: str
+    """Such as mrr@10."""
     margin: float = Field(gt=0)
     """The largest harm that is still acceptable, in units of `scale`."""
     scale: Literal["relative", "absolute"] = "relative"
+    """Whether effects are shares of the control's mean, or differences."""
     direction: Literal["higher_is_better", "lower_is_better"] = "higher_is_better"
+    """Which way is good."""
 
 
 class Metrics(Spec):
     """What is measured, and what for."""
 
     primary: PrimaryMetric
+    """The metric that decides."""
     guardrails: tuple[Guardrail, ...] = ()
+    """Metrics that must not be harmed."""
     secondary: tuple[str, ...] = ()
     """Reported beside the primary and not decided on."""
     covariate_weeks: int = Field(default=4, ge=0, le=52)
@@ -95,9 +102,11 @@ class Plan(Spec):
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """Two-sided error rate."""
     power: float = Field(default=0.8, gt=0.5, lt=1)
+    """Probability of finding the minimum effect if it is there."""
     units: int = Field(ge=2)
     """Units over all arms that must have been exposed before the decision is cut."""
     start: Moment
+    """The first moment of the experiment."""
     weeks: int = Field(ge=1, le=52)
     """Whole weeks the experiment runs."""
 
@@ -106,6 +115,7 @@ class Experiment(Spec):
     """registry/experiments/<experiment>.yaml: one comparison, from its hypothesis to its plan."""
 
     hypothesis: str
+    """One sentence that the experiment can refute."""
     placement: str
     """The placement whose traffic is split."""
     unit: Literal["user_id", "session_id"] = "user_id"
@@ -115,10 +125,13 @@ class Experiment(Spec):
     control: str = "control"
     """The arm the others are compared with."""
     arms: dict[str, Arm] = Field(min_length=2)
+    """By name; their slots are disjoint, and traffic outside them gets the placement's default model."""
     overrides: dict[str, str] = Field(default_factory=dict)
     """Unit id to arm: testers, served but not analysed."""
     metrics: Metrics
+    """What is measured, and what for."""
     plan: Plan
+    """How large, how long, and how sure."""
 
     @field_validator("seed")
     @classmethod

@@ -12,23 +12,30 @@ class CatBoostAlgorithm(Spec):
     """A CatBoost ensemble over the feature service's columns."""
 
     type: Literal["catboost"]
+    """Chooses CatBoost."""
     loss: Literal["Logloss", "CrossEntropy", "QueryRMSE", "QuerySoftMax", "YetiRank", "PairLogit", "RMSE"]
     """CatBoost's loss; the Query, Yeti and Pair losses compare items within one request."""
     iterations: int = Field(default=300, ge=1, le=10_000)
+    """Trees at most."""
     depth: int = Field(default=6, ge=1, le=12)
+    """Depth of each tree."""
     learning_rate: float = Field(default=0.1, gt=0, le=1)
+    """How much of each tree is added."""
     l2_leaf_reg: float = Field(default=3.0, ge=0)
+    """Shrinkage of leaf values."""
     early_stopping_rounds: int = Field(default=30, ge=1)
     """Rounds without progress on the validation requests before the fit stops; the best iteration is kept."""
     categorical: tuple[str, ...] = ()
     """Feature columns that are categories; they stay categories."""
     seed: int = 0
+    """Of CatBoost's random choices."""
 
 
 class FeatureAlgorithm(Spec):
     """A ranker that orders by one feature: a baseline that can be served like any model."""
 
     type: Literal["feature"]
+    """Chooses ordering by one feature."""
     feature: str
     """The feature column to order by, largest first."""
 
@@ -62,6 +69,7 @@ class Negatives(Spec):
     per_request: int = Field(default=40, ge=1)
     """So many a request, sampled from the placement's own candidates; test requests keep all."""
     seed: int = 0
+    """Of the sample."""
 
 
 class Gate(Spec):
@@ -85,9 +93,14 @@ class ModelVersion(Spec):
     feature_service: str
     """The Feast feature service that names its columns."""
     algorithm: Algorithm
+    """What is fitted, or what to order by."""
     training: Training = Training()
+    """Which past decisions it learns from."""
     testing: Testing = Testing()
+    """Which past decisions it is judged on, and how sure the figures are."""
     negatives: Negatives = Negatives()
+    """Which candidates that were not taken it learns from."""
     baselines: dict[str, str] = Field(default_factory=dict)
     """Name to `feature_view:feature`: rankers of one feature, evaluated beside the model."""
     gate: Gate
+    """What it must prove before it is served."""

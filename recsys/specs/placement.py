@@ -11,20 +11,24 @@ class Personal(Spec):
     """The unit's own history: the items it has a row with in a unit × item view."""
 
     source: Literal["personal"]
+    """Chooses the unit's own history."""
     view: str
     """A feature view with the unit and the item as its entities."""
     order_by: tuple[str, ...] = Field(min_length=1)
     """Features of that view, largest first; ties fall to the item id."""
     limit: int = Field(ge=1, le=10_000)
+    """So many items at most."""
 
 
 class Popular(Spec):
     """What everybody takes: the items with the largest value of one feature."""
 
     source: Literal["popular"]
+    """Chooses what everybody takes."""
     order_by: str
     """A feature of the pool's view, largest first; ties fall to the item id."""
     limit: int = Field(ge=1, le=10_000)
+    """So many items at most."""
 
 
 CandidateSource = Annotated[Personal | Popular, Field(discriminator="source")]
@@ -38,6 +42,7 @@ class Pool(Spec):
     feature: str
     """A feature of that view that has to be at least `minimum`."""
     minimum: float = 1.0
+    """The smallest value that makes an item eligible."""
 
 
 class Placement(Spec):
@@ -50,6 +55,7 @@ class Placement(Spec):
     k: int = Field(ge=1, le=1000)
     """Slots of the list."""
     pool: Pool
+    """Which items exist for this placement."""
     candidates: tuple[CandidateSource, ...] = Field(min_length=1)
     """Sources in order; their union without duplicates is ranked."""
     fallback: Literal["popular", "empty"] = "popular"

@@ -66,9 +66,13 @@ class Problem(Spec):
     business_issue: str
     """One sentence a shopkeeper would sign."""
     owners: Owners
+    """Who answers for it."""
     entity: EntityPair = EntityPair()
+    """What a prediction is about."""
     target: Target
+    """What makes a label, and over which horizon."""
     funnel: Funnel | None = None
+    """The nested stages that lead to the target, where there are any."""
     formulation: Literal["ranking", "classification", "regression"]
     """ranking orders items within a unit; classification and regression give scores that compare across units."""
     channels: dict[str, Channel] = Field(min_length=1)

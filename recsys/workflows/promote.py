@@ -65,6 +65,16 @@ def rollback(workspace: Workspace, model: str, reason: str | None = None) -> Pro
     return promotion.rollback(workspace.registry, workspace.ledger, workspace.clock, model, author(), reason=reason)
 
 
+def accept(workspace: Workspace, model: str) -> Promotion:
+    """Record a champion alias that was moved outside recsys, so that it is served.
+
+    Raises:
+        DecisionError: if the alias was deleted.
+    """
+    _recover(workspace)
+    return promotion.accept(workspace.registry, workspace.ledger, workspace.clock, model, author())
+
+
 def history(workspace: Workspace, model: str) -> Sequence[LedgerEntry]:
     """Return what happened to a model's aliases, oldest first."""
     return promotion.history(workspace.ledger, model)
