@@ -166,7 +166,7 @@ class FeastFeatures:
                 "request_time": {
                     name: {
                         "code": normalized(_source(view)),
-                        "inputs": list(_transform(view).inputs),
+                        "inputs": sorted(_transform(view).inputs),  # Feast keeps sources in no order
                         "outputs": [[field.name, str(field.dtype)] for field in view.features],
                     }
                     for name, view in transforms.items()

@@ -26,7 +26,7 @@ from recsys.workflows.serve_batch import serve_batch
 from recsys.workflows.serving import FixedClock, resolver_for
 from recsys.workflows.train import train
 from recsys.workflows.workspace import Workspace
-from tests.integration.conftest import HOUSEHOLDS, edit
+from tests.integration.conftest import HOUSEHOLDS, edit, feast_apply
 
 START = datetime(2017, 12, 4, tzinfo=UTC)
 
@@ -117,6 +117,7 @@ def test_a_batch_holds_what_a_request_would_get(shop: Workspace) -> None:
 
 
 def test_what_is_up_to_date_is_reused(shop: Workspace) -> None:
+    assert "No changes to registry" in feast_apply(shop.root)
     again = open_workspace("local", shop.root)
     assert ingest(again).reused
     assert all(table.reused for table in build_tables(again))
