@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test docs bench lock ui clean
+.PHONY: help install demo check format test test-all docs bench lock ui clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -41,6 +41,9 @@ format: $(STAMP)  ## Format and mend what can be mended
 
 test: $(STAMP)  ## All tests; those of Redis and PostgreSQL where one answers
 	$(BIN)/pytest
+
+test-all: $(STAMP)  ## The wheel, tested on every Python 3.11 to 3.13 that is here
+	$(BIN)/python tests/packaging/run_all.py $(ARGS)
 
 docs: $(STAMP)  ## Make the generated references anew
 	$(BIN)/python docs/generate.py

@@ -1,5 +1,6 @@
 """Which features are there, how old may they be, and what is computed at the moment of a request?"""
 
+import warnings
 from datetime import timedelta
 from typing import Any
 
@@ -7,6 +8,9 @@ from entities import item, line, user
 from feast import FeatureView, Field, FileSource, RequestSource
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, String, UnixTimestamp
+
+# Feast warns that on-demand views are slow in offline retrieval; this repository's offline store computes them itself.
+warnings.filterwarnings("ignore", "On demand feature view is an experimental feature", RuntimeWarning)
 
 WEEKLY = timedelta(days=7)
 """Weekly windows are replaced every Monday; a row older than a week describes somebody who has stopped."""

@@ -29,16 +29,21 @@ Env = Annotated[str, typer.Option("--env", help="A file under registry/environme
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
-@app.callback()
-def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
-) -> None:
-    """Declare under feature_repo/ and registry/, then train, serve, measure and promote."""
-    if version:
+def _say_version(asked: bool) -> None:
+    if asked:
         import recsys
 
         typer.echo(recsys.__version__)
         raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    """Declare under feature_repo/ and registry/, then train, serve, measure and promote."""
 
 
 @app.command()
@@ -338,6 +343,47 @@ def demo(env: Env = "local", as_json: Json = False) -> None:
     _run(env, run)
 
 
+@app.command()
+def plan(env: Env = "local", as_json: Json = False) -> None:
+    """Show how registry/ and feature_repo/ differ from what was applied, whom that hits, and what forbids it."""
+
+    def run(workspace: "Workspace") -> None:
+        from recsys import printing
+        from recsys.errors import SpecError
+        from recsys.workflows.plan import plan as compare
+
+        made = compare(workspace)
+        _out(printing.plan_document(made), as_json, printing.plan(made))
+        if made.refused:
+            raise SpecError(made.refused)
+
+    _run(env, run)
+
+
+@app.command()
+def apply(
+    plan_digest: Annotated[
+        Optional[str], typer.Option("--plan", help="Apply only if the plan still has this digest.")
+    ] = None,
+    env: Env = "local",
+    as_json: Json = False,
+) -> None:
+    """Make the differences so, and record them: Feast's registry, then the ledger; nothing if one is refused."""
+
+    def run(workspace: "Workspace") -> None:
+        from recsys import printing
+        from recsys.workflows.plan import apply as carry_out
+
+        done = carry_out(workspace, plan_digest)
+        _out(
+            printing.plan_document(done.plan, done.transaction),
+            as_json,
+            printing.applied(done.plan, done.transaction),
+        )
+
+    _run(env, run)
+
+
 def main() -> None:
     """Run the command line; a refusal or failure is one line on stderr and exit code 1."""
     from recsys.errors import RecsysError
@@ -347,6 +393,19 @@ def main() -> None:
     except RecsysError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
+    except OSError as error:
+        # Of a command's own files; what libraries raise is converted where they are called.
+        typer.echo(f"error: {_file_failure(error)}", err=True)
+        sys.exit(1)
+
+
+def _file_failure(error: OSError) -> str:
+    import errno
+
+    what = f"{error.filename or 'a file of the state folder'}: {error.strerror or error}"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return f"{what}; free disk space and run this again"
+    return f"{what}; check that this user may read and write there"
 
 
 def _run(env: str, command: "Callable[[Workspace], None]") -> None:

@@ -182,6 +182,37 @@ class FeatureReader(Protocol):
         ...
 
 
+Definitions = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Kind (feature_views, request_transforms, feature_services) to name to what is defined, as JSON values.
+
+A feature view has join_keys and features, a request transform has reads (views) and code, a feature service has
+references (`view:feature`); all may have more."""
+
+
+class FeatureRepository(Protocol):
+    """The definitions of features: as the files say, and as the feature store was told."""
+
+    def declared(self) -> Definitions:
+        """Return what the files define, applied or not.
+
+        Raises:
+            FeatureError: if a file cannot be read.
+        """
+        ...
+
+    def registered(self) -> Definitions:
+        """Return what the feature store knows; empty before its first apply."""
+        ...
+
+    def apply(self) -> None:
+        """Tell the feature store what the files define, and forget what they no longer do.
+
+        Raises:
+            FeatureError: if the store refuses.
+        """
+        ...
+
+
 # ---------------------------------------------------------------- rankers and their registry
 
 

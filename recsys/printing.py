@@ -4,17 +4,19 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from recsys.decision.promotion import Promotion
-from recsys.ports import LedgerEntry
-from recsys.workflows.evaluate import Evaluated
-from recsys.workflows.features import BuiltTable
-from recsys.workflows.ingest import Ingestion
-from recsys.workflows.replay import Replayed
-from recsys.workflows.serve_batch import Batch
-from recsys.workflows.train import Trained
-from recsys.workflows.workspace import Workspace
+if TYPE_CHECKING:
+    from recsys.decision.promotion import Promotion
+    from recsys.planning.plan import Plan, Step
+    from recsys.ports import LedgerEntry
+    from recsys.workflows.evaluate import Evaluated
+    from recsys.workflows.features import BuiltTable
+    from recsys.workflows.ingest import Ingestion
+    from recsys.workflows.replay import Replayed
+    from recsys.workflows.serve_batch import Batch
+    from recsys.workflows.train import Trained
+    from recsys.workflows.workspace import Workspace
 
 _WIDTH: Final = 24
 
@@ -73,7 +75,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
     return "\n".join(lines)
 
 
-def ingestion(done: Ingestion, workspace: Workspace) -> str:
+def ingestion(done: "Ingestion", workspace: "Workspace") -> str:
     """Show what was read and dropped."""
     rows = [
         [count.rows, f"{count.read:,}", f"{count.dropped:,}", count.why if count.dropped else ""]
@@ -87,19 +89,19 @@ def ingestion(done: Ingestion, workspace: Workspace) -> str:
     )
 
 
-def features(tables: Sequence[BuiltTable], until: Any, kept: bool, workspace: Workspace) -> str:  # noqa: ANN401
+def features(tables: "Sequence[BuiltTable]", until: Any, kept: bool, workspace: "Workspace") -> str:  # noqa: ANN401
     """Show the feature tables and up to when they are online."""
     online = f"online store {'already ' if kept else ''}at {until:%Y-%m-%d %H:%M} UTC"
     return feature_tables(tables, workspace) + f"\n  {online}"
 
 
-def feature_tables(tables: Sequence[BuiltTable], workspace: Workspace) -> str:
+def feature_tables(tables: "Sequence[BuiltTable]", workspace: "Workspace") -> str:
     """Show the feature tables."""
     rows = [[built.name, f"{built.rows:,}", "up to date" if built.reused else "built"] for built in tables]
     return table(["table", "rows", ""], rows, right=(1,)) + f"\n  in {workspace.shown(workspace.feature_tables)}/"
 
 
-def trained(done: Trained) -> str:
+def trained(done: "Trained") -> str:
     """Show a version's offline metrics beside its baselines, and its gate."""
     report = done.report
     metrics: Mapping[str, Mapping[str, Mapping[str, float]]] = report["metrics"]
@@ -122,7 +124,7 @@ def trained(done: Trained) -> str:
     return "\n".join(lines)
 
 
-def _service(done: Trained) -> str:
+def _service(done: "Trained") -> str:
     if done.in_service:
         return f"in service as logic-{done.weights.version}{', and champion' if done.refreshed else ''}"
     if done.report["gate"]["passed"]:
@@ -130,14 +132,14 @@ def _service(done: Trained) -> str:
     return "kept with its reason (tag recsys.gate=failed), not in service"
 
 
-def batch(done: Batch, workspace: Workspace) -> str:
+def batch(done: "Batch", workspace: "Workspace") -> str:
     """Show what a batch wrote."""
     answered = ", ".join(f"{units:,} by {name}" for name, units in sorted(done.answered_by.items()))
     state = " (up to date)" if done.reused else ""
     return f"  {done.units:,} units ({answered}), {done.rows:,} rows{state}\n  in {workspace.shown(done.folder)}/"
 
 
-def replayed(done: Replayed) -> str:
+def replayed(done: "Replayed") -> str:
     """Show what a replay logged."""
     if done.reused:
         return f"  logged before: {done.exposures:,} exposures over {done.steps} weeks, {done.outcomes:,} outcomes"
@@ -148,7 +150,7 @@ def replayed(done: Replayed) -> str:
     )
 
 
-def evaluation(done: Evaluated) -> str:
+def evaluation(done: "Evaluated") -> str:
     """Show health, arms, effects and the verdict."""
     analysis, verdict = done.document["analysis"], done.document["verdict"]
     arms = [[arm["arm"], arm["model_version"], f"{arm['units']:,}", f"{arm['requests']:,}"] for arm in analysis["arms"]]
@@ -195,7 +197,7 @@ def _reached(analysis: Mapping[str, Any]) -> str:
     )
 
 
-def promotion(done: Promotion) -> str:
+def promotion(done: "Promotion") -> str:
     """Show how the champion moved."""
     before = done.before.model_version if done.before else "none"
     after = done.after.model_version if done.after else "none"
@@ -208,7 +210,7 @@ def promotion(done: Promotion) -> str:
     return f"  {done.model}: champion {before} -> {after}{number}; recorded as {done.action} {done.transaction}"
 
 
-def promotion_document(done: Promotion) -> dict[str, Any]:
+def promotion_document(done: "Promotion") -> dict[str, Any]:
     """Return a promotion as JSON values."""
     return {
         "action": done.action,
@@ -221,7 +223,7 @@ def promotion_document(done: Promotion) -> dict[str, Any]:
     }
 
 
-def history(model: str, entries: Sequence[LedgerEntry]) -> str:
+def history(model: str, entries: "Sequence[LedgerEntry]") -> str:
     """Show a model's record."""
     if not entries:
         return f"  {model}: nothing recorded"
@@ -239,7 +241,7 @@ def history(model: str, entries: Sequence[LedgerEntry]) -> str:
     return table(["clock", "action", "state", "model version", "experiment", "author"], rows)
 
 
-def history_document(entries: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
+def history_document(entries: "Sequence[LedgerEntry]") -> list[dict[str, Any]]:
     """Return a model's record as JSON values."""
     return [
         {
@@ -264,3 +266,74 @@ def _percent(value: Mapping[str, float | None]) -> str:
     if estimate is None or lower is None or upper is None:
         return "not defined"
     return f"{estimate:+.1%} [{lower:+.1%}, {upper:+.1%}]"
+
+
+_SIGNS: Final = {"added": "+", "changed": "~", "removed": "-"}
+_SHOWN_CHARACTERS: Final = 40
+
+
+def plan(made: "Plan") -> str:
+    """Show every difference, the fields that changed, and what it hits."""
+    if not made.steps:
+        return f"  No changes: {made.environment} is as declared"
+    lines = [line for step in made.steps for line in _step(step)]
+    counts = ", ".join(
+        f"{number} {change}" for change in _SIGNS if (number := sum(step.change == change for step in made.steps))
+    )
+    return "\n".join([*lines, f"  plan {made.digest} of {made.environment} at {made.at:%Y-%m-%d %H:%M}: {counts}"])
+
+
+def plan_document(made: "Plan", transaction: str | None = None) -> dict[str, Any]:
+    """Return a plan as JSON values; with its transaction, if it was applied."""
+    return {
+        "environment": made.environment,
+        "at": made.at.isoformat(),
+        "digest": made.digest,
+        "transaction": transaction,
+        "steps": [
+            {
+                "subject": step.subject,
+                "change": step.change,
+                "before": step.before,
+                "after": step.after,
+                "fields": [
+                    {"field": change.field, "before": change.before, "after": change.after} for change in step.fields
+                ],
+                "hits": {
+                    "model_versions": list(step.hits.model_versions),
+                    "arms": list(step.hits.arms),
+                    "running": list(step.hits.running),
+                },
+                "notes": list(step.notes),
+            }
+            for step in made.steps
+        ],
+        "refused": list(made.refused),
+    }
+
+
+def applied(made: "Plan", transaction: str | None) -> str:
+    """Show what an apply did."""
+    if transaction is None:
+        return plan(made)
+    return f"{plan(made)}\n  applied; recorded as apply {transaction}"
+
+
+def _step(step: "Step") -> list[str]:
+    lines = [f"  {_SIGNS[step.change]} {step.subject}"]
+    lines += [f"      {change.field}: {_values(change.before, change.after)}" for change in step.fields]
+    hits = {"model versions": step.hits.model_versions, "arms": step.hits.arms, "running": step.hits.running}
+    named = [f"{label} {', '.join(names)}" for label, names in hits.items() if names]
+    if named:
+        lines.append(f"      hits {'; '.join(named)}")
+    return lines + [f"      {note}" for note in step.notes]
+
+
+def _values(before: object, after: object) -> str:
+    old, new = _short(before), _short(after)
+    return "edited" if old == new else f"{old} -> {new}"  # long texts that begin alike, such as code
+
+
+def _short(value: object) -> str:
+    text = "none" if value is None else " ".join(str(value).split())
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"

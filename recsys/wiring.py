@@ -5,7 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys.ports import Clock, Engine, Estimator, EventLog, FeatureReader, Ledger, ModelRegistry, ShopSource
+from recsys.ports import (
+    Clock,
+    Engine,
+    Estimator,
+    EventLog,
+    FeatureReader,
+    FeatureRepository,
+    Ledger,
+    ModelRegistry,
+    ShopSource,
+)
 from recsys.specs.catalog import load
 from recsys.specs.environment import Environment
 from recsys.specs.model import CatBoostAlgorithm
@@ -77,6 +87,19 @@ class ChosenAdapters:
         from recsys.adapters.feast_features import DeclaredFeatures
 
         return DeclaredFeatures(self.root / self.declared.feature_repo, self.declared.feature_store)
+
+    def feature_repository(self) -> FeatureRepository:
+        """Return Feast's definitions, by the files and by its registry."""
+        from recsys.adapters.feast_features import DeclaredFeatures, FeastFeatures
+        from recsys.adapters.feast_repository import FeastRepository
+
+        folder, configuration = self.root / self.declared.feature_repo, self.declared.feature_store
+        return FeastRepository(
+            folder,
+            configuration,
+            files=lambda: DeclaredFeatures(folder, configuration).store,
+            registry=lambda: FeastFeatures(folder, configuration).store,
+        )
 
     def transforms(self, module: Path) -> Mapping[str, str]:
         """Return the tables of a transforms.py and their normalized code."""

@@ -49,6 +49,6 @@ class ReplayedClock:
         if to <= self.now():
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(f".{os.getpid()}")
+        partial = self._path.with_suffix(f".{os.getpid()}.partial")
         partial.write_text(json.dumps({"now": to.isoformat()}))
         partial.rename(self._path)

@@ -109,8 +109,18 @@ class CompleteJourney:
         """Write the shop's tables, each by rename; returns what was read and dropped.
 
         Raises:
-            DataError: if the package or one of its files is missing.
+            DataError: if the package or one of its files is missing or damaged, or the tables cannot be written.
         """
+        try:
+            return self._ingest(tables)
+        except (duckdb.Error, OSError) as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            full = "no space left" in reason.lower()
+            advice = "free disk space and run this again" if full else "reinstall it where a file of it is damaged"
+            message = f"data source completejourney into {tables}: {reason}; {advice}"
+            raise DataError(message) from error
+
+    def _ingest(self, tables: Path) -> list[SourceCount]:
         tables.mkdir(parents=True, exist_ok=True)
         files = source_files()
         config: dict[str, Any] = {"threads": self._limits.threads, "memory_limit": self._limits.memory}

@@ -5,6 +5,7 @@ table's function and the names it reaches count.
 """
 
 import ast
+from functools import lru_cache
 from pathlib import Path
 
 from recsys.errors import FeatureError
@@ -47,10 +48,16 @@ def declared_transforms(module: Path) -> dict[str, str]:
         FeatureError: if the file is missing or has no TABLES = {"name": function, ...}.
     """
     try:
-        tree = ast.parse(module.read_text(encoding="utf-8"))
+        return dict(_declared(module, module.read_text(encoding="utf-8")))
     except (OSError, SyntaxError) as error:
         message = f"{module}: {error}; a feature repository has a transforms.py with TABLES"
         raise FeatureError(message) from error
+
+
+@lru_cache(maxsize=8)
+def _declared(module: Path, text: str) -> dict[str, str]:
+    """Read a file's code once: a training asks for it dozens of times."""
+    tree = ast.parse(text)
     defined: dict[str, list[ast.stmt]] = {}
     for node in tree.body:
         for name in _names_bound(node):

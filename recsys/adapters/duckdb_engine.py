@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import threading
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +23,13 @@ class DuckDBEngine:
     """The Engine port on DuckDB; safe to share between threads (each query has its own connection)."""
 
     def __init__(self, limits: Limits, spill: Path) -> None:
-        """Keep the limits; `spill` is the folder for what does not fit into memory."""
+        """Keep the limits; folders beside `spill`, their names beginning with its own, hold what memory does not."""
         self._config: dict[str, Any] = {
             "threads": limits.threads,
             "memory_limit": limits.memory,
-            "temp_directory": str(spill),
             "preserve_insertion_order": False,
         }
+        self._spill = spill
         self._lock = threading.Lock()
 
     def query(self, sql: str, tables: Mapping[str, pa.Table | Path] | None = None) -> pa.Table:
@@ -37,7 +38,7 @@ class DuckDBEngine:
         Raises:
             DataError: if a file is missing or a query does not fit the data.
         """
-        with duckdb.connect(config=self._config) as connection:
+        with duckdb.connect(config=self._settings()) as connection:
             connection.execute("set timezone = 'UTC'")
             try:
                 for name, table in (tables or {}).items():
@@ -47,7 +48,7 @@ class DuckDBEngine:
                         connection.register(name, table)
                 return connection.sql(sql).to_arrow_table()
             except duckdb.Error as error:
-                message = f"query over {', '.join(tables or {}) or 'nothing'}: {error}"
+                message = f"query over {', '.join(tables or {}) or 'nothing'}: {_reason(error)}; {_advice(error)}"
                 raise DataError(message) from error
 
     def transform(self, module: Path, table: str, sources: Mapping[str, Path], output: Path) -> int:
@@ -72,25 +73,31 @@ class DuckDBEngine:
             message = f"feature table {table!r}: {module.name} has no such transform; it has {', '.join(transforms)}"
             raise FeatureError(message)
         paths = {name: _glob(path) for name, path in sources.items()}
-        connection = ibis.duckdb.connect(**self._config)
-        partial = output.with_suffix(f".{os.getpid()}.partial")
-        output.parent.mkdir(parents=True, exist_ok=True)
+        connection = ibis.duckdb.connect(**self._settings())
+        # Hidden: Arrow, Spark and Feast read every other file of a folder.
+        partial = output.with_name(f".{output.stem}.{os.getpid()}.partial")
         try:
+            output.parent.mkdir(parents=True, exist_ok=True)
             connection.raw_sql("set timezone = 'UTC'")
             inputs = {name: connection.read_parquet(path) for name, path in paths.items()}
             connection.to_parquet(transforms[table](**inputs), partial, compression="zstd")
             rows = int(pq.read_metadata(partial).num_rows)
+            partial.rename(output)
         except Exception as error:  # whatever a declared transform raises
             partial.unlink(missing_ok=True)
             message = (
                 f"feature table {table}: its transform in {module.name} does not run on {', '.join(sources)}:"
-                f" {type(error).__name__}: {error}"
+                f" {type(error).__name__}: {_reason(error)}; {_advice(error)}"
             )
             raise FeatureError(message) from error
         finally:
             connection.disconnect()
-        partial.rename(output)
         return rows
+
+    def _settings(self) -> dict[str, Any]:
+        """Give each connection a spill folder of its own: DuckDB names its files alike everywhere."""
+        own = self._spill.with_name(f"{self._spill.name}-{os.getpid()}-{uuid.uuid4().hex}")
+        return {**self._config, "temp_directory": str(own)}
 
 
 def load_module(path: Path) -> "ModuleType":
@@ -108,9 +115,25 @@ def load_module(path: Path) -> "ModuleType":
     return module
 
 
+def _reason(error: Exception) -> str:
+    """Return the first line: DuckDB repeats the statement below it."""
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+
+
+def _advice(error: Exception) -> str:
+    text = str(error).lower()
+    if "no space left" in text or "out of disk" in text:
+        return "free disk space and run this again"
+    if "permission denied" in text:
+        return "check that this user may read and write the state folder"
+    if "parquet" in text or "magic bytes" in text:
+        return "where a file is damaged, delete it and run `recsys ingest` and `recsys features build` again"
+    return "mend what it names"
+
+
 def _glob(path: Path) -> str:
     if not path.exists():
-        message = f"{path}: no such file or folder; run `recsys features build` to make it"
+        message = f"{path}: no such file or folder; run `recsys ingest` and `recsys features build` to make it"
         raise DataError(message)
     return str(path / "**" / "*.parquet") if path.is_dir() else str(path)
 

@@ -6,7 +6,6 @@ Both from one Feast repository, whose stores are the ASOF and the packed one of 
 import contextlib
 import io
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 import yaml
 
 from recsys.adapters.declared_logic import normalized, transform_source
+from recsys.adapters.repository_modules import importable
 from recsys.errors import FeatureError
 from recsys.ports import FeatureSet, RequestTransform, ViewInfo
 from recsys.schema import TIMESTAMP
@@ -68,7 +68,11 @@ class FeastFeatures:
         if "://" not in declared and not Path(self._repository, declared).exists():
             message = f"Feast registry {declared}: missing; run `feast apply` in {self._repository.name}/"
             raise FeatureError(message)
-        return FeatureStore(repo_path=str(self._repository), config=config)
+        store = FeatureStore(repo_path=str(self._repository), config=config)
+        # The packed store shows a view as before or after a materialize, and a killed one leaves this state behind. The
+        # setting of the same name does this too, but warns at every command where the registry is a file.
+        _opened_registry(store, declared, self._repository).serve_features_while_materializing = True
+        return store
 
     def _own_namespace(self, raw: dict[str, Any], namespace: Path) -> dict[str, Any]:
         """Give a replay a registry and an online store of its own, starting from the applied definitions."""
@@ -251,6 +255,20 @@ class FeastFeatures:
         return self._views[name]
 
 
+def _opened_registry(store: "FeatureStore", declared: str, repository: Path) -> Any:  # noqa: ANN401 - Feast's registry
+    """Return the registry, which is read here for the first time."""
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        return store.registry
+    except DecodeError as error:
+        message = (
+            f"Feast registry {declared}: damaged ({error}); delete it, run `feast apply` in {repository.name}/ and"
+            " `recsys features build`"
+        )
+        raise FeatureError(message) from error
+
+
 class DeclaredFeatures(FeastFeatures):
     """What the repository's files declare, applied or not: enough to check references, not to read values."""
 
@@ -262,10 +280,8 @@ class DeclaredFeatures(FeastFeatures):
         from feast.repo_operations import parse_repo
         from feast.types import String
 
-        before = set(sys.modules)
-        sys.path.insert(0, str(self._repository))
         try:
-            with contextlib.chdir(self._repository):
+            with importable(self._repository):
                 contents = parse_repo(self._repository)
         except Exception as error:  # whatever a file of the repository raises when it is imported
             message = (
@@ -273,11 +289,6 @@ class DeclaredFeatures(FeastFeatures):
                 f" fails on it too"
             )
             raise FeatureError(message) from error
-        finally:
-            sys.path.remove(str(self._repository))
-            for name in set(sys.modules) - before:
-                if str(self._repository) in str(getattr(sys.modules[name], "__file__", "")):
-                    del sys.modules[name]
         keys = {entity.name: entity.join_key for entity in contents.entities}
         for view in contents.feature_views:
             # `feast apply` fills these in; a file that was only parsed has the names of its entities alone.

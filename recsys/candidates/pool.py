@@ -133,7 +133,7 @@ def to_numpy(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
 def unknown(kind: str, count: int) -> NDArray[Any]:
     """Return a column of unknown values for rows a view knows nothing of; `kind` is number, text or time."""
     if kind == "time":
-        return np.full(count, np.datetime64("NaT"), dtype="datetime64[us]")
+        return np.full(count, np.datetime64("NaT", "us"), dtype="datetime64[us]")
     if kind == "text":
         return np.full(count, "unknown", dtype=object)
     return np.full(count, np.nan)

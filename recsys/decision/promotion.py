@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from recsys.decision.alias_moves import CHAMPION, AliasMove, Mover, champion_move, find, latest, moves_of
+from recsys.decision.alias_moves import CHAMPION, AliasMove, Mover, champion_move, done, find, latest, moves_of
 from recsys.decision.champion import (
     agreed_champion,
     champion_status,
@@ -155,6 +155,13 @@ def refresh(registry: ModelRegistry, ledger: Ledger, clock: Clock, weights: Weig
     entry = Mover(registry, ledger, clock, author).move(action, model, moves, evidence)
     after = weights if is_champion else champion
     return Promotion(action, model, champion, after, changed=True, transaction=entry.transaction)
+
+
+def was_in_service(ledger: Ledger, weights: Weights) -> bool:
+    """Say whether these weights were ever their logic's weights in service, by the record."""
+    alias = logic_alias(weights.version)
+    moves = (move for entry in done(ledger, weights.model) for move in moves_of(entry))
+    return any(move.alias == alias and move.after == weights.number for move in moves)
 
 
 def rollback(

@@ -17,6 +17,7 @@ from recsys.evaluation.health import check_health
 from recsys.evaluation.unit_metrics import LogTables, unit_metrics
 from recsys.experiment.routing import window
 from recsys.specs.catalog import digest
+from recsys.workflows.exclusive import FEATURES, exclusive
 from recsys.workflows.git import author
 from recsys.workflows.workspace import Workspace
 
@@ -43,7 +44,18 @@ def evaluate(workspace: Workspace, name: str) -> Evaluated:
 
     Raises:
         ExperimentError: if nothing was logged for it, or its declaration changed after the report was frozen.
+        StoreError: if the experiment is being replayed or evaluated for too long.
     """
+    workspace.catalog.experiment(name)
+    command = f"recsys evaluate {name}"
+    with (
+        exclusive(workspace, f"experiment-{name}", command),
+        exclusive(workspace, FEATURES, command, shared=True),
+    ):
+        return _evaluate(workspace, name)
+
+
+def _evaluate(workspace: Workspace, name: str) -> Evaluated:
     experiment = workspace.catalog.experiment(name)
     declared = digest(experiment.model_dump(mode="json"))
     frozen = frozen_report(workspace, name)

@@ -3,13 +3,15 @@
 `recsys promote`, `rollback` and `history`: the champion moves on evidence, and on record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
 from recsys.decision import promotion
 from recsys.decision.promotion import Promotion
 from recsys.errors import DecisionError
 from recsys.ports import LedgerEntry
 from recsys.workflows.evaluate import frozen_report
+from recsys.workflows.exclusive import ALIASES, exclusive
 from recsys.workflows.git import author
 from recsys.workflows.workspace import Workspace
 
@@ -21,7 +23,11 @@ def promote_experiment(workspace: Workspace, name: str) -> Promotion:
         DecisionError: if there is no frozen report yet, or its verdict is another.
     """
     workspace.catalog.experiment(name)
-    _recover(workspace)
+    with _moving(workspace, f"recsys promote {name}"):
+        return _promote_experiment(workspace, name)
+
+
+def _promote_experiment(workspace: Workspace, name: str) -> Promotion:
     report = frozen_report(workspace, name)
     if report is None:
         message = f"experiment {name}: no frozen report yet; run `recsys evaluate {name}` once its planned end has come"
@@ -49,10 +55,10 @@ def promote_first(workspace: Workspace, model_version: str, override: str | None
         DecisionError: if the model has a champion, or the weights did not pass their gate.
     """
     workspace.catalog.model(model_version)
-    _recover(workspace)
-    return promotion.promote_first(
-        workspace.registry, workspace.ledger, workspace.clock, model_version, author(), override=override
-    )
+    with _moving(workspace, f"recsys promote --model-version {model_version}"):
+        return promotion.promote_first(
+            workspace.registry, workspace.ledger, workspace.clock, model_version, author(), override=override
+        )
 
 
 def rollback(workspace: Workspace, model: str, reason: str | None = None) -> Promotion:
@@ -61,8 +67,8 @@ def rollback(workspace: Workspace, model: str, reason: str | None = None) -> Pro
     Raises:
         DecisionError: if there was none.
     """
-    _recover(workspace)
-    return promotion.rollback(workspace.registry, workspace.ledger, workspace.clock, model, author(), reason=reason)
+    with _moving(workspace, f"recsys rollback {model}"):
+        return promotion.rollback(workspace.registry, workspace.ledger, workspace.clock, model, author(), reason=reason)
 
 
 def accept(workspace: Workspace, model: str) -> Promotion:
@@ -71,8 +77,8 @@ def accept(workspace: Workspace, model: str) -> Promotion:
     Raises:
         DecisionError: if the alias was deleted.
     """
-    _recover(workspace)
-    return promotion.accept(workspace.registry, workspace.ledger, workspace.clock, model, author())
+    with _moving(workspace, f"recsys accept {model}"):
+        return promotion.accept(workspace.registry, workspace.ledger, workspace.clock, model, author())
 
 
 def history(workspace: Workspace, model: str) -> Sequence[LedgerEntry]:
@@ -80,6 +86,13 @@ def history(workspace: Workspace, model: str) -> Sequence[LedgerEntry]:
     return promotion.history(workspace.ledger, model)
 
 
-def _recover(workspace: Workspace) -> None:
-    """End what an earlier, killed run left between intent and done."""
-    promotion.recover(workspace.registry, workspace.ledger, workspace.clock, author())
+@contextmanager
+def _moving(workspace: Workspace, command: str) -> Generator[None]:
+    """Be the only one who moves aliases, and first end what an earlier, killed run left between intent and done.
+
+    Raises:
+        StoreError: if another command moves aliases for too long.
+    """
+    with exclusive(workspace, ALIASES, command):
+        promotion.recover(workspace.registry, workspace.ledger, workspace.clock, author())
+        yield

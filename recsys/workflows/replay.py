@@ -9,11 +9,11 @@ alone: they are the covariate. Outcomes of a replay are real, and no list of it 
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from recsys.errors import ExperimentError
 from recsys.experiment.routing import window
@@ -22,7 +22,8 @@ from recsys.schema import EVENTS
 from recsys.serving.resolver import Resolver
 from recsys.specs.catalog import digest
 from recsys.specs.experiment import Experiment
-from recsys.workflows.features import manifest
+from recsys.workflows.exclusive import FEATURES, REPLAY, exclusive, sweep
+from recsys.workflows.features import manifest, require_built, require_events
 from recsys.workflows.git import author
 from recsys.workflows.serving import FixedClock, known_units, resolver_for
 from recsys.workflows.workspace import Workspace, file_digest
@@ -71,10 +72,25 @@ class Replayed:
 def replay(workspace: Workspace, name: str, progress: Progress | None = None) -> Replayed:
     """Run an experiment over history, or report the run that the log holds already.
 
+    A run that was killed half-way is run again: it writes the same ids, so the log ends as if nothing had happened.
+
     Raises:
         ExperimentError: if the environment has no replay clock, an arm has no weights in service, or the log holds
-        another run.
+        another run, or a part of one.
+        FeatureError: if the feature tables are not up to date.
+        StoreError: if another replay, or other work on the experiment or the features, takes too long.
     """
+    workspace.catalog.experiment(name)
+    command = f"recsys replay {name}"
+    with (
+        exclusive(workspace, REPLAY, command),
+        exclusive(workspace, f"experiment-{name}", command),
+        exclusive(workspace, FEATURES, command, shared=True),
+    ):
+        return _replay(workspace, name, progress or (lambda *_: None))
+
+
+def _replay(workspace: Workspace, name: str, tell: Progress) -> Replayed:
     experiment = workspace.catalog.experiment(name)
     if not isinstance(workspace.clock, MovableClock):
         message = (
@@ -85,37 +101,50 @@ def replay(workspace: Workspace, name: str, progress: Progress | None = None) ->
     placement = workspace.catalog.placement(experiment.placement)
     target = workspace.catalog.problem(placement.problem).target
     steps = list(_steps(experiment))
+    require_events(workspace)
     identity = _identity(workspace, experiment)
-    known = _logged(workspace, name, identity)
+    transaction, known = _logged(workspace, name, identity)
     if known is not None:
         return known
+    require_built(workspace)
+    sweep(workspace.state, "clock.*.partial")
+    if transaction is None:
+        transaction = str(uuid.uuid4())
+        _record(workspace, name, transaction, "intent", {"identity": identity}, workspace.clock.now())
     folder = workspace.replay_state / name
     shutil.rmtree(folder, ignore_errors=True)
-    exposures, fallbacks = _live_through(workspace, name, experiment, steps, folder, progress or (lambda *_: None))
+    exposures, fallbacks = _live_through(workspace, name, experiment, steps, folder, tell)
     end = steps[-1] + target.horizon
     outcomes = workspace.engine.query(
         _OUTCOMES.format(event=target.event, start=steps[0].isoformat(), end=end.isoformat()),
         {"events": workspace.events},
     )
-    logged = workspace.event_log.write_outcomes(outcomes.select(EVENTS.names).cast(EVENTS))
+    workspace.event_log.write_outcomes(outcomes.select(EVENTS.names).cast(EVENTS))
     workspace.clock.move(end)
-    done = Replayed(name, len(steps), exposures, logged, fallbacks, end, reused=False)
+    done = Replayed(name, len(steps), exposures, len(outcomes), fallbacks, end, reused=False)
+    payload = {
+        "identity": identity,
+        "steps": len(steps),
+        "exposures": exposures,
+        "outcomes": len(outcomes),
+        "fallbacks": fallbacks,
+    }
+    _record(workspace, name, transaction, "done", payload, end)
+    return done
+
+
+def _record(
+    workspace: Workspace, name: str, transaction: str, state: str, payload: Mapping[str, Any], at: datetime
+) -> None:
     workspace.ledger.append(
-        transaction=str(uuid.uuid4()),
-        state="done",
+        transaction=transaction,
+        state=state,
         action="replay",
         subject=name,
-        payload={
-            "identity": identity,
-            "steps": len(steps),
-            "exposures": exposures,
-            "outcomes": logged,
-            "fallbacks": fallbacks,
-        },
+        payload=payload,
         author=author(),
-        at=end,
+        at=at,
     )
-    return done
 
 
 def _steps(experiment: Experiment) -> Iterator[datetime]:
@@ -150,21 +179,24 @@ def _identity(workspace: Workspace, experiment: Experiment) -> str:
     )
 
 
-def _logged(workspace: Workspace, name: str, identity: str) -> Replayed | None:
-    runs = [entry for entry in workspace.ledger.entries(name) if entry.action == "replay" and entry.state == "done"]
+def _logged(workspace: Workspace, name: str, identity: str) -> tuple[str | None, Replayed | None]:
+    """Return the transaction that the ledger holds of this replay, and what it gave, if it came to its end."""
+    runs = [entry for entry in workspace.ledger.entries(name) if entry.action == "replay"]
     if not runs:
-        return None
+        return None, None
     last = runs[-1]
+    ended = last.state == "done"
     if last.payload["identity"] != identity:
         message = (
-            f"replay of {name}: the event log holds a replay of it with other weights, data or declaration, run at"
-            f" {last.event_timestamp:%Y-%m-%d}; one log holds one run of an experiment: declare a new"
-            f" experiment (with a seed"
-            f" of its own), or start with an empty state folder"
+            f"replay of {name}: the event log holds {'a replay' if ended else 'a part of a replay'} of it with other"
+            f" weights, data or declaration, run at {last.event_timestamp:%Y-%m-%d}; one log holds one run of an"
+            f" experiment: declare a new experiment (with a seed of its own), or start with an empty state folder"
         )
         raise ExperimentError(message)
+    if not ended:
+        return last.transaction, None
     payload = last.payload
-    return Replayed(
+    return last.transaction, Replayed(
         name,
         int(payload["steps"]),
         int(payload["exposures"]),

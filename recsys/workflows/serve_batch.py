@@ -5,8 +5,6 @@ nothing is shown.
 """
 
 import json
-import os
-import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +19,8 @@ import pyarrow.parquet as pq
 from recsys.errors import FeatureError
 from recsys.serving.resolver import Answer, Resolver
 from recsys.specs.catalog import digest
+from recsys.workflows.exclusive import FEATURES, exclusive, read_written, sweep
+from recsys.workflows.features import require_materialized
 from recsys.workflows.serving import FixedClock, known_units, resolver_for
 from recsys.workflows.workspace import Workspace
 
@@ -80,10 +80,24 @@ def serve_batch(
 
     Raises:
         FeatureError: if nothing is materialized, or the online store has moved past the moment.
+        StoreError: if the same batch is being written, or the features are, for too long.
     """
+    workspace.catalog.placement(placement)
+    moment = at or workspace.clock.now()
+    command = f"recsys serve-batch {placement}"
+    with (
+        exclusive(workspace, f"batch-{placement}-{moment:%Y-%m-%d}", command),
+        exclusive(workspace, FEATURES, command, shared=True),
+    ):
+        return _serve_batch(workspace, placement, moment, out, progress)
+
+
+def _serve_batch(
+    workspace: Workspace, placement: str, moment: datetime, out: Path | None, progress: Progress | None
+) -> Batch:
     now = workspace.clock.now()
-    moment = at or now
     folder = (out or workspace.state / "batch" / placement) / f"date={moment:%Y-%m-%d}"
+    _settle(folder)
     known = _written(folder, placement, moment)
     if known is not None and moment < now:
         return known[0]
@@ -91,11 +105,11 @@ def serve_batch(
     resolver = resolver_for(workspace, placement, features, FixedClock(moment))
     resolver.refresh()
     identity = _identity(workspace, resolver, placement, moment)
+    require_materialized(workspace)
     if known is not None and known[1] == identity:
         return known[0]
     units = known_units(workspace, placement, moment)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = folder.with_name(f".{folder.name}.partial")
     rows = 0
     answered: Counter[str] = Counter()
     for start in range(0, len(units), CHUNK_UNITS):
@@ -107,16 +121,29 @@ def serve_batch(
             progress(start + len(chunk), len(units))
     document = {"identity": identity, "units": len(units), "rows": rows, "answered_by": dict(answered)}
     (partial / MANIFEST).write_text(json.dumps(document, indent=2))
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        folder.rename(_aside(folder))
     partial.rename(folder)
+    _settle(folder)
     return Batch(placement, moment, folder, len(units), rows, dict(answered), reused=False)
 
 
+def _settle(folder: Path) -> None:
+    """Remove what a killed batch left: its part; and the batch before it, which is put back if it has no successor."""
+    sweep(folder.parent, f".{folder.name}.partial")
+    if _aside(folder).exists() and not folder.exists():
+        _aside(folder).rename(folder)
+    sweep(folder.parent, _aside(folder).name)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.before")
+
+
 def _written(folder: Path, placement: str, moment: datetime) -> tuple[Batch, str] | None:
-    path = folder / MANIFEST
-    if not path.exists():
+    document = read_written(folder / MANIFEST)
+    if document is None:
         return None
-    document = json.loads(path.read_text())
     batch = Batch(placement, moment, folder, document["units"], document["rows"], document["answered_by"], reused=True)
     return batch, document["identity"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.candidates.pool import to_numpy
-from recsys.decision.promotion import refresh
+from recsys.decision.promotion import GATE_TAG, REASON_TAG, recover, refresh, was_in_service
 from recsys.errors import ModelError
 from recsys.modeling.decision_times import Split, split
 from recsys.modeling.feature_ranker import FeatureRanker
@@ -24,7 +24,8 @@ from recsys.ports import FeatureSet, Ranker, Registration, TrainingRows, Weights
 from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, SCORE, USER
 from recsys.specs.catalog import digest
 from recsys.specs.model import FeatureAlgorithm, ModelVersion
-from recsys.workflows.features import manifest
+from recsys.workflows.exclusive import ALIASES, FEATURES, exclusive
+from recsys.workflows.features import manifest, require_built, require_events
 from recsys.workflows.git import author, commit
 from recsys.workflows.workspace import Workspace, file_digest
 
@@ -62,17 +63,32 @@ def train(
 
     Raises:
         ModelError: if the version's logic was changed since it was first trained, or there is nothing to learn from.
+        FeatureError: if the feature tables are not up to date.
+        StoreError: if another command works on this version or on the features for too long.
     """
-    tell = progress or (lambda *_: None)
+    workspace.catalog.model(model_version)
+    command = f"recsys train --model-version {model_version}"
+    with (
+        exclusive(workspace, f"train-{model_version}", command),
+        exclusive(workspace, FEATURES, command, shared=True),
+    ):
+        return _train(workspace, model_version, known_at, progress or (lambda *_: None))
+
+
+def _train(workspace: Workspace, model_version: str, known_at: datetime | None, tell: Progress) -> Trained:
+    require_events(workspace)
     spec = workspace.catalog.model(model_version)
     moment = known_at or workspace.clock.now()
     features = workspace.features.feature_set(spec.feature_service)
     tags = _identity(workspace, model_version, features, moment)
     existing = _existing(workspace, model_version, tags)
     if existing is not None:
+        # A run that was killed after the registration has not put them into service yet.
+        refreshed = _put_in_service(workspace, existing)
         report = json.loads(workspace.registry.report(existing, REPORT))
-        return Trained(existing, report, reused=True, in_service=_in_service(workspace, existing), refreshed=False)
+        return Trained(existing, report, reused=True, in_service=_in_service(workspace, existing), refreshed=refreshed)
 
+    require_built(workspace)
     problem = workspace.catalog.problem(spec.problem)
     parts = split(moment, problem.target, spec.training, spec.testing)
     ranker, sizes = _fitted(workspace, spec, features, parts, moment, tell)
@@ -102,15 +118,14 @@ def train(
         Registration(
             model_version=model_version,
             ranker=ranker,
-            tags=tags
-            | {"recsys.gate": "passed" if report.gate.passed else "failed", "recsys.gate_reason": report.gate.reason},
+            tags=tags | {GATE_TAG: "passed" if report.gate.passed else "failed", REASON_TAG: report.gate.reason},
             parameters=_parameters(spec, moment, sizes),
             metrics=_metrics(report),
             reports={REPORT: json.dumps(document, indent=2)},
             sample=sample,
         )
     )
-    refreshed = _put_in_service(workspace, weights, report)
+    refreshed = _put_in_service(workspace, weights)
     return Trained(weights, document, reused=False, in_service=report.gate.passed, refreshed=refreshed)
 
 
@@ -276,9 +291,13 @@ def _metrics(report: OfflineReport) -> dict[str, float]:
     return flat
 
 
-def _put_in_service(workspace: Workspace, weights: Weights, report: OfflineReport) -> bool:
-    """Let `logic-<version>` name weights that passed their gate; returns whether the champion followed."""
-    if not report.gate.passed:
+def _put_in_service(workspace: Workspace, weights: Weights) -> bool:
+    """Let `logic-<version>` name weights that passed their gate, once; returns whether the champion followed."""
+    if weights.tags.get(GATE_TAG) != "passed":
         return False
-    promotion = refresh(workspace.registry, workspace.ledger, workspace.clock, weights, author())
+    with exclusive(workspace, ALIASES, f"recsys train --model-version {weights.model_version}"):
+        recover(workspace.registry, workspace.ledger, workspace.clock, author())
+        if was_in_service(workspace.ledger, weights):
+            return False
+        promotion = refresh(workspace.registry, workspace.ledger, workspace.clock, weights, author())
     return promotion.action == "refresh"

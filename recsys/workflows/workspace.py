@@ -9,9 +9,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from recsys.errors import SpecError
+from recsys.errors import DataError, SpecError
 from recsys.modeling.moments import Moments
-from recsys.ports import Clock, Engine, Estimator, EventLog, FeatureReader, Ledger, ModelRegistry, ShopSource
+from recsys.ports import (
+    Clock,
+    Engine,
+    Estimator,
+    EventLog,
+    FeatureReader,
+    FeatureRepository,
+    Ledger,
+    ModelRegistry,
+    ShopSource,
+)
 from recsys.specs.catalog import Catalog
 from recsys.specs.environment import Environment
 from recsys.specs.model import CatBoostAlgorithm
@@ -34,6 +44,10 @@ class Adapters(Protocol):
 
     def declared_features(self) -> FeatureReader:
         """Return what the feature repository's files declare, applied or not."""
+        ...
+
+    def feature_repository(self) -> FeatureRepository:
+        """Return the definitions of features, by the files and by the feature store."""
         ...
 
     def transforms(self, module: Path) -> Mapping[str, str]:
@@ -159,6 +173,14 @@ def find_root(start: Path) -> Path:
 
 
 def file_digest(path: Path) -> str:
-    """Return the first 16 hex digits of a file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    """Return the first 16 hex digits of a file's SHA-256.
+
+    Raises:
+        DataError: if the file is not there, or may not be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        message = f"{path}: {error.strerror}; `recsys ingest` makes the tables"
+        raise DataError(message) from error

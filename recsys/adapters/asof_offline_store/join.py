@@ -216,7 +216,8 @@ def arrow(connection: duckdb.DuckDBPyConnection, query: str, label: str) -> pa.T
     try:
         return connection.sql(query).to_arrow_table()
     except duckdb.Error as error:
-        message = f"source {label}: the query failed: {error}"
+        reason = str(error).splitlines()[0].rstrip(".")
+        message = f"source {label}: the query failed: {reason}: where a file is damaged, delete it and build it anew"
         raise FeatureError(message) from error
 
 

@@ -123,7 +123,8 @@ def parquet(connection: duckdb.DuckDBPyConnection, source: DataSource, repo_path
     try:
         rows = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     except duckdb.Error as error:
-        message = f"source {label} cannot be read as parquet: {error}: rebuild the table"
+        reason = str(error).splitlines()[0].rstrip(".")
+        message = f"source {label} cannot be read as parquet: {reason}: delete the file and run `recsys features build`"
         raise FeatureError(message) from error
     types = {str(row[0]): str(row[1]) for row in rows if row[0] != "file_row_number"}
     mapping = {new: old for old, new in (source.field_mapping or {}).items()}

@@ -151,9 +151,17 @@ def _check_database(uri: str) -> None:
             sa.inspect(connection).get_table_names()
         engine.dispose()
     except (sa.exc.SQLAlchemyError, OSError, ModuleNotFoundError) as error:
-        message = (
-            f"model registry {without_password(uri)}: cannot open: {reason_of(error)}; it is"
-            " sqlite:///path/to/mlflow.db, postgresql+psycopg://user@host:5432/database,"
-            " or the http:// address of a server that runs"
-        )
+        message = f"model registry {without_password(uri)}: cannot open: {reason_of(error)}; {_advice(error)}"
         raise StoreError(message) from error
+
+
+def _advice(error: Exception) -> str:
+    text = str(getattr(error, "orig", None) or error).lower()
+    if "locked" in text:
+        return f"another process held the file for {_WAIT_SECONDS} s: end it and run this again"
+    if "malformed" in text or "not a database" in text:
+        return "the file is damaged or of another kind: move it away, and restore a copy if there is one"
+    return (
+        "it is sqlite:///path/to/mlflow.db, postgresql+psycopg://user@host:5432/database,"
+        " or the http:// address of a server that runs"
+    )

@@ -118,7 +118,7 @@ def recorded_run(
     name: str,
     tags: Mapping[str, str],
 ) -> Iterator[Any]:
-    """Open a run that ends as FINISHED, or as FAILED when the block raises."""
+    """Open a run that the block ends, before its weights get their version; it is FAILED when the block raises."""
     run = client.create_run(experiment_id, run_name=name, tags=dict(tags))
     try:
         yield run
@@ -127,7 +127,17 @@ def recorded_run(
         with contextlib.suppress(Exception):
             client.set_terminated(run.info.run_id, "FAILED")
         raise
-    client.set_terminated(run.info.run_id, "FINISHED")
+
+
+def end_killed_runs(client: Any, experiment_id: str, tag: str, value: str) -> None:  # noqa: ANN401 - mlflow.MlflowClient
+    """Mark runs with a tag as KILLED that still say RUNNING: their process ended before it could.
+
+    A registration takes about a second, so there is hardly ever another one under way; if there is, its run is marked
+    as FINISHED when it gets there.
+    """
+    pattern = f"attributes.status = 'RUNNING' and tags.`{tag}` = '{value}'"
+    for run in client.search_runs([experiment_id], pattern):
+        client.set_terminated(run.info.run_id, "KILLED")
 
 
 def _record_metrics(

@@ -71,9 +71,12 @@ class MlflowRegistry:
             pq.write_table(registration.sample, bundle / _SAMPLE)
             flavor = _of_type(bundle, self._flavors)
             client = self._connection.client
-            with recording.recorded_run(client, self._experiment(model), version, tags) as run:
+            experiment = self._experiment(model)
+            recording.end_killed_runs(client, experiment, VERSION_TAG, version)
+            with recording.recorded_run(client, experiment, version, tags) as run:
                 recording.record_run(client, run.info.run_id, registration, Path(scratch))
                 logged = recording.record_model(client, run, registration, bundle, flavor)
+                client.set_terminated(run.info.run_id, "FINISHED")
                 number = recording.record_version(client, model, logged, tags)
         return Weights(model, number, version, tags)
 

@@ -23,7 +23,7 @@ from recsys.adapters.packed_online_store.layout import Key, Layout, plain_key
 from recsys.adapters.packed_online_store.packing import Codec, schema_id
 from recsys.errors import FeatureError
 
-BUSY_TIMEOUT_SECONDS: Final = 60.0
+BUSY_TIMEOUT_SECONDS: Final = 10.0
 KEYS_A_QUERY: Final = 500
 
 _SCHEMAS: Final = """CREATE TABLE IF NOT EXISTS recsys_schemas (
@@ -63,15 +63,15 @@ def open_file(path: str) -> sqlite3.Connection:
     Raises:
         FeatureError: if it cannot be opened or written.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         sqlite = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
         sqlite.execute("PRAGMA journal_mode = WAL")
         sqlite.execute("PRAGMA synchronous = NORMAL")
         sqlite.execute(_SCHEMAS)
         sqlite.execute(_VIEWS)
-    except sqlite3.Error as error:
-        message = f"online store {path}: {error}: it must be a writable SQLite file; correct online_store.path"
+    except (sqlite3.Error, OSError) as error:
+        message = f"online store {path} cannot be opened: {error}; {advice(error)}"
         raise FeatureError(message) from error
     return sqlite
 
@@ -269,11 +269,23 @@ def select(connection: Connection, query: str, parameters: Sequence[Any] = ()) -
     """Rows of a query; none where the view's table does not exist yet."""
     try:
         return connection.sqlite.execute(query, parameters).fetchall()
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         if "no such table" in str(error):
             return []
-        message = f"online store {connection.path} cannot be read: {error}"
+        message = f"online store {connection.path} cannot be read: {error}; {advice(error)}"
         raise FeatureError(message) from error
+
+
+def advice(error: Exception) -> str:
+    """Return what a person can do about what SQLite or the file system says."""
+    text = str(error).lower()
+    if "locked" in text or "busy" in text:
+        return f"another process held the file for {BUSY_TIMEOUT_SECONDS:.0f} s: end it and run this again"
+    if "malformed" in text or "not a database" in text:
+        return "the file is damaged: delete it and the state's materialized.json, then `recsys features build`"
+    if "full" in text or "no space left" in text or "i/o error" in text:
+        return "free disk space and run this again"
+    return "it must be a SQLite file that this user may write; check it and online_store.path"
 
 
 def time_of(microseconds: int) -> datetime:

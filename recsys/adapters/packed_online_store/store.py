@@ -28,6 +28,7 @@ from recsys.adapters.packed_online_store.layout import Key, Layout, ProtoRow, pl
 from recsys.adapters.packed_online_store.packing import plain
 from recsys.adapters.packed_online_store.sqlite import (
     Connection,
+    advice,
     create_table,
     decode_rows,
     drop_table,
@@ -256,9 +257,8 @@ class PackedSqliteOnlineStore(OnlineStore):
             connection.sqlite.execute("COMMIT")
         except sqlite3.Error as error:
             message = (
-                f"online store {connection.path} cannot be written: {error}: nothing of this "
-                "write was kept; check "
-                "the disk and that no other writer holds the file, then run it again"
+                f"online store {connection.path} cannot be written: {error}: nothing of this write was kept;"
+                f" {advice(error)}"
             )
             raise FeatureError(message) from error
 

@@ -176,6 +176,6 @@ def _advice(url: sa.URL, error: Exception) -> str:
         return f"another process held the file for {_WAIT_SECONDS} s: end it, or use PostgreSQL for many writers"
     if "malformed" in text or "not a database" in text:
         return "the file is damaged or of another kind: move it away, and restore a copy if there is one"
-    if "full" in text:
-        return "free disk space"
+    if "full" in text or "i/o error" in text:
+        return "free disk space and run this again"
     return "check that the folder exists and that this user may write there"
