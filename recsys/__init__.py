@@ -7,7 +7,6 @@ The packages, in the order of the life cycle, from the ground up:
 - `ports`: what the core needs from the outside world.
 - `statistics`: intervals, power and tests.
 - `candidates`: which items may enter a list.
-- `problem`: the funnel and the planner.
 - `modeling`: labels, training sets, rankers, offline evaluation and the gate.
 - `experiment`: bucketing, allocation and routing.
 - `serving`: item matrix, ranking, resolver and batch.

@@ -1,1 +1,0 @@
-"""What is worth predicting: the funnel and the planner."""
