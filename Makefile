@@ -6,10 +6,10 @@ UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-all docs bench lock ui clean
+.PHONY: help install demo check format test test-reliability test-all docs lock ui clean
 
 help:  ## Say what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 install: $(STAMP)  ## Make .venv and install the committed lock into it
 
@@ -39,8 +39,11 @@ format: $(STAMP)  ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: $(STAMP)  ## All tests; those of Redis and PostgreSQL where one answers
-	$(BIN)/pytest
+test: $(STAMP)  ## All tests but the long kill tests; those of Redis and PostgreSQL where one answers
+	$(BIN)/pytest --ignore tests/reliability
+
+test-reliability: $(STAMP)  ## Commands killed at random moments, and two of the same at once (some minutes)
+	$(BIN)/pytest tests/reliability
 
 test-all: $(STAMP)  ## The wheel, tested on every Python 3.11 to 3.13 that is here
 	$(BIN)/python tests/packaging/run_all.py $(ARGS)
