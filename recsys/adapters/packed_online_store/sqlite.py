@@ -7,6 +7,7 @@ key, last schema and watermark.
 
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -66,7 +67,7 @@ def open_file(path: str) -> sqlite3.Connection:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         sqlite = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
-        sqlite.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(sqlite)
         sqlite.execute("PRAGMA synchronous = NORMAL")
         sqlite.execute(_SCHEMAS)
         sqlite.execute(_VIEWS)
@@ -74,6 +75,18 @@ def open_file(path: str) -> sqlite3.Connection:
         message = f"online store {path} cannot be opened: {error}; {advice(error)}"
         raise FeatureError(message) from error
     return sqlite
+
+
+def _write_ahead(sqlite: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log; of several that open a new file at once SQLite refuses all but one, unasked."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while sqlite.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            sqlite.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def layout_of(
