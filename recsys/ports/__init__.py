@@ -1,0 +1,37 @@
+"""What does the core need from the outside world?
+
+Each Protocol has one real implementation per technology under adapters/ and one in-memory fake under tests/fakes;
+both pass the same contract tests. The small frozen types beside them are what travels through.
+"""
+
+from recsys.ports.clock import Clock
+from recsys.ports.engine import Engine
+from recsys.ports.event_log import EventLog, Exposure, Ledger, LedgerEntry, ShownItem
+from recsys.ports.features import Definitions, FeatureReader, FeatureRepository, FeatureSet, RequestTransform, ViewInfo
+from recsys.ports.models import Columns, Estimator, ModelRegistry, Ranker, Registration, TrainingRows, Weights
+from recsys.ports.shop import ShopSource, SourceCount
+
+__all__ = [
+    "Clock",
+    "Columns",
+    "Definitions",
+    "Engine",
+    "Estimator",
+    "EventLog",
+    "Exposure",
+    "FeatureReader",
+    "FeatureRepository",
+    "FeatureSet",
+    "Ledger",
+    "LedgerEntry",
+    "ModelRegistry",
+    "Ranker",
+    "Registration",
+    "RequestTransform",
+    "ShopSource",
+    "ShownItem",
+    "SourceCount",
+    "TrainingRows",
+    "ViewInfo",
+    "Weights",
+]

@@ -1,0 +1,134 @@
+"""What was shown, what came of it, and what was decided?"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class ShownItem:
+    """One slot of an answered list."""
+
+    item_id: str
+    position: int
+    """From 1."""
+    score: float
+    propensity: float = 1.0
+    """Probability with which the policy put this item into this slot."""
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One answered request."""
+
+    request_id: str
+    placement: str
+    user_id: str
+    session_id: str | None
+    experiment: str | None
+    arm: str | None
+    overridden: bool
+    """True where a tester's override chose the arm: served, not analysed."""
+    model_version: str | None
+    """The logic that answered, or None when no model did."""
+    weights: int | None
+    """The registry's number of its weights."""
+    fallback: str | None
+    """Which step of the fallback ladder answered; None when nothing had to be given up."""
+    event_timestamp: datetime
+    """By the environment's clock."""
+    feature_digest: str
+    watermarks: Mapping[str, str]
+    """Newest event time of each view online that the answer read, ISO times."""
+    items: Sequence[ShownItem]
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One appended fact about a decision."""
+
+    sequence: int
+    """Grows with every entry."""
+    transaction: str
+    """Joins an intent to its done or reverted."""
+    state: str
+    """intent, done or reverted."""
+    action: str
+    """Such as promote, refresh, rollback, start, freeze."""
+    subject: str
+    """What it is about: a registered model or an experiment."""
+    payload: Mapping[str, Any]
+    author: str
+    event_timestamp: datetime
+    """By the environment's clock."""
+
+
+class EventLog(Protocol):
+    """Exposures and outcomes, written once by id, and read back as Arrow."""
+
+    def write_exposures(self, exposures: Iterable[Exposure]) -> int:
+        """Append exposures; those whose request id is there already are left alone.
+
+        Returns how many were new.
+        """
+        ...
+
+    def write_outcomes(self, outcomes: pa.Table) -> int:
+        """Append rows of `schema.EVENTS`; those whose event id is there already are left alone.
+
+        Returns how many were new.
+        """
+        ...
+
+    def exposures(self, placement: str, start: datetime, end: datetime) -> pa.Table:
+        """Return the exposures of a placement with start <= event_timestamp < end, ordered by time and request id.
+
+        Columns: request_id, user_id, session_id, experiment, arm, overridden (bool), model_version, weights (int64),
+        fallback, event_timestamp (timestamp[us, UTC]).
+        """
+        ...
+
+    def impressions(self, placement: str, start: datetime, end: datetime) -> pa.Table:
+        """Return the slots of those exposures: request_id, position (int64), item_id, score, propensity (float64)."""
+        ...
+
+    def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
+        """Return outcomes of a type with start <= event_timestamp < end, as `schema.EVENTS`."""
+        ...
+
+    def request(self, request_id: str) -> Exposure | None:
+        """Return one exposure with its slots, or None."""
+        ...
+
+    def ping(self) -> None:
+        """Check that the log can be reached.
+
+        Raises:
+            StoreError: naming the log and what to do.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """An append-only audit of decisions; lives in the event log's database."""
+
+    def append(
+        self,
+        *,
+        transaction: str,
+        state: str,
+        action: str,
+        subject: str,
+        payload: Mapping[str, Any],
+        author: str,
+        at: datetime,
+    ) -> LedgerEntry:
+        """Append one entry and return it with its sequence number."""
+        ...
+
+    def entries(self, subject: str | None = None) -> Sequence[LedgerEntry]:
+        """Return entries in order, of one subject or of all."""
+        ...

@@ -1,0 +1,171 @@
+"""What does the core ask of a feature store, and of the files that define features?"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from recsys.errors import FeatureError
+
+
+@dataclass(frozen=True)
+class ViewInfo:
+    """What the core has to know of one feature view."""
+
+    name: str
+    join_keys: tuple[str, ...]
+    """Join keys in the order of the view's entities; a second key means rows are kept under the first."""
+    features: tuple[str, ...]
+    kinds: Mapping[str, str]
+    """Feature to what its values are: number, text or time."""
+    ttl: timedelta | None
+
+
+@dataclass(frozen=True)
+class RequestTransform:
+    """A feature computed at request time, by the same function online and offline."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    function: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """What a feature service (or a list of references) asks for, resolved."""
+
+    name: str
+    columns: tuple[str, ...]
+    """Names of the columns it gives, in order."""
+    references: tuple[str, ...]
+    """`view:feature` of each, in the same order."""
+    views: tuple[ViewInfo, ...]
+    """Every stored view that has to be read, including those that only request-time transforms read."""
+    transforms: tuple[RequestTransform, ...] = ()
+    digest: str = ""
+    """Changes whenever a definition or a transform behind it does."""
+
+    def __post_init__(self) -> None:
+        """Refuse two features of one name: a row has one column of it.
+
+        Raises:
+            FeatureError: naming the feature and both views.
+        """
+        owner: dict[str, str] = {}
+        parts = [(view.name, view.features) for view in self.views]
+        parts += [(transform.name, transform.outputs) for transform in self.transforms]
+        for name, features in parts:
+            for feature in features:
+                if feature in owner:
+                    message = (
+                        f"features {self.name}: views {owner[feature]} and {name} both have a feature {feature!r};"
+                        " names are unique among the views that are read together: rename one"
+                    )
+                    raise FeatureError(message)
+                owner[feature] = name
+
+
+class FeatureReader(Protocol):
+    """Features as known at a moment in the past (offline) and now (online)."""
+
+    def feature_set(self, name: str | Sequence[str]) -> FeatureSet:
+        """Resolve a feature service by name, or a list of `view:feature` references.
+
+        Raises:
+            FeatureError: if it is not declared.
+        """
+        ...
+
+    def view(self, name: str) -> ViewInfo:
+        """Describe one stored feature view.
+
+        Raises:
+            FeatureError: if it is not declared.
+        """
+        ...
+
+    def historical(self, entities: pa.Table, features: FeatureSet) -> pa.Table:
+        """Join features to entity rows as known at each row's `event_timestamp`.
+
+        Args:
+            entities: join keys, `event_timestamp` and any further columns, which pass through.
+            features: what to join.
+
+        Returns:
+            Every entity row once, in its order, with the columns of `features`.
+        """
+        ...
+
+    def snapshot(self, view: str, as_of: datetime, features: Sequence[str] | None = None) -> pa.Table:
+        """Return the newest live row of every entity of a view, as known at a moment.
+
+        That is what a materialize at that moment would put online.
+
+        Args:
+            view: its name.
+            as_of: the moment.
+            features: of the view; all by default.
+
+        Returns:
+            Join keys, features and `event_timestamp`; rows past the view's TTL are left out.
+        """
+        ...
+
+    def online_group(self, view: str, key: str) -> pa.Table | None:
+        """Return all rows a unit has in a view online, or None; the TTL is the caller's to enforce."""
+        ...
+
+    def online_all(self, view: str) -> pa.Table:
+        """Return every row of a view online; the TTL is the caller's to enforce."""
+        ...
+
+    def materialize(self, until: datetime, since: datetime | None = None) -> None:
+        """Bring the online store up to a moment, for all views.
+
+        Args:
+            until: nothing that happened or became known later is written.
+            since: only what happened or became known since then; everything by default.
+        """
+        ...
+
+    def watermark(self, view: str) -> datetime | None:
+        """Return the newest event time of a view online, or None when nothing was materialized."""
+        ...
+
+    def generation(self, view: str) -> int:
+        """Return a number that changes whenever the view's rows online do; 0 before the first write."""
+        ...
+
+
+Definitions = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Kind (feature_views, request_transforms, feature_services) to name to what is defined, as JSON values.
+
+A feature view has join_keys and features, a request transform has reads (views) and code, a feature service has
+references (`view:feature`); all may have more."""
+
+
+class FeatureRepository(Protocol):
+    """The definitions of features: as the files say, and as the feature store was told."""
+
+    def declared(self) -> Definitions:
+        """Return what the files define, applied or not.
+
+        Raises:
+            FeatureError: if a file cannot be read.
+        """
+        ...
+
+    def registered(self) -> Definitions:
+        """Return what the feature store knows; empty before its first apply."""
+        ...
+
+    def apply(self) -> None:
+        """Tell the feature store what the files define, and forget what they no longer do.
+
+        Raises:
+            FeatureError: if the store refuses.
+        """
+        ...
