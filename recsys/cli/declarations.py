@@ -1,0 +1,66 @@
+"""Are the declarations right, and how do they become so?"""
+
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from recsys.cli.app import Env, Json, app, run_in, show
+
+if TYPE_CHECKING:
+    from recsys.workflows.workspace import Workspace
+
+
+@app.command()
+def validate(env: Env = "local", as_json: Json = False) -> None:
+    """Check every declaration and every reference, and report all findings at once."""
+
+    def run(workspace: "Workspace") -> None:
+        from dataclasses import asdict
+
+        from recsys.workflows.validate import validate as check
+
+        found = asdict(check(workspace))
+        show(found, as_json, "valid: " + ", ".join(f"{count} {kind}" for kind, count in found.items()))
+
+    run_in(env, run)
+
+
+@app.command()
+def plan(env: Env = "local", as_json: Json = False) -> None:
+    """Show how registry/ and feature_repo/ differ from what was applied, whom that hits, and what forbids it."""
+
+    def run(workspace: "Workspace") -> None:
+        from recsys import printing
+        from recsys.errors import SpecError
+        from recsys.workflows.plan import plan as compare
+
+        made = compare(workspace)
+        show(printing.plan_document(made), as_json, printing.plan(made))
+        if made.refused:
+            raise SpecError(made.refused)
+
+    run_in(env, run)
+
+
+@app.command()
+def apply(
+    plan_digest: Annotated[
+        Optional[str], typer.Option("--plan", help="Apply only if the plan still has this digest.")
+    ] = None,
+    env: Env = "local",
+    as_json: Json = False,
+) -> None:
+    """Make the differences so, and record them: Feast's registry, then the ledger; nothing if one is refused."""
+
+    def run(workspace: "Workspace") -> None:
+        from recsys import printing
+        from recsys.workflows.plan import apply as carry_out
+
+        done = carry_out(workspace, plan_digest)
+        show(
+            printing.plan_document(done.plan, done.transaction),
+            as_json,
+            printing.applied(done.plan, done.transaction),
+        )
+
+    run_in(env, run)

@@ -1,0 +1,64 @@
+"""How do lists reach people: one request at a time, or all at once?"""
+
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from recsys.cli.app import Env, Json, app, run_in, show
+
+if TYPE_CHECKING:
+    from recsys.workflows.workspace import Workspace
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    env: Env = "local",
+) -> None:
+    """Answer requests over HTTP: POST /v1/recommend, GET /healthz, /readyz, /docs; follows promotions by itself."""
+
+    def run(workspace: "Workspace") -> None:
+        from recsys.web.server import run_server
+
+        run_server(workspace, host, port)
+
+    run_in(env, run)
+
+
+@app.command("serve-batch")
+def serve_batch(
+    placement: Annotated[str, typer.Argument(help="registry/placements/<placement>.yaml")],
+    date: Annotated[
+        Optional[str], typer.Option("--date", help="The lists of this moment; the clock's time by default.")
+    ] = None,
+    out: Annotated[Optional[str], typer.Option("--out", help="A folder; <state>/batch/<placement> by default.")] = None,
+    env: Env = "local",
+    as_json: Json = False,
+) -> None:
+    """Write every known user's list, the one a request at this moment would get, to parquet."""
+
+    def run(workspace: "Workspace") -> None:
+        from pathlib import Path
+
+        from recsys import printing
+        from recsys.specs.base import read_moment
+        from recsys.workflows.serve_batch import serve_batch as write
+
+        moment = None if date is None else read_moment(date)
+        with printing.Bar() as bar:
+            done = write(
+                workspace, placement, moment, Path(out) if out else None, lambda n, total: bar.update("lists", n, total)
+            )
+        document = {
+            "placement": done.placement,
+            "at": done.at.isoformat(),
+            "folder": workspace.shown(done.folder),
+            "units": done.units,
+            "rows": done.rows,
+            "answered_by": dict(done.answered_by),
+            "reused": done.reused,
+        }
+        show(document, as_json, printing.batch(done, workspace))
+
+    run_in(env, run)

@@ -1,0 +1,76 @@
+"""What does a terminal get: a bar while something runs, a table, an interval?"""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+_WIDTH: Final = 24
+
+
+class Bar:
+    """A progress bar on stderr when that is a terminal, and silence elsewhere."""
+
+    def __init__(self) -> None:
+        """Draw nothing yet."""
+        self._shown = sys.stderr.isatty()
+        self._started: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        """Return the bar."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Wipe the line."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def say(self, what: str) -> None:
+        """Show what is being done."""
+        self._draw(f"… {what}")
+
+    def update(self, what: str, done: int, total: int) -> None:
+        """Show how far something is, and how long it will take."""
+        started = self._started.setdefault(what, time.monotonic())
+        filled = _WIDTH * done // max(total, 1)
+        spent = time.monotonic() - started
+        left = f", {spent * (total - done) / done:.0f} s left" if done and total > 1 else ""
+        self._draw(f"[{'#' * filled}{'.' * (_WIDTH - filled)}] {what} {done:,}/{total:,}{left}")
+
+    def _draw(self, line: str) -> None:
+        if self._shown:
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Lay out a plain table; columns in `right` are aligned to the right."""
+    cells = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    lines = []
+    for number, row in enumerate(cells):
+        parts = [
+            text.rjust(width) if column in right else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  " + "  ".join(parts).rstrip())
+        if number == 0:
+            lines.append("  " + "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def interval(value: Mapping[str, float], digits: int) -> str:
+    """Show an estimate with its bounds."""
+    return f"{value['estimate']:.{digits}f} [{value['lower']:.{digits}f}, {value['upper']:.{digits}f}]"
+
+
+def percent(value: Mapping[str, float | None]) -> str:
+    """Show a relative effect with its bounds."""
+    estimate, lower, upper = (value[name] for name in ("estimate", "lower", "upper"))
+    if estimate is None or lower is None or upper is None:
+        return "not defined"
+    return f"{estimate:+.1%} [{lower:+.1%}, {upper:+.1%}]"
