@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from recsys.cli import app
 from recsys.specs.base import Spec, format_duration
 from recsys.specs.catalog import KINDS
+from recsys.specs.simulation import Simulation
 
 FOLDER: Final = Path(__file__).parent
 _DO_NOT_EDIT: Final = "<!-- Written by docs/generate.py (`make docs`); do not edit. -->"
@@ -29,7 +30,9 @@ Exit codes: 0 done, 1 refused or failed (one line on stderr says what, the rule 
 With `--json` a command prints one JSON document on stdout."""
 _DECLARATIONS: Final = """\
 One object a file under registry/; the name of a declaration is its file's path below the folder of its kind, without
-`.yaml`. Unknown fields are errors. `recsys validate` reports every finding at once."""
+`.yaml`. Unknown fields are errors. `recsys validate` reports every finding at once. Last comes what is no part of a
+project: the shop that `recsys simulate` makes up."""
+_DESCRIBED: Final[Mapping[str, type[BaseModel]]] = {**KINDS, "simulation": Simulation}
 _WORDS: Final[Mapping[Any, str]] = {
     str: "text",
     int: "whole number",
@@ -38,6 +41,7 @@ _WORDS: Final[Mapping[Any, str]] = {
     timedelta: "duration (`7d`, `12h`)",
     datetime: "date or ISO time, UTC",
     NoneType: "null",
+    Path: "path",
 }
 
 
@@ -154,7 +158,7 @@ def spec_reference() -> str:
         _DECLARATIONS,
         _table(
             ("kind", "file", "is"),
-            [(f"[{kind}](#{kind})", f"`{_pattern(model)}`", _about(model)) for kind, model in KINDS.items()],
+            [(f"[{kind}](#{kind})", f"`{_pattern(model)}`", _about(model)) for kind, model in _DESCRIBED.items()],
         ),
         *_kinds(),
     ]
@@ -163,7 +167,7 @@ def spec_reference() -> str:
 
 def _kinds() -> Iterator[str]:
     described: set[type[BaseModel]] = set()
-    for kind, model in KINDS.items():
+    for kind, model in _DESCRIBED.items():
         yield f"## {kind}\n\nFile: `{_pattern(model)}`\n\n{_sentence(_about(model))}\n\n{_fields(model)}"
         for nested in _nested(model):
             if nested not in described:
@@ -181,7 +185,7 @@ def _about(model: type[BaseModel]) -> str:
 
 def _docstring(model: type[BaseModel]) -> tuple[str, str]:
     """Split a kind's docstring into the pattern of its files and what it is."""
-    match = re.fullmatch(r"(registry/\S+\.yaml)[:;] (.+)", " ".join((model.__doc__ or "").split()))
+    match = re.fullmatch(r"(registry/\S+\.yaml|FILE\.yaml)[:;] (.+)", " ".join((model.__doc__ or "").split()))
     if match is None:
         message = f"{model.__name__}: its docstring has to begin with the pattern of its files: registry/….yaml: …"
         raise ValueError(message)
@@ -264,17 +268,30 @@ def _limit(constraint: Any) -> Iterator[str]:  # noqa: ANN401 - annotated_types 
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    match value := field.get_default(call_default_factory=True, validated_data={}):
+    return _written(field.get_default(call_default_factory=True, validated_data={}))
+
+
+def _written(value: Any) -> str:  # noqa: ANN401 - any default
+    """Say a value as it would stand in a declaration."""
+    match value:
         case None:
-            return "`null`"
+            text = "`null`"
         case timedelta():
-            return f"`{format_duration(value)}`"
+            text = f"`{format_duration(value)}`"
+        case datetime():
+            text = f"`{value:%Y-%m-%d}`"
         case BaseModel():
-            return "its defaults"
+            text = "its defaults"
         case tuple() | dict() if not value:
-            return "empty"
+            text = "empty"
+        case tuple() if isinstance(value[0], timedelta):
+            text = f"`[{', '.join(map(format_duration, value))}]`"
+        case dict() if isinstance(next(iter(value.values())), BaseModel):
+            fields = {name: each.model_dump(exclude_unset=True) for name, each in value.items()}
+            text = f"`{fields}`"
         case _:
-            return f"`{value}`"
+            text = f"`{value}`"
+    return text
 
 
 # ---------------------------------------------------------------- Markdown

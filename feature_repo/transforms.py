@@ -1,20 +1,30 @@
 """How do a shop's events become feature tables? One Ibis expression a table, the same on DuckDB and on Spark.
 
-Weeks end on Mondays at 00:00 UTC. A row describes what happened before its `event_timestamp` (a week's end) and says in
-`created_timestamp` when the shop knew all of it. Two kinds of tables:
+Weeks end on Mondays at 00:00 UTC. A row describes what happened before its `event_timestamp`, a week's end. Two
+kinds of tables:
 
 - states (`user_item`, `user_line`): a row only where something changed that week, cumulative since the first event;
   ages and decays are brought to the request's time by `rhythm` in views.py;
 - windows (`user_weekly`, `item_weekly`): a row every week for whoever was active in the last 13 weeks.
 
+A transform gets the events as they were known at the end of a week, `until`, and makes rows up to it. When a row became
+known (`created_timestamp`) is not its business: `recsys features build` runs it week by week, appends what is new, and
+appends another version of a row where a late or cancelled order changed one. A cancelled purchase keeps its event with
+quantity 0, so that a week without a purchase left still has its row, which says so.
+
 A decayed count is the sum of 0.5^(age / half-life) over past weeks of purchase, as of `*_last`, the last purchase.
+Money is summed in whole cents and times in whole seconds: sums of integers are the same in every order.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 import ibis
 import ibis.expr.types as ir
 from ibis import _
+
+PERIOD_DAYS = 7
+"""Tables grow by so many days at a time, counted from Monday 1970-01-05."""
 
 WEEK_S = 7 * 86_400
 MONDAY_S = 4 * 86_400  # 1970-01-05 was a Monday
@@ -35,173 +45,181 @@ def _moment(seconds: ir.IntegerValue) -> ir.TimestampValue:
 
 
 def _purchases(events: ir.Table, items: ir.Table) -> ir.Table:
-    bought = events.filter((_.event_type == "purchase") & (_.quantity > 0))
+    bought = events.filter(_.event_type == "purchase")
     return bought.left_join(items.select("item_id", "line_id"), "item_id").select(
         "user_id",
         "item_id",
         "session_id",
         "quantity",
-        "value",
         "event_timestamp",
-        "created_timestamp",
+        cents=(_.value * 100).round().cast("int64"),
+        live=_.quantity > 0,
         line_id=_.line_id.fill_null("unknown"),
         week_end=_week_end(_.event_timestamp),
     )
 
 
 def _weekly(purchases: ir.Table, key: str) -> ir.Table:
-    """Aggregate purchases to one row per user, key and week."""
+    """Aggregate purchases to one row per user, key and week; `last` is null where all of them were cancelled."""
     return purchases.group_by(["user_id", key, "week_end"]).aggregate(
-        baskets=_.session_id.nunique(),
+        baskets=_.session_id.nunique(where=_.live),
         quantity=_.quantity.sum(),
-        value=_.value.sum(),
-        last=_.event_timestamp.max(),
-        created=_.created_timestamp.max(),
+        cents=_.cents.sum(),
+        last=_.event_timestamp.max(where=_.live),
     )
 
 
 def _state(purchases: ir.Table, key: str, prefix: str) -> ir.Table:
-    """Accumulate a user's weeks with one item or line; one row per week in which something changed."""
-    weekly = _weekly(purchases, key).cross_join(_last_week(purchases)).filter(_.week_end <= _.last_week)
+    """Accumulate a user's weeks with one item or line; one row per week in which something changed.
+
+    All features are null where every purchase so far was cancelled: there is no history then.
+    """
+    weekly = _weekly(purchases, key)
     so_far = ibis.window(group_by=["user_id", key], order_by="week_end", preceding=None, following=0)
-    seconds = weekly["last"].epoch_seconds()
+    weekly = weekly.mutate(newest=_["last"].max().over(so_far))
 
     def decayed(half_life_days: int) -> ir.FloatingValue:
-        exponent = (seconds - DECAY_ORIGIN_S) / (half_life_days * 86_400.0)
-        power = (exponent * ibis.literal(2.0).ln()).exp()
-        return power.sum().over(so_far) / power
+        def power(of: ir.TimestampColumn) -> ir.FloatingValue:
+            exponent = (of.epoch_seconds() - DECAY_ORIGIN_S) / (half_life_days * 86_400.0)
+            return (exponent * ibis.literal(2.0).ln()).exp()
+
+        return power(weekly["last"]).sum().over(so_far) / power(weekly.newest)
 
     return weekly.select(
         "user_id",
         key,
         event_timestamp=_.week_end,
-        created_timestamp=ibis.greatest(_.week_end, _.created.max().over(so_far)),
         **{
-            f"{prefix}_baskets": _.baskets.sum().over(so_far).cast("float64"),
-            f"{prefix}_weeks": _.count().over(so_far).cast("float64"),
-            f"{prefix}_quantity": _.quantity.sum().over(so_far),
+            f"{prefix}_baskets": _.baskets.sum().over(so_far).nullif(0).cast("float64"),
+            f"{prefix}_weeks": _["last"].count().over(so_far).nullif(0).cast("float64"),
+            f"{prefix}_quantity": _.quantity.sum().over(so_far).nullif(0),
             f"{prefix}_first": _["last"].min().over(so_far),
-            f"{prefix}_last": _["last"],
+            f"{prefix}_last": _.newest,
             f"{prefix}_decay_28d_at_last": decayed(28),
             f"{prefix}_decay_90d_at_last": decayed(90),
         },
     )
 
 
-def user_item(events: ir.Table, items: ir.Table) -> ir.Table:
+def _up_to(rows: ir.Table, until: datetime) -> ir.Table:
+    """Keep the rows of weeks that are over."""
+    return rows.filter(rows.event_timestamp.epoch_seconds() <= int(until.timestamp()))
+
+
+def user_item(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
     """A household's history with one product."""
-    return _state(_purchases(events, items), "item_id", "pair")
+    return _up_to(_state(_purchases(events, items), "item_id", "pair"), until)
 
 
-def user_line(events: ir.Table, items: ir.Table) -> ir.Table:
+def user_line(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
     """A household's history with one maker's range in one category."""
-    return _state(_purchases(events, items), "line_id", "line")
+    return _up_to(_state(_purchases(events, items), "line_id", "line"), until)
 
 
-def _windows(weekly: ir.Table, last_week: ir.Table) -> ir.Table:
-    """Repeat each week at its own end and the following ones, with its `age` in weeks; nothing past the last week."""
+def _windows(weekly: ir.Table, until: datetime) -> ir.Table:
+    """Repeat each week at its own end and the following ones, with its `age` in weeks; nothing past `until`."""
     ages = ibis.memtable({"age": list(range(WINDOW_WEEKS))})
-    return (
-        weekly.cross_join(ages)
-        .mutate(at=_moment(_.week_end.epoch_seconds() + _.age * WEEK_S))
-        .cross_join(last_week)
-        .filter(_["at"] <= _.last_week)
-    )
+    spread = weekly.cross_join(ages).mutate(event_timestamp=_moment(_.week_end.epoch_seconds() + _.age * WEEK_S))
+    return _up_to(spread, until)
 
 
-def _last_week(purchases: ir.Table) -> ir.Table:
-    """Return the end of the last week that is over: the newest event's week may still be running."""
-    return purchases.aggregate(last_week=_moment(_.week_end.max().epoch_seconds() - WEEK_S))
-
-
-def item_weekly(events: ir.Table, items: ir.Table) -> ir.Table:
+def item_weekly(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
     """What everybody did with a product in the last 1, 4 and 13 weeks; a row is there while it sold in the last 13."""
-    purchases = _purchases(events, items)
-    pairs = _weekly(purchases, "item_id")
-    before = ibis.window(group_by=["user_id", "item_id"], order_by="week_end")
-    pairs = pairs.mutate(previous=_["last"].lag().over(before))
-    gap = (pairs["last"].epoch_seconds() - pairs.previous.epoch_seconds()) / 86_400.0
+    pairs = _weekly(_purchases(events, items), "item_id")
+    before = ibis.window(group_by=["user_id", "item_id"], order_by="week_end", preceding=(None, 1))
+    pairs = pairs.mutate(previous=_["last"].max().over(before))
     weekly = (
-        pairs.mutate(gap=gap)
+        pairs.mutate(gap_s=_["last"].epoch_seconds() - _.previous.epoch_seconds())
         .group_by(["item_id", "week_end"])
         .aggregate(
             baskets=_.baskets.sum(),
-            users=_.count(),
-            returning=_.previous.count(),
-            gap_days=_.gap.sum().fill_null(0.0),
+            users=_["last"].count(),
+            returning=_.gap_s.count(),
+            gap_s=_.gap_s.sum().fill_null(0),
             quantity=_.quantity.sum(),
-            value=_.value.sum(),
-            created=_.created.max(),
+            cents=_.cents.sum(),
         )
     )
-    spread = _windows(weekly, _last_week(purchases))
-    stats = spread.group_by(["item_id", "at"]).aggregate(
-        created=_.created.max(),
-        item_baskets_7d=_.baskets.sum(where=_.age < 1).fill_null(0).cast("float64"),
-        item_baskets_28d=_.baskets.sum(where=_.age < RECENT_WEEKS).fill_null(0).cast("float64"),
-        item_baskets_91d=_.baskets.sum().cast("float64"),
-        item_buyers_91d=_.users.sum().cast("float64"),
-        item_returning_share_91d=_.returning.sum() / _.users.sum(),
-        item_gap_days_91d=_.gap_days.sum() / _.returning.sum().nullif(0),
-        item_price_91d=_.value.sum() / _.quantity.sum(),
+    stats = (
+        _windows(weekly, until)
+        .group_by(["item_id", "event_timestamp"])
+        .aggregate(
+            item_baskets_7d=_.baskets.sum(where=_.age < 1).fill_null(0).cast("float64"),
+            item_baskets_28d=_.baskets.sum(where=_.age < RECENT_WEEKS).fill_null(0).cast("float64"),
+            item_baskets_91d=_.baskets.sum().cast("float64"),
+            item_buyers_91d=_.users.sum().cast("float64"),
+            item_returning_share_91d=_.returning.sum() / _.users.sum().nullif(0),
+            item_gap_days_91d=_.gap_s.sum() / _.returning.sum().nullif(0) / 86_400.0,
+            item_price_91d=_.cents.sum() / 100.0 / _.quantity.sum().nullif(0),
+        )
     )
     catalogue = items.select(
         "item_id",
         "line_id",
-        item_department=_.department.fill_null("unknown"),
-        item_category=_.category.fill_null("unknown"),
-        item_brand=_.brand.fill_null("unknown"),
+        item_department=_.department,
+        item_category=_.category,
+        item_brand=_.brand,
     )
     joined = stats.left_join(catalogue, "item_id")
     text = {
         name: joined[name].fill_null("unknown")
         for name in ("line_id", "item_department", "item_category", "item_brand")
     }
-    known = ibis.greatest(joined["at"], joined.created)
-    return joined.mutate(created_timestamp=known, **text).rename(event_timestamp="at").drop("item_id_right", "created")
+    return joined.mutate(**text).drop("item_id_right")
 
 
-def user_weekly(events: ir.Table, items: ir.Table) -> ir.Table:
+def user_weekly(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
     """How a household shops: sums over 4 and 13 weeks and since its first basket."""
-    purchases = _purchases(events, items)
     so_far = ibis.window(group_by="user_id", order_by="week_end", preceding=None, following=0)
     weekly = (
-        purchases.group_by(["user_id", "week_end"])
+        _purchases(events, items)
+        .group_by(["user_id", "week_end"])
         .aggregate(
-            baskets=_.session_id.nunique(),
-            lines=_.count(),
-            value=_.value.sum(),
-            first=_.event_timestamp.min(),
-            last=_.event_timestamp.max(),
-            created=_.created_timestamp.max(),
+            baskets=_.session_id.nunique(where=_.live),
+            lines=_.live.sum(),
+            cents=_.cents.sum(),
+            first=_.event_timestamp.min(where=_.live),
+            last=_.event_timestamp.max(where=_.live),
         )
-        .mutate(baskets_so_far=_.baskets.sum().over(so_far), first_ever=_["first"].min().over(so_far))
+        .mutate(
+            baskets_so_far=_.baskets.sum().over(so_far),
+            first_ever=_["first"].min().over(so_far),
+            newest=_["last"].max().over(so_far),
+        )
     )
     recent = _.age < RECENT_WEEKS
     return (
-        _windows(weekly, _last_week(purchases))
-        .group_by(["user_id", "at"])
+        _windows(weekly, until)
+        .group_by(["user_id", "event_timestamp"])
         .aggregate(
-            created=_.created.max(),
             user_baskets_28d=_.baskets.sum(where=recent).fill_null(0).cast("float64"),
             user_baskets_91d=_.baskets.sum().cast("float64"),
             user_baskets=_.baskets_so_far.max().cast("float64"),
             user_lines_28d=_.lines.sum(where=recent).fill_null(0).cast("float64"),
             user_lines_91d=_.lines.sum().cast("float64"),
-            user_value_91d=_.value.sum(),
+            user_value_91d=_.cents.sum() / 100.0,
             user_first=_.first_ever.min(),
-            user_last=_["last"].max(),
+            user_last=_.newest.max(),
         )
-        .mutate(created_timestamp=ibis.greatest(_["at"], _.created))
-        .rename(event_timestamp="at")
-        .drop("created")
     )
 
 
-TABLES: Mapping[str, Callable[[ir.Table, ir.Table], ir.Table]] = {
+TABLES: Mapping[str, Callable[[ir.Table, ir.Table, datetime], ir.Table]] = {
     "user_weekly": user_weekly,
     "item_weekly": item_weekly,
     "user_item": user_item,
     "user_line": user_line,
 }
 """Every feature table and the expression that makes it from events and catalogue."""
+
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "user_weekly": ("user_id",),
+    "item_weekly": ("item_id",),
+    "user_item": ("user_id", "item_id"),
+    "user_line": ("user_id", "line_id"),
+}
+"""The columns that, with `event_timestamp`, name a row. The first is a column of the events too: a row depends only on
+the events of its own value of it, so that a build reads the history of those alone for whom something is new."""
+
+ACTIVE_PERIODS: Mapping[str, int] = {"user_weekly": 13, "item_weekly": 13, "user_item": 1, "user_line": 1}
+"""For how many periods after an event the rows of its first key go on changing."""

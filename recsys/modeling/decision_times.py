@@ -1,16 +1,13 @@
 """At which past moments would a model have had to decide, and which of them may it learn from?"""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime, timedelta
 
+from recsys.data.steps import ANCHOR
 from recsys.errors import ModelError
 from recsys.specs.base import format_duration
 from recsys.specs.model import Testing, Training
 from recsys.specs.problem import Target
-
-ANCHOR: Final = datetime(1970, 1, 5, tzinfo=UTC)
-"""A Monday: decision times are whole multiples of the step after it."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +17,8 @@ class Split:
     train: tuple[datetime, ...]
     validation: tuple[datetime, ...]
     test: tuple[datetime, ...]
+    immature: tuple[datetime, ...] = ()
+    """Later decision times that are past, but whose labels are still to come or to settle: left out."""
 
 
 def split(known_at: datetime, target: Target, training: Training, testing: Testing) -> Split:
@@ -45,7 +44,9 @@ def split(known_at: datetime, target: Target, training: Training, testing: Testi
             f" fewer decision times"
         )
         raise ModelError(message)
-    return Split(train=train, validation=validation, test=test)
+    newest = _last(known_at - timedelta(microseconds=1), step, 1)[0]
+    immature = tuple(test[-1] + step * ahead for ahead in range(1, (newest - test[-1]) // step + 1))
+    return Split(train=train, validation=validation, test=test, immature=immature)
 
 
 def _last(latest: datetime, step: timedelta, count: int) -> tuple[datetime, ...]:

@@ -3,20 +3,39 @@
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 
+from recsys.data.knowledge import known_sql
 from recsys.errors import ModelError
 from recsys.ports import Engine
+from recsys.schema import TIMESTAMP
 from recsys.specs.problem import Target
 
-_POSITIVES = """
+_POSITIVES: Final = """
 select d.decision_time as event_timestamp, e.user_id, e.item_id, sum(e.quantity) as quantity
-from events e join decisions d
+from ({events}) e join decisions d
   on e.event_timestamp > d.decision_time and e.event_timestamp <= d.window_end
-where e.event_type = '{event}' and e.created_timestamp <= timestamptz '{known_at}' and e.item_id is not null
+where e.event_type = '{event}' and e.item_id is not null
 group by all having sum(e.quantity) > 0
 order by all
+"""
+
+# An event is credited once: to the last time its item was shown to its unit before it.
+_ATTRIBUTED: Final = """
+with taken as (select * from ({events}) where event_type = '{event}' and quantity > 0 and item_id is not null),
+credited as (
+    select s.request_id, s.item_id, e.quantity,
+           row_number() over (partition by e.event_id order by s.event_timestamp desc, s.request_id desc) as place
+    from taken e join shown s on e.user_id = s.user_id and e.item_id = s.item_id
+      and e.event_timestamp > s.event_timestamp and e.event_timestamp <= s.window_end)
+select request_id, item_id, sum(quantity) as quantity from credited where place = 1 group by all order by all
+"""
+
+_SO_FAR: Final = """
+select count(*) as rows from ({events}) e
+where e.event_type = '{event}' and e.quantity > 0 and e.event_timestamp > {after}
 """
 
 
@@ -25,9 +44,11 @@ def positives(
 ) -> pa.Table:
     """Return what was taken: one row per decision time, unit and item with the target event in (t, t + horizon].
 
+    A cancelled event counts until its cancellation is known.
+
     Args:
         engine: runs the query.
-        events: parquet of `schema.EVENTS`.
+        events: parquet of `schema.EVENT_TABLE`.
         target: event, horizon and settle delay.
         decision_times: moments t, all mature at `known_at`.
         known_at: events created after this moment do not exist yet.
@@ -49,9 +70,41 @@ def positives(
         raise ModelError(message)
     decisions = pa.table(
         {
-            "decision_time": pa.array(decision_times, pa.timestamp("us", tz="UTC")),
-            "window_end": pa.array([t + target.horizon for t in decision_times], pa.timestamp("us", tz="UTC")),
+            "decision_time": pa.array(decision_times, TIMESTAMP),
+            "window_end": pa.array([t + target.horizon for t in decision_times], TIMESTAMP),
         }
     )
-    query = _POSITIVES.format(event=target.event.replace("'", "''"), known_at=known_at.isoformat())
+    query = _POSITIVES.format(events=known_sql("events", known_at), event=_quoted(target.event))
     return engine.query(query, {"events": events, "decisions": decisions})
+
+
+def attributed(engine: Engine, events: Path, target: Target, shown: pa.Table, known_at: datetime) -> pa.Table:
+    """Return what was taken of what was shown: each event credited to the last exposure of its item before it.
+
+    Args:
+        engine: runs the query.
+        events: parquet of `schema.EVENT_TABLE`.
+        target: event and horizon.
+        shown: request_id, user_id, item_id, event_timestamp (when it was shown), all mature at `known_at`.
+        known_at: events created after this moment do not exist yet.
+
+    Returns:
+        request_id, item_id, quantity (float64) of the slots that led to a target event.
+    """
+    ends = pa.array([at + target.horizon for at in shown["event_timestamp"].to_pylist()], TIMESTAMP)
+    query = _ATTRIBUTED.format(events=known_sql("events", known_at), event=_quoted(target.event))
+    return engine.query(query, {"events": events, "shown": shown.append_column("window_end", ends)})
+
+
+def count_after(engine: Engine, events: Path, target: Target, after: datetime, known_at: datetime) -> int:
+    """Return how many target events after a moment are known: what immature decision times leave out so far."""
+    query = _SO_FAR.format(
+        events=known_sql("events", known_at),
+        event=_quoted(target.event),
+        after=f"timestamptz '{after.isoformat()}'",
+    )
+    return int(engine.query(query, {"events": events})["rows"][0].as_py())
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")

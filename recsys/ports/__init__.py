@@ -5,16 +5,17 @@ both pass the same contract tests. The small frozen types beside them are what t
 """
 
 from recsys.ports.clock import Clock
-from recsys.ports.engine import Engine
+from recsys.ports.engine import Engine, FeatureTable, Step
 from recsys.ports.event_log import EventLog, Exposure, Ledger, LedgerEntry, ShownItem
 from recsys.ports.features import Definitions, FeatureReader, FeatureRepository, FeatureSet, RequestTransform, ViewInfo
 from recsys.ports.models import Columns, Estimator, ModelRegistry, Ranker, Registration, TrainingRows, Weights
-from recsys.ports.shop import ShopSource, SourceCount
+from recsys.ports.shop import Delivery, ShopSource, SourceCount
 
 __all__ = [
     "Clock",
     "Columns",
     "Definitions",
+    "Delivery",
     "Engine",
     "Estimator",
     "EventLog",
@@ -22,6 +23,7 @@ __all__ = [
     "FeatureReader",
     "FeatureRepository",
     "FeatureSet",
+    "FeatureTable",
     "Ledger",
     "LedgerEntry",
     "ModelRegistry",
@@ -31,6 +33,7 @@ __all__ = [
     "ShopSource",
     "ShownItem",
     "SourceCount",
+    "Step",
     "TrainingRows",
     "ViewInfo",
     "Weights",

@@ -1,14 +1,45 @@
 """How do queries and feature transforms run?"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 
 
+@dataclass(frozen=True)
+class FeatureTable:
+    """What a feature repository's transforms.py says of one table."""
+
+    name: str
+    code: str
+    """Normalized code of its transform, with all it reaches: what a digest of its logic covers."""
+    keys: tuple[str, ...]
+    """The columns that, with `event_timestamp`, name a row; the first is a column of the events, on whose events of
+    the same value alone a row depends."""
+    period: timedelta
+    """Rows stand at whole multiples of it since Monday 1970-01-05."""
+    active_periods: int
+    """For how many periods after an event the rows of its first key go on changing."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Some periods of a feature table that are made at once, from the events known at their end."""
+
+    after: datetime | None
+    """The rows of periods that end later than this are new; None makes all."""
+    until: datetime
+    """The end of the last period."""
+    restates: bool = False
+    """Whether something about earlier periods became known: then it is one period, and changed rows of earlier ones
+    get another version, known at `until`."""
+
+
 class Engine(Protocol):
-    """Runs SQL over Arrow tables and parquet files, with bounded memory."""
+    """Runs SQL over Arrow tables and parquet files, and feature transforms, with bounded memory."""
 
     def query(self, sql: str, tables: Mapping[str, pa.Table | Path] | None = None) -> pa.Table:
         """Run DuckDB's SQL.
@@ -17,9 +48,43 @@ class Engine(Protocol):
         """
         ...
 
-    def transform(self, module: Path, table: str, sources: Mapping[str, Path], output: Path) -> int:
-        """Run one declared feature transform over parquet sources and write its table by rename.
+    def write(self, sql: str, tables: Mapping[str, pa.Table | Path], output: Path) -> int:
+        """Run DuckDB's SQL and write what it gives to a parquet file, by rename.
 
         Returns its number of rows.
+        """
+        ...
+
+    def transform(
+        self, module: Path, table: FeatureTable, step: Step, sources: Mapping[str, Path], existing: Path, output: Path
+    ) -> int:
+        """Make the rows of one step of a feature table and write them to a parquet file, by rename.
+
+        Args:
+            module: the feature repository's transforms.py.
+            table: which table.
+            step: which periods.
+            sources: parquet files by the names of the transform's parameters; `events` is always one.
+            existing: the folder of the table's earlier steps; it may be missing.
+            output: the file to write.
+
+        Returns:
+            The number of rows written.
+
+        Raises:
+            FeatureError: if the transform is not there or does not run on these sources.
+        """
+        ...
+
+    def recompute(
+        self, module: Path, table: FeatureTable, at: datetime, sources: Mapping[str, Path], units: pa.Array
+    ) -> pa.Table:
+        """Run a transform anew on nothing but the events known at a moment, for some values of the first key.
+
+        Returns:
+            The newest row of each key at that moment: keys, features and `event_timestamp`.
+
+        Raises:
+            FeatureError: if the transform is not there or does not run on these sources.
         """
         ...

@@ -16,9 +16,35 @@ class SourceCount:
     why: str
 
 
+@dataclass(frozen=True)
+class Delivery:
+    """What a source hands over: parquet files or folders of them, with at least the required columns of `schema`."""
+
+    events: Path
+    items: Path
+    users: Path
+    counts: Sequence[SourceCount] = ()
+    """What the source itself read and dropped."""
+
+
 class ShopSource(Protocol):
     """Brings a shop's past in."""
 
-    def ingest(self, tables: Path) -> Sequence[SourceCount]:
-        """Write events.parquet, items.parquet and users.parquet (see `schema`) into a folder, each by rename."""
+    def version(self) -> str:
+        """Return a text that changes whenever the delivery would.
+
+        Raises:
+            DataError: if the source is not there.
+        """
+        ...
+
+    def deliver(self, folder: Path) -> Delivery:
+        """Hand over events, items and users.
+
+        Args:
+            folder: an empty one, to write into; a source whose files are there already need not.
+
+        Raises:
+            DataError: if the source cannot be read.
+        """
         ...

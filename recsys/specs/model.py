@@ -64,10 +64,14 @@ class Testing(Spec):
 
 
 class Negatives(Spec):
-    """Which candidates without the target event are kept for learning."""
+    """What a positive is learned against."""
 
+    source: Literal["candidates", "shown"] = "candidates"
+    """candidates: the placement's own candidates at each decision time, sampled; shown: the lists that were really
+    answered (logged exposures), each taken event credited to the last one that showed its item. Test requests are
+    always the placement's own candidates, all of them."""
     per_request: int = Field(default=40, ge=1)
-    """So many a request, sampled from the placement's own candidates; test requests keep all."""
+    """For candidates: so many a request are sampled."""
     seed: int = 0
     """Of the sample."""
 

@@ -1,15 +1,19 @@
 """How do events become features?
 
-`recsys features build`: a table a view, then up to the clock into the online store.
+`recsys features build`: a table a view, grown by the periods that are over, then up to the clock into the online store.
 """
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from recsys.data.knowledge import fingerprint
+from recsys.data.steps import due_steps, last_period
 from recsys.errors import DataError, FeatureError
+from recsys.ports import FeatureTable
 from recsys.specs.catalog import digest
 from recsys.workflows.exclusive import FEATURES, exclusive, read_written, sweep, write_by_rename
 from recsys.workflows.workspace import Workspace, file_digest
@@ -23,36 +27,108 @@ class BuiltTable:
 
     name: str
     rows: int
+    """In all."""
+    added: int
+    """By this build; 0 when it was up to date."""
+    until: datetime
+    """The end of the last period in it."""
     reused: bool
+    """Whether there was nothing to do."""
 
 
-def build_tables(workspace: Workspace, progress: Callable[[str], None] | None = None) -> list[BuiltTable]:
-    """Build every feature table that is not up to date with its events, catalogue and transform.
+def build_tables(
+    workspace: Workspace, progress: Callable[[str], None] | None = None, *, rebuild: bool = False
+) -> list[BuiltTable]:
+    """Bring every feature table up to the last period that is over.
 
-    A table leaves the manifest before it is built and comes back after: a killed build never passes for a finished one.
+    A table grows: each step is a file of its own, and what a late event or a cancellation changes in earlier periods is
+    appended as another version of those rows. It is made from the beginning where its transform changed, or where
+    events that it was built from did: sources only append.
+
+    A step is noted in the manifest after its file is whole: a killed build goes on where it was.
+
+    Args:
+        workspace: the project.
+        progress: told which table is being made, and up to when.
+        rebuild: make all tables from the beginning, such as after a correction of the catalogue, which has no time.
 
     Raises:
         DataError: if there are no events yet.
+        FeatureError: if a transform does not run.
         StoreError: if another command works on the tables for too long.
     """
     with exclusive(workspace, FEATURES, _COMMAND):
+        require_events(workspace)
         sweep(workspace.feature_tables, "**/*.partial")
         sweep(workspace.state, "spill-*")
-        known = manifest(workspace)
-        built = []
-        for name, wanted in _wanted(workspace).items():
-            if _current(workspace, known, name, wanted):
-                built.append(BuiltTable(name, known[name]["rows"], reused=True))
-                continue
-            if progress is not None:
-                progress(name)
-            if known.pop(name, None) is not None:
-                write_by_rename(_manifest_path(workspace), known)
-            rows = workspace.engine.transform(_module(workspace), name, _sources(workspace), _table(workspace, name))
-            known[name] = {"digest": wanted, "rows": rows}
-            write_by_rename(_manifest_path(workspace), known)
-            built.append(BuiltTable(name, rows, reused=False))
-        return built
+        build = _Build(workspace, progress or (lambda _: None))
+        return [build.table(table, rebuild=rebuild) for table in _tables(workspace).values()]
+
+
+class _Build:
+    """One run over all tables."""
+
+    def __init__(self, workspace: Workspace, progress: Callable[[str], None]) -> None:
+        self._workspace = workspace
+        self._progress = progress
+        self._inputs = _inputs(workspace)
+        self._known = manifest(workspace)
+        self._fingerprints: dict[datetime, str] = {}
+
+    def table(self, table: FeatureTable, *, rebuild: bool) -> BuiltTable:
+        workspace, entry = self._workspace, self._known.get(table.name)
+        if entry is not None and not rebuild and _current(workspace, entry, table, self._inputs):
+            return BuiltTable(table.name, entry["rows"], 0, datetime.fromisoformat(entry["until"]), reused=True)
+        folder = _folder(workspace, table.name)
+        if entry is None or rebuild or not self._continues(table, entry):
+            if self._known.pop(table.name, None) is not None:
+                write_by_rename(_manifest_path(workspace), self._known)
+            shutil.rmtree(folder, ignore_errors=True)
+            entry = {"digest": _definition(table), "items": self._inputs["items"], "files": {}, "until": None}
+        for path in folder.glob("*.parquet"):
+            if path.name not in entry["files"]:  # whole, but killed before it was noted
+                path.unlink()
+        before = sum(entry["files"].values())
+        entry = self._grow(table, entry)
+        done = datetime.fromisoformat(entry["until"])
+        return BuiltTable(table.name, entry["rows"], entry["rows"] - before, done, reused=entry["rows"] == before)
+
+    def _grow(self, table: FeatureTable, entry: dict[str, Any]) -> dict[str, Any]:
+        workspace = self._workspace
+        until = last_period(workspace.engine, workspace.events, table.period)
+        after = None if entry["until"] is None else datetime.fromisoformat(entry["until"])
+        for step in due_steps(workspace.engine, workspace.events, table.period, after, until):
+            self._progress(f"{table.name} up to {step.until:%Y-%m-%d}")
+            path = _folder(workspace, table.name) / f"until-{step.until:%Y%m%d}.parquet"
+            rows = workspace.engine.transform(
+                _module(workspace), table, step, sources(workspace), existing=path.parent, output=path
+            )
+            entry["files"][path.name] = rows
+            self._note(table, entry, step.until, finished=step.until == until)
+        self._note(table, entry, until, finished=True)
+        return entry
+
+    def _note(self, table: FeatureTable, entry: dict[str, Any], until: datetime, *, finished: bool) -> None:
+        entry |= {
+            "until": until.isoformat(),
+            "known": self._fingerprint(until),
+            "inputs": self._inputs if finished else {},
+            "rows": sum(entry["files"].values()),
+        }
+        if self._known.get(table.name) != entry:
+            self._known[table.name] = entry
+            write_by_rename(_manifest_path(self._workspace), self._known)
+
+    def _continues(self, table: FeatureTable, entry: Mapping[str, Any]) -> bool:
+        """Say whether a table can grow: same transform, and the events that it was made from are all there as then."""
+        if entry["digest"] != _definition(table) or not _whole(self._workspace, table.name, entry):
+            return False
+        return bool(entry["known"] == self._fingerprint(datetime.fromisoformat(entry["until"])))
+
+    def _fingerprint(self, until: datetime) -> str:
+        if until not in self._fingerprints:
+            self._fingerprints[until] = fingerprint(self._workspace.engine, self._workspace.events, until)
+        return self._fingerprints[until]
 
 
 def materialize(workspace: Workspace) -> tuple[datetime, bool]:
@@ -74,11 +150,19 @@ def materialize(workspace: Workspace) -> tuple[datetime, bool]:
 def _materialize(workspace: Workspace) -> tuple[datetime, bool]:
     now = workspace.clock.now()
     marker = _marker(workspace)
-    wanted = {"until": now.isoformat(), "tables": digest(manifest(workspace))}
+    tables = manifest(workspace)
+    wanted = {
+        "until": now.isoformat(),
+        # A table that only grew is brought up to date; one made from the beginning is written anew.
+        "tables": digest({name: [entry["digest"], entry["items"]] for name, entry in tables.items()}),
+        "grown": {name: entry["until"] for name, entry in tables.items()},
+    }
     known = read_written(marker)
     if known == wanted:
         return now, True
-    since = datetime.fromisoformat(known["until"]) if known and known["tables"] == wanted["tables"] else None
+    since = None
+    if known and known["tables"] == wanted["tables"]:
+        since = min(datetime.fromisoformat(moment) for moment in (known["until"], *known["grown"].values()))
     sweep(workspace.state, "materialized.*.partial")
     marker.unlink(missing_ok=True)
     workspace.features.materialize(now, since)
@@ -92,7 +176,7 @@ def require_events(workspace: Workspace) -> None:
     Raises:
         DataError: if one is missing.
     """
-    for path in _sources(workspace).values():
+    for path in sources(workspace).values():
         if not path.exists():
             message = f"{path.stem}: {workspace.shown(path)} is missing; run `recsys ingest` first"
             raise DataError(message)
@@ -105,8 +189,13 @@ def require_built(workspace: Workspace) -> None:
         DataError: if there are no events yet.
         FeatureError: naming the tables: missing, of an earlier state, or left half-built by a killed command.
     """
-    known = manifest(workspace)
-    stale = [name for name, wanted in _wanted(workspace).items() if not _current(workspace, known, name, wanted)]
+    require_events(workspace)
+    known, inputs = manifest(workspace), _inputs(workspace)
+    stale = [
+        name
+        for name, table in _tables(workspace).items()
+        if name not in known or not _current(workspace, known[name], table, inputs)
+    ]
     if stale:
         message = (
             f"feature tables {', '.join(stale)}: not built from the present events, items and transforms.py;"
@@ -130,23 +219,41 @@ def require_materialized(workspace: Workspace) -> None:
 
 
 def manifest(workspace: Workspace) -> dict[str, dict[str, Any]]:
-    """Return what the feature tables were built from: name to digest and rows; empty before the first build."""
+    """Return what the feature tables were built from: a name's digest, inputs, files and rows; empty before the first.
+
+    `until` is the end of the last period in a table, `known` a fingerprint of the events it was made from.
+    """
     return dict(read_written(_manifest_path(workspace)) or {})
 
 
-def _wanted(workspace: Workspace) -> dict[str, str]:
-    """Digest what each declared table has to be made from."""
-    require_events(workspace)
-    inputs = {name: file_digest(path) for name, path in _sources(workspace).items()}
-    transforms = workspace.adapters.transforms(_module(workspace))
-    return {name: digest({"inputs": inputs, "transform": source}) for name, source in transforms.items()}
+def _tables(workspace: Workspace) -> Mapping[str, FeatureTable]:
+    return workspace.adapters.feature_tables(_module(workspace))
 
 
-def _current(workspace: Workspace, known: Mapping[str, dict[str, Any]], name: str, wanted: str) -> bool:
-    return name in known and known[name]["digest"] == wanted and _table(workspace, name).exists()
+def _inputs(workspace: Workspace) -> dict[str, str]:
+    return {name: file_digest(path) for name, path in sources(workspace).items()}
 
 
-def _sources(workspace: Workspace) -> dict[str, Path]:
+def _definition(table: FeatureTable) -> str:
+    return digest([table.code, table.keys, table.period.days, table.active_periods])
+
+
+def _current(workspace: Workspace, entry: Mapping[str, Any], table: FeatureTable, inputs: Mapping[str, str]) -> bool:
+    same = entry["digest"] == _definition(table) and entry["inputs"] == inputs
+    return same and _whole(workspace, table.name, entry)
+
+
+def _whole(workspace: Workspace, name: str, entry: Mapping[str, Any]) -> bool:
+    return all((_folder(workspace, name) / file).exists() for file in entry["files"])
+
+
+def definitions(workspace: Workspace) -> dict[str, str]:
+    """Return how each feature table is made, as digests of its transform, keys and periods."""
+    return {name: _definition(table) for name, table in _tables(workspace).items()}
+
+
+def sources(workspace: Workspace) -> dict[str, Path]:
+    """Return the tables that transforms read, by the names of their parameters."""
     return {"events": workspace.events, "items": workspace.tables / "items.parquet"}
 
 
@@ -154,8 +261,8 @@ def _module(workspace: Workspace) -> Path:
     return workspace.feature_repository / "transforms.py"
 
 
-def _table(workspace: Workspace, name: str) -> Path:
-    return workspace.feature_tables / name / "part-0.parquet"
+def _folder(workspace: Workspace, name: str) -> Path:
+    return workspace.feature_tables / name
 
 
 def _manifest_path(workspace: Workspace) -> Path:

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
+from recsys.data.knowledge import known_sql
 from recsys.errors import ExperimentError
 from recsys.experiment.routing import window
 from recsys.ports import Exposure
@@ -35,8 +36,8 @@ _NAMESPACE: Final = uuid.UUID("2f9ce1a8-6d3a-5b0e-9a51-6f7f0d0e6c11")
 """Of request ids: the same step and unit give the same id, so that a replay that is run again logs nothing twice."""
 
 _OUTCOMES: Final = """
-select * from events
-where event_type = '{event}' and event_timestamp > timestamptz '{start}' and event_timestamp <= timestamptz '{end}'
+select * from ({known}) where event_type = '{event}' and quantity > 0
+  and event_timestamp > timestamptz '{start}' and event_timestamp <= timestamptz '{end}'
 order by event_timestamp, event_id
 """
 
@@ -116,7 +117,9 @@ def _replay(workspace: Workspace, name: str, tell: Progress) -> Replayed:
     exposures, fallbacks = _live_through(workspace, name, experiment, steps, folder, tell)
     end = steps[-1] + target.horizon
     outcomes = workspace.engine.query(
-        _OUTCOMES.format(event=target.event, start=steps[0].isoformat(), end=end.isoformat()),
+        _OUTCOMES.format(
+            known=known_sql("events", end), event=target.event, start=steps[0].isoformat(), end=end.isoformat()
+        ),
         {"events": workspace.events},
     )
     workspace.event_log.write_outcomes(outcomes.select(EVENTS.names).cast(EVENTS))

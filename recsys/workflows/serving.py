@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+from recsys.data.knowledge import known_sql
 from recsys.decision.champion import champion_status
 from recsys.experiment.routing import Router
 from recsys.ports import Clock, FeatureReader, Weights
@@ -15,8 +16,8 @@ from recsys.workflows.workspace import Workspace
 LOGGER = logging.getLogger(__name__)
 
 _UNITS: Final = """
-select distinct user_id from events
-where event_type = '{event}' and event_timestamp <= timestamptz '{at}' and created_timestamp <= timestamptz '{at}'
+select distinct user_id from ({known})
+where event_type = '{event}' and quantity > 0 and event_timestamp <= timestamptz '{at}'
 order by user_id
 """
 
@@ -72,7 +73,7 @@ def recorded_champion(workspace: Workspace, model: str) -> Weights | None:
 def known_units(workspace: Workspace, placement: str, at: datetime) -> list[str]:
     """Return every unit that had the placement's target event by a moment, as known then, ascending."""
     target = workspace.catalog.problem(workspace.catalog.placement(placement).problem).target
-    query = _UNITS.format(event=target.event.replace("'", "''"), at=at.isoformat())
+    query = _UNITS.format(known=known_sql("events", at), event=target.event.replace("'", "''"), at=at.isoformat())
     units: list[str] = workspace.engine.query(query, {"events": workspace.events})["user_id"].to_pylist()
     return units
 

@@ -4,33 +4,28 @@
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from recsys.candidates.pool import to_numpy
 from recsys.decision.promotion import GATE_TAG, REASON_TAG, recover, refresh, was_in_service
 from recsys.errors import ModelError
-from recsys.modeling.decision_times import Split, split
 from recsys.modeling.feature_ranker import FeatureRanker
-from recsys.modeling.labels import positives
-from recsys.modeling.offline_evaluation import MODEL, Judged, OfflineReport, evaluate
-from recsys.modeling.requests import ITEM_ROW, REQUEST, Requests, Sampling, build_requests
-from recsys.ports import FeatureSet, Ranker, Registration, TrainingRows, Weights
-from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, SCORE, USER
-from recsys.specs.catalog import digest
+from recsys.modeling.offline_evaluation import MODEL, OfflineReport, evaluate
+from recsys.modeling.training_set import DOCUMENT, LEARN, TEST, TRAIN, VALIDATION, TrainingSet, learning_rows
+from recsys.ports import FeatureSet, Ranker, Registration, Weights
+from recsys.schema import SCORE
 from recsys.specs.model import FeatureAlgorithm, ModelVersion
+from recsys.workflows.dataset import built_dataset
 from recsys.workflows.exclusive import ALIASES, FEATURES, exclusive
-from recsys.workflows.features import manifest, require_built, require_events
+from recsys.workflows.features import require_events
 from recsys.workflows.git import author, commit
-from recsys.workflows.workspace import Workspace, file_digest
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+from recsys.workflows.training_data import Progress, with_baselines
+from recsys.workflows.workspace import Workspace
 
 REPORT = "report.json"
 SAMPLE_ROWS = 100
@@ -62,6 +57,7 @@ def train(
         progress: told how far the work is.
 
     Raises:
+        LeakageError: if a training row knows more than its decision time did.
         ModelError: if the version's logic was changed since it was first trained, or there is nothing to learn from.
         FeatureError: if the feature tables are not up to date.
         StoreError: if another command works on this version or on the features for too long.
@@ -80,7 +76,9 @@ def _train(workspace: Workspace, model_version: str, known_at: datetime | None, 
     spec = workspace.catalog.model(model_version)
     moment = known_at or workspace.clock.now()
     features = workspace.features.feature_set(spec.feature_service)
-    tags = _identity(workspace, model_version, features, moment)
+    logic = _unchanged_logic(workspace, model_version, features)
+    dataset = built_dataset(workspace, model_version, moment, tell).dataset
+    tags = _identity(workspace, model_version, dataset, logic)
     existing = _existing(workspace, model_version, tags)
     if existing is not None:
         # A run that was killed after the registration has not put them into service yet.
@@ -88,40 +86,33 @@ def _train(workspace: Workspace, model_version: str, known_at: datetime | None, 
         report = json.loads(workspace.registry.report(existing, REPORT))
         return Trained(existing, report, reused=True, in_service=_in_service(workspace, existing), refreshed=refreshed)
 
-    require_built(workspace)
-    problem = workspace.catalog.problem(spec.problem)
-    parts = split(moment, problem.target, spec.training, spec.testing)
-    ranker, sizes = _fitted(workspace, spec, features, parts, moment, tell)
-    tell("test candidates", 0, 1)
-    test = _requests(workspace, spec, parts.test, Sampling(), moment)
-    tell("test features", 0, 1)
-    judged_columns = _with_baselines(workspace, spec)
-    joined = workspace.features.historical(test.rows, judged_columns)
-    columns = {name: to_numpy(joined[name]) for name in judged_columns.columns}
+    ranker = _fitted(workspace, spec, features, dataset, tell)
+    tell("evaluation", 0, 1)
+    test = dataset.rows(TEST)
+    columns = {name: to_numpy(test[name]) for name in with_baselines(workspace, spec).columns}
     scores = {MODEL: ranker.score({name: columns[name] for name in features.columns})}
     for name, reference in spec.baselines.items():
         feature = reference.partition(":")[2]
         scores[name] = FeatureRanker(feature).score(columns)
-    tell("evaluation", 0, 1)
     report = evaluate(
-        _judged(test),
+        dataset.judged(test),
         scores,
-        problem.list_sizes(),
+        workspace.catalog.problem(spec.problem).list_sizes(),
         spec.gate,
         resamples=spec.testing.resamples,
         confidence=spec.testing.confidence,
     )
-    document = _document(model_version, moment, parts, sizes, report)
-    sample = joined.select(list(features.columns)).slice(0, SAMPLE_ROWS)
+    document = _document(dataset, report)
+    sample = test.select(list(features.columns)).slice(0, SAMPLE_ROWS)
     sample = sample.append_column(SCORE, pa.array(scores[MODEL][:SAMPLE_ROWS]))
     weights = workspace.registry.register(
         Registration(
             model_version=model_version,
             ranker=ranker,
             tags=tags | {GATE_TAG: "passed" if report.gate.passed else "failed", REASON_TAG: report.gate.reason},
-            parameters=_parameters(spec, moment, sizes),
+            parameters=_parameters(spec, dataset),
             metrics=_metrics(report),
-            reports={REPORT: json.dumps(document, indent=2)},
+            reports={REPORT: json.dumps(document, indent=2), DOCUMENT: json.dumps(dataset.document, indent=2)},
             sample=sample,
         )
     )
@@ -132,38 +123,45 @@ def _train(workspace: Workspace, model_version: str, known_at: datetime | None, 
 # ---------------------------------------------------------------- identity
 
 
-def _identity(workspace: Workspace, model_version: str, features: FeatureSet, moment: datetime) -> dict[str, str]:
-    spec = workspace.catalog.model(model_version)
-    data = {
-        "events": file_digest(workspace.events),
-        "tables": {name: entry["digest"] for name, entry in manifest(workspace).items()},
-        "known_at": moment.isoformat(),
-    }
+def _identity(workspace: Workspace, model_version: str, dataset: TrainingSet, logic: str) -> dict[str, str]:
     return {
         "recsys.model_version": model_version.partition("/")[2],
-        "recsys.logic_digest": workspace.catalog.logic_digest(model_version, features.digest),
-        "recsys.data_digest": digest(data),
-        "recsys.known_at": moment.isoformat(),
+        "recsys.logic_digest": logic,
+        "recsys.data_digest": dataset.digest,
+        "recsys.known_at": dataset.document["known_at"],
         "recsys.git_commit": commit(workspace.root),
-        "feast.feature_service": spec.feature_service,
+        "feast.feature_service": dataset.document["feature_service"],
     }
+
+
+def _unchanged_logic(workspace: Workspace, model_version: str, features: FeatureSet) -> str:
+    """Return the digest of a version's logic; refuse one that was trained before and has changed."""
+    logic = workspace.catalog.logic_digest(model_version, features.digest)
+    for weights in _trained_before(workspace, model_version):
+        if weights.tags.get("recsys.logic_digest") != logic:
+            message = (
+                f"model version {model_version}: its logic is {logic} now and was"
+                f" {weights.tags.get('recsys.logic_digest')} when version {weights.number} was trained; trained"
+                " logic does not change: undo the edit of its spec, features or candidates, or declare a new version"
+                " beside it"
+            )
+            raise ModelError(message)
+    return logic
 
 
 def _existing(workspace: Workspace, model_version: str, tags: Mapping[str, str]) -> Weights | None:
-    """Return weights of the same logic and data; refuse a logic that was trained before and has changed."""
-    model, _, version = model_version.partition("/")
-    trained = [weights for weights in workspace.registry.search(model) if weights.version == version]
-    for weights in trained:
-        if weights.tags.get("recsys.logic_digest") != tags["recsys.logic_digest"]:
-            message = (
-                f"model version {model_version}: its logic is {tags['recsys.logic_digest']} now and was"
-                f" {weights.tags.get('recsys.logic_digest')} when version {weights.number} was trained; trained"
-                f" logic does"
-                f" not change: undo the edit of its spec, features or candidates, or declare a new version beside it"
-            )
-            raise ModelError(message)
-    same = [weights for weights in trained if weights.tags.get("recsys.data_digest") == tags["recsys.data_digest"]]
+    """Return weights of the same logic, data and moment."""
+    same = [
+        weights
+        for weights in _trained_before(workspace, model_version)
+        if all(weights.tags.get(name) == tags[name] for name in ("recsys.data_digest", "recsys.known_at"))
+    ]
     return same[-1] if same else None
+
+
+def _trained_before(workspace: Workspace, model_version: str) -> list[Weights]:
+    model, _, version = model_version.partition("/")
+    return [weights for weights in workspace.registry.search(model) if weights.version == version]
 
 
 def _in_service(workspace: Workspace, weights: Weights) -> bool:
@@ -171,13 +169,12 @@ def _in_service(workspace: Workspace, weights: Weights) -> bool:
     return served is not None and served.number == weights.number
 
 
-# ---------------------------------------------------------------- data and fit
+# ---------------------------------------------------------------- fit
 
 
 def _fitted(
-    workspace: Workspace, spec: ModelVersion, features: FeatureSet, parts: Split, moment: datetime, tell: Progress
-) -> tuple[Ranker, dict[str, int]]:
-    """Make the ranker; returns it with the sizes of its training set."""
+    workspace: Workspace, spec: ModelVersion, features: FeatureSet, dataset: TrainingSet, tell: Progress
+) -> Ranker:
     algorithm = spec.algorithm
     if isinstance(algorithm, FeatureAlgorithm):
         if algorithm.feature not in features.columns:
@@ -186,90 +183,37 @@ def _fitted(
                 f" ({', '.join(features.columns)})"
             )
             raise ModelError(message)
-        return FeatureRanker(algorithm.feature), {"train_rows": 0, "validation_rows": 0}
-    sampling = Sampling(spec.negatives.per_request, spec.negatives.seed)
-    tell("training candidates", 0, 1)
-    learn = _requests(workspace, spec, (*parts.train, *parts.validation), sampling, moment)
-    tell("training features", 0, 1)
-    joined = workspace.features.historical(learn.rows, features)
-    late = to_numpy(joined[EVENT_TIMESTAMP]) >= np.datetime64(parts.validation[0].replace(tzinfo=None), "us")
-    early_rows, late_rows = _rows(joined, features, ~late), _rows(joined, features, late)
+        return FeatureRanker(algorithm.feature)
+    rows = dataset.rows(LEARN)
+    early, late = (learning_rows(rows, features.columns, part) for part in (TRAIN, VALIDATION))
     estimator = workspace.adapters.estimator(algorithm, features.columns)
-    ranker = estimator.fit(early_rows, late_rows, lambda done, total: tell("fit", done, total))
-    return ranker, {"train_rows": len(early_rows.label), "validation_rows": len(late_rows.label)}
-
-
-def _requests(
-    workspace: Workspace, spec: ModelVersion, times: Sequence[datetime], sampling: Sampling, moment: datetime
-) -> Requests:
-    """Make the requests of some decision times, with what was taken as known at the moment of training."""
-    target = workspace.catalog.problem(spec.problem).target
-    taken = positives(workspace.engine, workspace.events, target, times, moment)
-    if not len(taken):
-        message = (
-            f"training data known at {moment:%Y-%m-%d}: no {target.event} within the horizon of any decision time from"
-            f" {times[0]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}; check the events and --known-at"
-        )
-        raise ModelError(message)
-    everything = workspace.features.feature_set(spec.feature_service), _with_baselines(workspace, spec)
-    keys = sorted({key for wanted in everything for view in wanted.views for key in view.join_keys} - {USER, ITEM})
-    placement = workspace.catalog.placement(spec.placement)
-    return build_requests(workspace.moments, placement, taken, times, sampling, keys)
-
-
-def _rows(joined: pa.Table, features: FeatureSet, kept: Any) -> TrainingRows:  # noqa: ANN401 - a boolean mask
-    part = joined.filter(pa.array(kept))
-    return TrainingRows(
-        columns={name: to_numpy(part[name]) for name in features.columns},
-        label=part[LABEL].to_numpy().astype(np.float32),
-        request=part[REQUEST].to_numpy(),
-    )
-
-
-def _with_baselines(workspace: Workspace, spec: ModelVersion) -> FeatureSet:
-    features = workspace.features.feature_set(spec.feature_service)
-    extra = [reference for reference in spec.baselines.values() if reference not in features.references]
-    return workspace.features.feature_set([*features.references, *dict.fromkeys(extra)])
-
-
-def _judged(test: Requests) -> Judged:
-    rows = test.rows
-    return Judged(
-        rows=TrainingRows({}, rows[LABEL].to_numpy().astype(np.float32), rows[REQUEST].to_numpy()),
-        item_row=rows[ITEM_ROW].to_numpy(),
-        item_code=rows[ITEM].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64),
-        users=test.users,
-        relevant=test.relevant,
-        pool_size=len(test.eligible),
-    )
+    return estimator.fit(early, late, lambda done, total: tell("fit", done, total))
 
 
 # ---------------------------------------------------------------- what is written down
 
 
-def _document(
-    model_version: str, moment: datetime, parts: Split, sizes: Mapping[str, int], report: OfflineReport
-) -> dict[str, Any]:
+def _document(dataset: TrainingSet, report: OfflineReport) -> dict[str, Any]:
+    known = dataset.document
     return {
-        "model_version": model_version,
-        "known_at": moment.isoformat(),
-        "split": {
-            "train": [time.isoformat() for time in parts.train] if sizes["train_rows"] else [],
-            "validation": [time.isoformat() for time in parts.validation] if sizes["train_rows"] else [],
-            "test": [time.isoformat() for time in parts.test],
-        },
-        **sizes,
+        "model_version": known["model_version"],
+        "known_at": known["known_at"],
+        "data_digest": dataset.digest,
+        "split": known["split"],
+        "train_rows": known["rows"][TRAIN],
+        "validation_rows": known["rows"][VALIDATION],
+        "left_out": known["left_out"],
         **report.to_dict(),
     }
 
 
-def _parameters(spec: ModelVersion, moment: datetime, sizes: Mapping[str, int]) -> dict[str, str]:
+def _parameters(spec: ModelVersion, dataset: TrainingSet) -> dict[str, str]:
     algorithm = {f"algorithm.{name}": str(value) for name, value in spec.algorithm.model_dump(mode="json").items()}
     return {
         **algorithm,
         "feature_service": spec.feature_service,
-        "known_at": moment.isoformat(),
-        **{name: str(value) for name, value in sizes.items()},
+        "known_at": dataset.document["known_at"],
+        **{f"{part}_rows": str(dataset.document["rows"][part]) for part in (TRAIN, VALIDATION)},
     }
 
 

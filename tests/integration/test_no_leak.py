@@ -13,7 +13,7 @@ import pytest
 from recsys.candidates.pool import to_numpy
 from recsys.modeling.labels import positives
 from recsys.modeling.requests import Sampling, build_requests
-from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, EVENTS, ITEM, USER
+from recsys.schema import CREATED_TIMESTAMP, EVENT_TABLE, EVENT_TIMESTAMP, ITEM, USER
 from recsys.wiring import open_workspace
 from recsys.workflows.features import build_tables
 from recsys.workflows.workspace import Workspace
@@ -34,11 +34,11 @@ def planted(shop: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Worksp
     shutil.copytree(shop.tables, project / ".recsys/tables")
     shutil.copy(shop.state / "registry.db", project / ".recsys/registry.db")
     workspace = open_workspace("local", project)
-    events = pq.read_table(workspace.events).cast(EVENTS)
+    events = pq.read_table(workspace.events).cast(EVENT_TABLE)
     users = pc.unique(events[USER]).to_pylist()[:40]
     items = pc.unique(pc.drop_null(events[ITEM])).to_pylist()[:25]
     extra = [_purchase(user, item) for user in users for item in items]
-    pq.write_table(pa.concat_tables([events, pa.Table.from_pylist(extra, EVENTS)]), workspace.events)
+    pq.write_table(pa.concat_tables([events, pa.Table.from_pylist(extra, EVENT_TABLE)]), workspace.events)
     build_tables(workspace)
     return workspace
 

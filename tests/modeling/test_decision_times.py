@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.data.steps import ANCHOR
 from recsys.errors import ModelError
-from recsys.modeling.decision_times import ANCHOR, split
+from recsys.modeling.decision_times import split
 from recsys.specs import model  # by module: pytest would collect a class named Testing
 from recsys.specs.problem import Target
 

@@ -5,8 +5,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from recsys import schema
@@ -16,6 +14,7 @@ from recsys.modeling.labels import positives
 from recsys.ports import Engine
 from recsys.specs.environment import Limits
 from recsys.specs.problem import Target
+from tests.events import write_events
 from tests.fakes.engine import FakeEngine
 
 MONDAY = datetime(2017, 11, 20, tzinfo=UTC)
@@ -54,9 +53,8 @@ def taken(
     target: Target = TARGET,
 ) -> list[tuple[datetime, str, str, float]]:
     """Return the positives as tuples, in their order."""
-    path = folder / "events.parquet"
     numbered = [{schema.EVENT_ID: str(number), **row} for number, row in enumerate(events)]
-    pq.write_table(pa.Table.from_pylist(numbered, schema=schema.EVENTS), path)
+    path = write_events(folder / "events.parquet", numbered)
     table = positives(engine, path, target, decision_times, KNOWN_AT)
     assert table.column_names == [schema.EVENT_TIMESTAMP, schema.USER, schema.ITEM, schema.QUANTITY]
     return [tuple(row.values()) for row in table.to_pylist()]

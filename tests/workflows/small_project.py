@@ -101,7 +101,7 @@ class SmallProject:
         """Let every household buy once, before the experiment."""
         at = pa.array([BEFORE - timedelta(days=1)] * HOUSEHOLDS, schema.TIMESTAMP)
         ids = [f"h{number}" for number in range(HOUSEHOLDS)]
-        columns = {name: pa.nulls(HOUSEHOLDS, schema.EVENTS.field(name).type) for name in schema.EVENTS.names}
+        columns = {name: pa.nulls(HOUSEHOLDS, schema.EVENT_TABLE.field(name).type) for name in schema.EVENT_TABLE.names}
         columns |= {schema.USER: pa.array(ids), schema.EVENT_ID: pa.array(ids)}
         columns |= {schema.EVENT_TIMESTAMP: at, schema.CREATED_TIMESTAMP: at}
         path = self.root / ".recsys/tables/events.parquet"

@@ -1,0 +1,55 @@
+"""What did the shop know at a moment?
+
+An event may be restated: a row of the same `event_id` and `event_timestamp` with a later `created_timestamp` replaces
+it from then on. A cancelled purchase is one restated with quantity 0. The event table keeps all versions; each says in
+`superseded_timestamp` when the next one became known.
+"""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from recsys.ports import Engine
+from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, EVENTS, SUPERSEDED_TIMESTAMP
+
+
+def known_sql(events: str, at: datetime) -> str:
+    """Return SQL of the events known at a moment, each in its version of then.
+
+    Args:
+        events: name of the event table in the query.
+        at: the moment.
+    """
+    moment = f"timestamptz '{at.isoformat()}'"
+    return (
+        f"select * from {events} where {CREATED_TIMESTAMP} <= {moment}"
+        f" and ({SUPERSEDED_TIMESTAMP} is null or {SUPERSEDED_TIMESTAMP} > {moment})"
+    )
+
+
+def known(events: Any, at: datetime) -> Any:  # noqa: ANN401 - Ibis tables have no published types
+    """Return the events that had happened and were known at a moment, each in its version of then, as Ibis tables."""
+    moment = _literal(at)
+    superseded = events[SUPERSEDED_TIMESTAMP]
+    return events.filter(
+        (events[CREATED_TIMESTAMP] <= moment)
+        & (events[EVENT_TIMESTAMP] < moment)
+        & (superseded.isnull() | (superseded > moment))
+    )
+
+
+def fingerprint(engine: Engine, events: Path, at: datetime) -> str:
+    """Return a digest of all versions of events that were known at a moment; what comes later does not change it."""
+    columns = ", ".join(EVENTS.names)
+    sql = (
+        f"select count(*) as rows, cast(bit_xor(hash({columns})) as varchar) as hashed from events"
+        f" where {CREATED_TIMESTAMP} <= timestamptz '{at.isoformat()}'"
+    )
+    row = engine.query(sql, {"events": events}).to_pylist()[0]
+    return f"{row['rows']}-{row['hashed']}"
+
+
+def _literal(moment: datetime) -> Any:  # noqa: ANN401 - an Ibis value
+    import ibis
+
+    return ibis.literal(moment).cast("timestamp('UTC')")

@@ -1,0 +1,166 @@
+"""Which periods of a feature table are due, and what belongs into each?
+
+The table grows by whole periods, as if it had been built at the end of every one of them with what was known then:
+several periods are made at once where nothing about earlier ones became known in between. So the same rows, with the
+same `created_timestamp`, come out of one build over a year and out of fifty-two weekly ones.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from recsys.data.knowledge import known
+from recsys.errors import DataError
+from recsys.ports import Engine, FeatureTable, Step
+from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP
+
+ANCHOR: Final = datetime(1970, 1, 5, tzinfo=UTC)
+"""A Monday: periods end at whole multiples of their length after it."""
+
+# The period in which something happened ends at number `happened`; the first end at which it was known is `known`.
+_LATE: Final = """
+with numbered as (
+    select cast(floor((epoch({event}) - {anchor}) / {period}) as bigint) + 1 as happened,
+           cast(ceil((epoch({created}) - {anchor}) / {period}) as bigint) as known
+    from events)
+select distinct known from numbered where known > happened order by known
+"""
+_SPAN: Final = "select min({event}) as first, max({created}) as last from events"
+
+
+def last_period(engine: Engine, events: Path, period: timedelta) -> datetime:
+    """Return the end of the last period that is over, by what the events say: the newest one's may still be running.
+
+    Raises:
+        DataError: if there are no events, or all of them are of one period that is not over.
+    """
+    span = engine.query(_SPAN.format(event=EVENT_TIMESTAMP, created=CREATED_TIMESTAMP), {"events": events})
+    first, last = span["first"][0].as_py(), span["last"][0].as_py()
+    if first is None or _floor(last, period) <= first:
+        found = "no events" if first is None else f"events from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
+        message = (
+            f"feature tables: {found}: no period of {period.days} days is over yet; bring more history in with"
+            " `recsys ingest`"
+        )
+        raise DataError(message)
+    return _floor(last, period)
+
+
+def due_steps(
+    engine: Engine, events: Path, period: timedelta, after: datetime | None, until: datetime
+) -> Sequence[Step]:
+    """Return the steps that lead a table from one period's end to a later one.
+
+    Args:
+        engine: counts late events.
+        events: parquet of `schema.EVENT_TABLE`.
+        period: the table's.
+        after: up to where it is made; None when it is empty.
+        until: the end of the last period to make.
+    """
+    sql = _LATE.format(
+        event=EVENT_TIMESTAMP,
+        created=CREATED_TIMESTAMP,
+        anchor=int(ANCHOR.timestamp()),
+        period=int(period.total_seconds()),
+    )
+    late = [ANCHOR + number * period for number in engine.query(sql, {"events": events})["known"].to_pylist()]
+    steps = []
+    done = after
+    for end in late:
+        if (done is not None and end <= done) or end > until:
+            continue
+        before = end - period
+        if done is not None and before > done:
+            steps.append(Step(done, before))
+            done = before
+        elif done is None:
+            steps.append(Step(None, before))
+            done = before
+        steps.append(Step(done, end, restates=True))
+        done = end
+    if done is None or done < until:
+        steps.append(Step(done, until))
+    return steps
+
+
+def inputs_of(events: Any, table: FeatureTable, step: Step) -> Any:  # noqa: ANN401 - Ibis tables
+    """Return the events that a step's transform reads: as known at its end, of those for whom something may be new."""
+    there = known(events, step.until)
+    if step.after is None:
+        return there
+    unit = table.keys[0]
+    active_since = step.after - table.period * (table.active_periods - 1)
+    new = (events[CREATED_TIMESTAMP] <= _moment(step.until)) & (
+        (events[CREATED_TIMESTAMP] > _moment(step.after)) | (events[EVENT_TIMESTAMP] >= _moment(active_since))
+    )
+    return there.semi_join(events.filter(new).select(unit).distinct(), unit)
+
+
+def new_rows(made: Any, existing: Any | None, events: Any, table: FeatureTable, step: Step) -> Any:  # noqa: ANN401
+    """Return what a step appends: rows of its periods, and other versions of earlier rows that changed.
+
+    Args:
+        made: what the transform made, as an Ibis table.
+        existing: the rows of earlier steps, or None when there are none.
+        events: the event table.
+        table: keys and period.
+        step: which periods.
+
+    Returns:
+        The rows with `created_timestamp`, columns in the order of `made`.
+    """
+    columns = list(made.columns)
+    at = made[EVENT_TIMESTAMP]
+    if step.after is None:
+        return made.mutate(**{CREATED_TIMESTAMP: at})
+    fresh = made.filter(at > _moment(step.after)).mutate(**{CREATED_TIMESTAMP: made[EVENT_TIMESTAMP]})
+    if not step.restates or existing is None:
+        return fresh
+    unit = table.keys[0]
+    late = events.filter(
+        (events[CREATED_TIMESTAMP] > _moment(step.after))
+        & (events[CREATED_TIMESTAMP] <= _moment(step.until))
+        & (events[EVENT_TIMESTAMP] < _moment(step.after))
+    )
+    earliest = late.group_by(unit).aggregate(earliest=late[EVENT_TIMESTAMP].min())
+    touched = made.filter(at <= _moment(step.after)).join(earliest, unit)
+    touched = touched.filter(touched[EVENT_TIMESTAMP] > touched.earliest).select(*columns)
+    # Only the newest version of a row is compared: a row that returns to an earlier value has changed too.
+    of_them = existing.semi_join(earliest, unit)
+    changed = touched.difference(newest_versions(of_them, table).select(*columns), distinct=True)
+    return fresh.union(changed.mutate(**{CREATED_TIMESTAMP: _moment(step.until)}))
+
+
+def newest_versions(rows: Any, table: FeatureTable) -> Any:  # noqa: ANN401 - Ibis tables
+    """Return the newest version of every row."""
+    import ibis
+
+    newest = ibis.window(group_by=[*table.keys, EVENT_TIMESTAMP], order_by=ibis.desc(CREATED_TIMESTAMP))
+    ranked = rows.mutate(version=ibis.row_number().over(newest))
+    return ranked.filter(ranked.version == 0).drop("version")
+
+
+def newest_rows(made: Any, table: FeatureTable) -> Any:  # noqa: ANN401 - Ibis tables
+    """Return the newest row of every key."""
+    import ibis
+
+    newest = ibis.window(group_by=list(table.keys), order_by=ibis.desc(EVENT_TIMESTAMP))
+    ranked = made.mutate(age=ibis.row_number().over(newest))
+    return ranked.filter(ranked.age == 0).drop("age")
+
+
+def period_end(moment: datetime, period: timedelta) -> datetime:
+    """Return the end of the last period that was over at a moment."""
+    return _floor(moment, period)
+
+
+def _floor(moment: datetime, period: timedelta) -> datetime:
+    return ANCHOR + ((moment - ANCHOR) // period) * period
+
+
+def _moment(moment: datetime) -> Any:  # noqa: ANN401 - an Ibis value
+    import ibis
+
+    return ibis.literal(moment).cast("timestamp('UTC')")

@@ -1,0 +1,107 @@
+"""Which lists were really shown, and what was taken of them?
+
+A row a slot of a logged exposure. Unlike the placement's candidates these carry the bias of the policy that showed
+them; what was shown and not taken is a stronger negative than what might have been shown.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.modeling.moments import Moments
+from recsys.modeling.requests import ITEM_ROW, REQUEST, Requests
+from recsys.ports import EventLog
+from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, POSITION, REQUEST_ID, REQUEST_TIMESTAMP, TIMESTAMP, USER
+from recsys.specs.placement import Placement
+
+_UNKNOWN = "unknown"
+
+
+def shown_slots(log: EventLog, placement: str, start: datetime, end: datetime) -> pa.Table:
+    """Return the slots that a placement showed with start <= t < end, without those of testers.
+
+    Args:
+        log: exposures and their slots.
+        placement: its name.
+        start: the first moment.
+        end: the moment after the last.
+
+    Returns:
+        request_id, user_id, item_id, event_timestamp, position, ordered by time, request and position.
+    """
+    exposures = log.exposures(placement, start, end)
+    exposures = exposures.filter(pc.invert(exposures["overridden"])).select([REQUEST_ID, USER, EVENT_TIMESTAMP])
+    slots = log.impressions(placement, start, end).select([REQUEST_ID, POSITION, ITEM])
+    joined = slots.join(exposures, REQUEST_ID, join_type="inner")
+    ordered = joined.sort_by([(EVENT_TIMESTAMP, "ascending"), (REQUEST_ID, "ascending"), (POSITION, "ascending")])
+    return ordered.select([REQUEST_ID, USER, ITEM, EVENT_TIMESTAMP, POSITION])
+
+
+def shown_requests(
+    moments: Moments,
+    placement: Placement,
+    slots: pa.Table,
+    taken: pa.Table,
+    every: timedelta,
+    join_keys: Sequence[str],
+) -> Requests:
+    """Make requests of what was shown, with what was taken of it as positives.
+
+    Args:
+        moments: what stood online then; item attributes that are join keys come from there.
+        placement: pool and candidate sources.
+        slots: as `shown_slots` returns them.
+        taken: request_id and item_id of the slots that led to the target event.
+        every: item attributes are read at whole multiples of it.
+        join_keys: item attributes (features of the pool's view) that feature views are keyed by.
+    """
+    requests, first = np.unique(_texts(slots[REQUEST_ID]), return_index=True)
+    requests = requests[np.argsort(first)]
+    number = {name: row for row, name in enumerate(requests)}
+    numbers = np.array([number[name] for name in _texts(slots[REQUEST_ID])], dtype=np.int64)
+    pairs = set(zip(_texts(taken[REQUEST_ID]), _texts(taken[ITEM]), strict=True))
+    label = np.array([pair in pairs for pair in zip(_texts(slots[REQUEST_ID]), _texts(slots[ITEM]), strict=True)])
+    stamps = slots[EVENT_TIMESTAMP].cast(TIMESTAMP)
+    attributes, eligible = _attributes(moments, placement, slots, every, join_keys)
+    rows = pa.table(
+        {
+            REQUEST: pa.array(numbers, pa.int64()),
+            USER: slots[USER],
+            ITEM: slots[ITEM],
+            **attributes,
+            EVENT_TIMESTAMP: stamps,
+            REQUEST_TIMESTAMP: stamps,
+            LABEL: pa.array(label.astype(np.float32)),
+            ITEM_ROW: pc.rank(slots[ITEM], tiebreaker="dense").cast(pa.int64()),
+        }
+    )
+    users = _texts(slots[USER])[np.sort(first)] if len(slots) else np.empty(0, dtype=object)
+    relevant = np.bincount(numbers, weights=label, minlength=len(requests)).astype(np.int64)
+    return Requests(rows=rows, users=users, relevant=relevant, eligible=eligible)
+
+
+def _attributes(
+    moments: Moments, placement: Placement, slots: pa.Table, every: timedelta, join_keys: Sequence[str]
+) -> tuple[dict[str, pa.Array], frozenset[str]]:
+    """Look up item attributes as they stood online when the item was shown."""
+    from recsys.data.steps import period_end
+
+    items = _texts(slots[ITEM])
+    stood = [period_end(at, every) for at in slots[EVENT_TIMESTAMP].to_pylist()]
+    values = {key: np.full(len(items), _UNKNOWN, dtype=object) for key in join_keys}
+    eligible: set[str] = set()
+    for moment in sorted(set(stood)):
+        pool = moments.at(placement, moment).pool
+        eligible.update(pool.ids[pool.eligible])
+        mine = np.flatnonzero([at == moment for at in stood])
+        rows = pool.locate(pa.chunked_array([pa.array(items[mine], pa.string())]))
+        for key in join_keys:
+            values[key][mine] = np.where(rows >= 0, pool.columns[key][rows], _UNKNOWN)
+    return {key: pa.array(column, pa.string()) for key, column in values.items()}, frozenset(eligible)
+
+
+def _texts(column: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(column.to_pylist(), dtype=object)

@@ -1,0 +1,269 @@
+"""How are a training set's rows made: requests, labels and features as known at one moment, then checked and saved?"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.data.knowledge import fingerprint
+from recsys.errors import LeakageError, ModelError
+from recsys.modeling.clocks import reached
+from recsys.modeling.decision_times import split
+from recsys.modeling.labels import attributed, count_after, positives
+from recsys.modeling.leakage import Checked, Sources, check_rows
+from recsys.modeling.profile import profile
+from recsys.modeling.requests import REQUEST, Requests, Sampling, build_requests
+from recsys.modeling.shown import shown_requests, shown_slots
+from recsys.modeling.training_set import (
+    DOCUMENT,
+    LEARN,
+    PART,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    TrainingSet,
+    request_table,
+    write_tables,
+)
+from recsys.ports import FeatureSet
+from recsys.schema import EVENT_TIMESTAMP, ITEM, TIMESTAMP, USER
+from recsys.specs.catalog import digest
+from recsys.specs.model import FeatureAlgorithm, ModelVersion
+from recsys.workflows.features import definitions, sources
+from recsys.workflows.workspace import Workspace
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+SHOWN: Final = "shown"
+
+
+class Building:
+    """One training set in the making."""
+
+    def __init__(self, workspace: Workspace, model_version: str, known_at: datetime, tell: Progress) -> None:
+        """Read what is declared; nothing is computed yet."""
+        self._workspace = workspace
+        self._name = model_version
+        self.known_at = known_at
+        self._tell = tell
+        self._spec = workspace.catalog.model(model_version)
+        self._problem = workspace.catalog.problem(self._spec.problem)
+        self._features = workspace.features.feature_set(self._spec.feature_service)
+        self._judged = with_baselines(workspace, self._spec)
+        self._split = split(known_at, self._problem.target, self._spec.training, self._spec.testing)
+        self._learns = not isinstance(self._spec.algorithm, FeatureAlgorithm)
+        self.shown = self._spec.negatives.source == SHOWN
+
+    @cached_property
+    def inputs(self) -> str:
+        """Digest what the set is made from: logic, what was known, and how tables are made."""
+        known = {
+            "logic": self._workspace.catalog.logic_digest(self._name, self._features.digest),
+            "known_at": self.known_at.isoformat(),
+            "events": fingerprint(self._workspace.engine, self._workspace.events, self.known_at),
+            "tables": definitions(self._workspace),
+        }
+        if self.shown:
+            known["shown"] = digest(self._slots()[0].to_pydict())
+        return digest(known)
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept."""
+        return self._workspace.datasets / self._name / f"{self.known_at:%Y%m%d}-{self.inputs}"
+
+    def build(self) -> TrainingSet:
+        """Make, check and save it.
+
+        Raises:
+            LeakageError: if a row knows more than its decision time did; nothing is saved.
+            ModelError: if there is nothing to learn from.
+        """
+        learn, requests = self._learn()
+        self._tell("test candidates", 0, 1)
+        test = self._requests(self._split.test, Sampling())
+        self._tell("test features", 0, 1)
+        test_rows = self._workspace.features.historical(test.rows, self._judged)
+        tables = {LEARN: learn, TEST: test_rows, "requests": request_table({**requests, TEST: test})}
+        self._tell("check", 0, 1)
+        checked = {
+            LEARN: self.checked(learn, LEARN, () if self.shown else self._split.validation),
+            TEST: self.checked(test_rows, TEST, self._split.test[:1]),
+        }
+        violations = [violation for found in checked.values() for violation in found.violations]
+        if violations:
+            what = f"training set of {self._name}"
+            raise LeakageError(what, [str(violation) for violation in violations])
+        return self._save(tables, checked, len(test.eligible))
+
+    def checked(self, rows: pa.Table, part: str, recomputed: Sequence[datetime]) -> Checked:
+        """Check one part."""
+        workspace = self._workspace
+        declared = workspace.adapters.feature_tables(workspace.feature_repository / "transforms.py")
+        tables, inputs = workspace.feature_tables, sources(workspace)
+        return check_rows(
+            rows,
+            self._features if part == LEARN else self._judged,
+            self._problem.target,
+            self.known_at,
+            Sources(
+                engine=workspace.engine,
+                events=workspace.events,
+                tables={name: tables / name for name in declared},
+                recompute=lambda name, at, units: workspace.engine.recompute(
+                    workspace.feature_repository / "transforms.py", declared[name], at, inputs, units
+                ),
+                declared=declared,
+            ),
+            recomputed,
+            labelled=part == TEST or not self.shown,
+        )
+
+    # -------------------------------------------------------- rows
+
+    def _learn(self) -> tuple[pa.Table, dict[str, Requests]]:
+        """Make what is learned from; a ranker of one feature learns from nothing."""
+        if not self._learns:
+            nothing = pa.schema([(PART, pa.string()), (REQUEST, pa.int64()), (USER, pa.string()), (ITEM, pa.string())])
+            times = pa.schema([(EVENT_TIMESTAMP, TIMESTAMP), ("request_timestamp", TIMESTAMP), ("label", pa.float32())])
+            return pa.schema([*nothing, *times]).empty_table(), {}
+        self._tell("training candidates", 0, 1)
+        spec = self._spec
+        if self.shown:
+            made = self._shown()
+        else:
+            sampling = Sampling(spec.negatives.per_request, spec.negatives.seed)
+            made = self._requests((*self._split.train, *self._split.validation), sampling)
+        self._tell("training features", 0, 1)
+        joined = self._workspace.features.historical(made.rows, self._features)
+        late = pc.greater_equal(
+            joined[EVENT_TIMESTAMP].cast(TIMESTAMP), pa.scalar(self._split.validation[0], TIMESTAMP)
+        )
+        part = pc.if_else(late, VALIDATION, TRAIN)
+        return joined.add_column(0, PART, part), {LEARN: made}
+
+    def _requests(self, times: Sequence[datetime], sampling: Sampling) -> Requests:
+        """Make the requests of some decision times, with what was taken as known at the moment of training."""
+        workspace, target = self._workspace, self._problem.target
+        taken = positives(workspace.engine, workspace.events, target, times, self.known_at)
+        if not len(taken):
+            message = (
+                f"training data known at {self.known_at:%Y-%m-%d}: no {target.event} within the horizon of any decision"
+                f" time from {times[0]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}; check the events and --known-at"
+            )
+            raise ModelError(message)
+        placement = workspace.catalog.placement(self._spec.placement)
+        return build_requests(workspace.moments, placement, taken, times, sampling, self._join_keys())
+
+    def _shown(self) -> Requests:
+        workspace, target = self._workspace, self._problem.target
+        slots, left_out = self._slots()
+        if not len(slots):
+            message = (
+                f"training data of {self._name}: negatives are what was shown, and placement"
+                f" {self._spec.placement} has no logged exposures from {self._split.train[0]:%Y-%m-%d} on that are"
+                f" mature ({left_out:,} slots are not);"
+                " serve or replay first, or learn from candidates"
+            )
+            raise ModelError(message)
+        taken = attributed(workspace.engine, workspace.events, target, slots, self.known_at)
+        placement = workspace.catalog.placement(self._spec.placement)
+        every = self._spec.training.every
+        return shown_requests(workspace.moments, placement, slots, taken, every, self._join_keys())
+
+    def _slots(self) -> tuple[pa.Table, int]:
+        """Return what was shown and is mature before the next part decides, and how many slots are not."""
+        parts, target = self._split, self._problem.target
+        slots = shown_slots(self._workspace.event_log, self._spec.placement, parts.train[0], parts.test[0])
+        wait = target.horizon + target.settle_delay
+        at = slots[EVENT_TIMESTAMP].cast(TIMESTAMP)
+        before = pc.less_equal(at, pa.scalar(parts.validation[0] - wait, TIMESTAMP))
+        between = pc.and_(
+            pc.greater_equal(at, pa.scalar(parts.validation[0], TIMESTAMP)),
+            pc.less_equal(at, pa.scalar(parts.test[0] - wait, TIMESTAMP)),
+        )
+        kept = slots.filter(pc.or_(before, between))
+        return kept, len(slots) - len(kept)
+
+    def _join_keys(self) -> list[str]:
+        views = (*self._features.views, *self._judged.views)
+        return sorted({key for view in views for key in view.join_keys} - {USER, ITEM})
+
+    # -------------------------------------------------------- what is written down
+
+    def _save(self, tables: Mapping[str, pa.Table], checked: Mapping[str, Checked], pool_size: int) -> TrainingSet:
+        """Write the folder under another name, and give it its own when it is whole."""
+        folder = self.folder
+        partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            document = self._document(tables, checked, pool_size, write_tables(partial, tables))
+            (partial / DOCUMENT).write_text(json.dumps(document, indent=2), encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return TrainingSet(folder, document)
+
+    def _document(
+        self, tables: Mapping[str, pa.Table], checked: Mapping[str, Checked], pool_size: int, rows_digest: str
+    ) -> dict[str, Any]:
+        learn, target = tables[LEARN], self._problem.target
+        parts = self._split
+        after = count_after(
+            self._workspace.engine, self._workspace.events, target, parts.test[-1] + target.horizon, self.known_at
+        )
+        return {
+            "model_version": self._name,
+            "known_at": self.known_at.isoformat(),
+            "digest": rows_digest,
+            "feature_service": self._features.name,
+            "negatives": self._spec.negatives.source,
+            "split": {
+                TRAIN: [time.isoformat() for time in parts.train] if self._learns else [],
+                VALIDATION: [time.isoformat() for time in parts.validation] if self._learns else [],
+                TEST: [time.isoformat() for time in parts.test],
+            },
+            "rows": {
+                TRAIN: int(pc.sum(pc.equal(learn[PART], TRAIN)).as_py() or 0),
+                VALIDATION: int(pc.sum(pc.equal(learn[PART], VALIDATION)).as_py() or 0),
+                TEST: len(tables[TEST]),
+            },
+            "pool_size": pool_size,
+            "left_out": {
+                "immature_decision_times": [time.isoformat() for time in parts.immature],
+                "immature_events": after,
+                "immature_slots": self._slots()[1] if self.shown else 0,
+            },
+            "profile": {
+                LEARN: self._profile(learn, checked[LEARN], self._features) if self._learns else [],
+                TEST: self._profile(tables[TEST], checked[TEST], self._judged),
+            },
+        }
+
+    def _profile(self, rows: pa.Table, checked: Checked, features: FeatureSet) -> list[dict[str, Any]]:
+        target, funnel = self._problem.target, self._problem.funnel
+        others = [stage for stage in (funnel.stages if funnel else ()) if stage != target.event]
+        stages = {
+            stage: reached(
+                self._workspace.engine, rows, self._workspace.events, stage, target.horizon, self.known_at
+            ).combine_chunks()
+            for stage in others
+        }
+        return profile(rows, features, checked.clocks, stages)
+
+
+def with_baselines(workspace: Workspace, spec: ModelVersion) -> FeatureSet:
+    """Return the columns that a version's test rows have: its own and its baselines'."""
+    features = workspace.features.feature_set(spec.feature_service)
+    extra = [reference for reference in spec.baselines.values() if reference not in features.references]
+    return workspace.features.feature_set([*features.references, *dict.fromkeys(extra)])
