@@ -1,0 +1,279 @@
+"""Is a training set what was known then, the same however late it is built, and refused where it leaks?"""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from recsys.errors import LeakageError, ModelError
+from recsys.modeling.requests import Requests
+from recsys.ports import FeatureSet
+from recsys.schema import CREATED_TIMESTAMP, EVENT_ID, EVENT_TIMESTAMP, EVENT_TYPE, EVENTS, PURCHASE, QUANTITY, VALUE
+from recsys.wiring import open_workspace
+from recsys.workflows import training_data
+from recsys.workflows.dataset import build_dataset, check_dataset
+from recsys.workflows.features import build_tables
+from recsys.workflows.ingest import ingest
+from recsys.workflows.workspace import Workspace
+from tests.integration.conftest import edit
+
+THEN = datetime(2017, 11, 27, tzinfo=UTC)
+NOW = datetime(2017, 12, 4, tzinfo=UTC)
+LAST_TEST = datetime(2017, 11, 20, tzinfo=UTC)
+"""The newest decision time whose labels are mature at THEN."""
+
+
+def copied(shop: Workspace, target: Path) -> Workspace:
+    """Copy a project without its models; feature definitions stay registered."""
+    for name in ("registry", "feature_repo"):
+        shutil.copytree(shop.root / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("tables", "features"):
+        shutil.copytree(shop.state / name, target / ".recsys" / name)
+    shutil.copy(shop.state / "registry.db", target / ".recsys/registry.db")
+    return open_workspace("local", target)
+
+
+@pytest.fixture
+def project(shop: Workspace, tmp_path: Path) -> Workspace:
+    """The shop's data and features in a project of the test's own."""
+    return copied(shop, tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def restated(shop: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The shop's tables as a source of files, to which the tests append what becomes known later."""
+    workspace = copied(shop, tmp_path_factory.mktemp("restated") / "project")
+    source = workspace.root / "delivered"
+    source.mkdir()
+    for name in ("items", "users"):
+        shutil.copy(workspace.tables / f"{name}.parquet", source)
+    pq.write_table(pq.read_table(workspace.events).select(EVENTS.names).cast(EVENTS), source / "events.parquet")
+    edit(
+        workspace.root / "registry/environments/local.yaml",
+        lambda spec: spec.update(data={"source": "files", "path": "delivered"}),
+    )
+    workspace = open_workspace("local", workspace.root)
+    ingest(workspace)
+    build_tables(workspace)
+    return workspace
+
+
+def learned(workspace: Workspace, known_at: datetime) -> tuple[str, pa.Table]:
+    """Build basket/v2's set anew; returns its digest and its learning rows."""
+    shutil.rmtree(workspace.datasets, ignore_errors=True)
+    built = build_dataset(workspace, "basket/v2", known_at)
+    assert not built.reused
+    return built.dataset.digest, built.dataset.rows("learn")
+
+
+def test_a_set_has_the_digest_it_had_before_a_restatement(restated: Workspace) -> None:
+    before, rows = learned(restated, THEN)
+    source = restated.root / "delivered/events.parquet"
+    events = pq.read_table(source)
+    october = events.filter(
+        pc.and_(
+            pc.equal(events[EVENT_TYPE], PURCHASE),
+            pc.and_(
+                pc.greater(events[EVENT_TIMESTAMP], pa.scalar(datetime(2017, 10, 2, tzinfo=UTC))),
+                pc.less(events[EVENT_TIMESTAMP], pa.scalar(datetime(2017, 10, 30, tzinfo=UTC))),
+            ),
+        )
+    )
+    assert len(october) > 500
+    cancelled = [row | {QUANTITY: 0.0, VALUE: 0.0} for row in october.slice(0, 300).to_pylist()]
+    late = [row | {EVENT_ID: f"late-{row[EVENT_ID]}", QUANTITY: 2.0} for row in october.slice(300, 200).to_pylist()]
+    known_later = [row | {CREATED_TIMESTAMP: THEN + timedelta(days=2)} for row in (*cancelled, *late)]
+    pq.write_table(pa.concat_tables([events, pa.Table.from_pylist(known_later, events.schema)]), source)
+
+    assert not ingest(restated).reused
+    grown = {table.name: table.added for table in build_tables(restated)}
+    assert all(grown.values()), grown
+    again, same_rows = learned(restated, THEN)
+    assert again == before
+    assert same_rows.equals(rows)
+
+    known_now, new_rows = learned(restated, NOW)
+    assert known_now != before
+    earlier = pc.less(new_rows[EVENT_TIMESTAMP], pa.scalar(datetime(2017, 10, 30, tzinfo=UTC)))
+    assert pc.sum(new_rows.filter(earlier)["label"]).as_py() < pc.sum(rows["label"]).as_py()
+    assert not check_dataset(restated, "basket/v2", NOW).violations
+
+
+def test_what_a_set_is_of_stands_beside_its_rows(project: Workspace) -> None:
+    built = build_dataset(project, "basket/v2", THEN)
+    document = json.loads((built.dataset.folder / "dataset.json").read_text())
+    learn, test = built.dataset.rows("learn"), built.dataset.rows("test")
+    assert document["rows"] == {
+        "train": pc.sum(pc.equal(learn["part"], "train")).as_py(),
+        "validation": pc.sum(pc.equal(learn["part"], "validation")).as_py(),
+        "test": len(test),
+    }
+    assert [entry["rows"] for entry in document["profile"]["test"]] == [
+        row["counts"] for row in pc.value_counts(test[EVENT_TIMESTAMP]).to_pylist()
+    ]
+    assert sum(entry["positives"] for entry in document["profile"]["learn"]) == pc.sum(learn["label"]).as_py()
+    for entry in document["profile"]["test"]:
+        assert entry["views"]["user_weekly"]["oldest_days"] <= 7
+        assert 0 < entry["views"]["user_item"]["missing"] < 1
+        assert set(entry["missing"]) > {"pair_baskets", "pair_overdue", "item_department"}
+    assert document["split"]["test"][-1] == LAST_TEST.isoformat()
+    assert build_dataset(project, "basket/v2", THEN).reused
+
+
+def test_decision_times_that_are_not_mature_are_left_out_and_counted(project: Workspace) -> None:
+    later = THEN + timedelta(days=3)
+    left = build_dataset(project, "basket/v2", later).dataset.document["left_out"]
+    assert left["immature_decision_times"] == [THEN.isoformat()]
+    events = pq.read_table(project.events)
+    between = pc.and_(
+        pc.greater(events[EVENT_TIMESTAMP], pa.scalar(THEN)), pc.less_equal(events[EVENT_TIMESTAMP], pa.scalar(later))
+    )
+    bought = pc.and_(between, pc.equal(events[EVENT_TYPE], PURCHASE))
+    assert left["immature_events"] == pc.sum(bought).as_py() > 0
+
+
+def test_a_set_that_is_not_the_declared_one_is_not_checked(project: Workspace) -> None:
+    with pytest.raises(ModelError, match=r"not built from the present declarations.*dataset build"):
+        check_dataset(project, "basket/v2", THEN)
+
+
+def test_an_altered_file_is_found(project: Workspace) -> None:
+    built = build_dataset(project, "basket/v2", THEN)
+    path = built.dataset.folder / "learn.parquet"
+    rows = pq.read_table(path)
+    flipped = pc.if_else(
+        pc.equal(rows["item_row"], rows["item_row"][0]), pc.subtract(1.0, rows["label"]), rows["label"]
+    )
+    place = rows.column_names.index("label")
+    pq.write_table(rows.set_column(place, "label", flipped.cast(pa.float32())), path, compression="zstd")
+    found = check_dataset(project, "basket/v2", THEN)
+    assert not found.intact
+    assert [violation.where for violation in found.violations] == ["label"]
+
+
+# ---------------------------------------------------------------- planted faults: the build names each
+
+
+def refused(workspace: Workspace) -> Sequence[str]:
+    """Build, and return what it is refused for; nothing is left behind."""
+    with pytest.raises(LeakageError) as caught:
+        build_dataset(workspace, "basket/v2", THEN)
+    assert not list(workspace.datasets.glob("**/*.*"))
+    return caught.value.violations
+
+
+def test_a_row_of_the_future(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    _join_as_if(project, monkeypatch, lambda moments: pc.add(moments, pa.scalar(timedelta(days=7))))
+    found = "\n".join(refused(project))
+    for view in ("user_weekly", "item_weekly", "user_item", "user_line"):
+        assert f"view {view}: " in found
+    assert "rows have a row of after the decision time, such as user_id household_" in found
+
+
+def test_a_row_that_is_older_than_what_was_known(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    _join_as_if(project, monkeypatch, lambda moments: pc.subtract(moments, pa.scalar(timedelta(days=7))))
+    found = "\n".join(refused(project))
+    assert "view user_item: " in found
+    assert "rows have an older row than the newest known one" in found
+
+
+def test_a_row_that_became_known_late(restated: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its feature tables have versions of October's rows that became known on 2017-12-04."""
+    source = restated.features.historical
+
+    def forgets_when(entities: pa.Table, features: FeatureSet) -> pa.Table:
+        """Join as a store does that looks at event times only: move every version back to its event."""
+        folder = restated.feature_tables
+        kept = {path: path.read_bytes() for path in folder.glob("*/*.parquet")}
+        try:
+            for path in kept:
+                rows = pq.read_table(path)
+                place = rows.column_names.index(CREATED_TIMESTAMP)
+                late = pc.greater(rows[CREATED_TIMESTAMP], rows[EVENT_TIMESTAMP])
+                early = pc.if_else(
+                    late, pc.add(rows[EVENT_TIMESTAMP], pa.scalar(timedelta(microseconds=1))), rows[place]
+                )
+                stamps = pc.if_else(late, rows[EVENT_TIMESTAMP], early)
+                pq.write_table(rows.set_column(place, CREATED_TIMESTAMP, stamps), path)
+            return source(entities, features)
+        finally:
+            for path, content in kept.items():
+                path.write_bytes(content)
+
+    monkeypatch.setattr(restated.features, "historical", forgets_when)
+    shutil.rmtree(restated.datasets, ignore_errors=True)
+    found = "\n".join(refused(restated))
+    assert "rows have a row that became known after the decision time" in found
+
+
+def test_a_transform_that_reads_ahead(project: Workspace) -> None:
+    """A week's purchases are stamped with its beginning: the features of Monday hold the week that follows."""
+    path = project.root / "feature_repo/transforms.py"
+    code = path.read_text()
+    assert "(index + 1) * WEEK_S" in code
+    path.write_text(code.replace("(index + 1) * WEEK_S", "index * WEEK_S"))
+    workspace = open_workspace("local", project.root)
+    build_tables(workspace)
+    found = "\n".join(refused(workspace))
+    assert "view user_item: " in found
+    assert "its transform reads later ones" in found
+
+
+def test_a_duplicated_entity_row(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = training_data.build_requests
+
+    def twice(*args: Any) -> Requests:
+        made = build(*args)
+        rows = pa.concat_tables([made.rows.slice(0, 3), made.rows])
+        return Requests(rows=rows, users=made.users, relevant=made.relevant, eligible=made.eligible)
+
+    monkeypatch.setattr(training_data, "build_requests", twice)
+    assert any(
+        violation.startswith("entity rows: 3 rows have the same unit, item and decision time")
+        for violation in refused(project)
+    )
+
+
+def test_a_label_that_counts_what_came_after_its_horizon(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    true_positives = training_data.positives
+
+    def too_long(engine: Any, events: Path, target: Any, *rest: Any) -> pa.Table:
+        return true_positives(engine, events, target.model_copy(update={"horizon": timedelta(days=5)}), *rest)
+
+    monkeypatch.setattr(training_data, "positives", too_long)
+    (violation, *_) = refused(project)
+    assert "label: " in violation
+    assert "a label that is not what the events say: purchase within 1w" in violation
+
+
+def test_a_label_younger_than_its_horizon(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    true_split = training_data.split
+
+    def hasty(known_at: datetime, *rest: Any) -> Any:
+        return true_split(known_at + timedelta(days=7), *rest)
+
+    monkeypatch.setattr(training_data, "split", hasty)
+    with pytest.raises(ModelError, match=r"labels of 2017-11-27: immature until 2017-12-04"):
+        build_dataset(project, "basket/v2", THEN)
+
+
+def _join_as_if(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, moved: Callable[[pa.ChunkedArray], pa.ChunkedArray]
+) -> None:
+    """Let the join take another time for an entity row's than its own."""
+    source = workspace.features.historical
+
+    def historical(entities: pa.Table, features: FeatureSet) -> pa.Table:
+        place = entities.column_names.index(EVENT_TIMESTAMP)
+        stamps = moved(entities[EVENT_TIMESTAMP]).cast(entities.schema.field(EVENT_TIMESTAMP).type)
+        joined = source(entities.set_column(place, EVENT_TIMESTAMP, stamps), features)
+        return joined.set_column(joined.column_names.index(EVENT_TIMESTAMP), EVENT_TIMESTAMP, entities[EVENT_TIMESTAMP])
+
+    monkeypatch.setattr(workspace.features, "historical", historical)
