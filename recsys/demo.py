@@ -22,6 +22,7 @@ from typing import Any, Final
 from recsys import printing
 from recsys.errors import RecsysError, StoreError
 from recsys.workflows import promote as promoting
+from recsys.workflows.dataset import build_dataset
 from recsys.workflows.evaluate import evaluate
 from recsys.workflows.features import build_tables, materialize
 from recsys.workflows.ingest import ingest
@@ -141,6 +142,8 @@ def _models(workspace: Workspace, stages: Stages, known_at: datetime) -> None:
         (REFUSED, "A model to refuse"),
         (CHALLENGER, "A better model"),
     ):
+        if model_version == CHALLENGER:
+            _training_set(workspace, stages, known_at)
         command = f"recsys train --model-version {model_version} --known-at {known_at:%Y-%m-%d}"
         with stages.stage(title, command) as entry, printing.Bar() as bar:
             done = train(workspace, model_version, known_at, bar.update)
@@ -149,6 +152,16 @@ def _models(workspace: Workspace, stages: Stages, known_at: datetime) -> None:
         if model_version == FIRST:
             with stages.stage("First champion", f"recsys promote --model-version {FIRST}") as entry:
                 entry.update(result=_first_champion(workspace, stages.say))
+
+
+def _training_set(workspace: Workspace, stages: Stages, known_at: datetime) -> None:
+    """Build what the challenger learns from by itself, so that it can be looked at."""
+    command = f"recsys dataset build --model-version {CHALLENGER} --known-at {known_at:%Y-%m-%d}"
+    with stages.stage("What a model learns from", command) as entry, printing.Bar() as bar:
+        built = build_dataset(workspace, CHALLENGER, known_at, bar.update)
+        stages.say(printing.dataset(built, workspace))
+        rows = sum(built.dataset.document["rows"].values())
+        entry.update(rows=rows, result=f"no leak found{_reused(built.reused)}")
 
 
 def _first_champion(workspace: Workspace, say: Callable[[str], None]) -> str:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from recsys import schema
 from recsys.simulation.randomness import Stream, generator, numbered
-from recsys.specs.simulation import STAGES, Assortment, Simulation, Stage
+from recsys.specs.simulated_trial import STAGES, Stage
+from recsys.specs.simulation import Assortment, Simulation
 
 AGES: Final = ("19-24", "25-34", "35-44", "45-54", "55-64", "65+")
 """Age bands of users; what is liked differs between them."""

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from recsys.simulation.catalogue import Catalogue
 from recsys.simulation.pages import Pages, examination, rates
 from recsys.simulation.population import Users
-from recsys.specs.simulation import STAGES, Simulation, Stage
+from recsys.specs.simulated_trial import STAGES, Stage
+from recsys.specs.simulation import Simulation
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from recsys.simulation.funnel import Effects, Sums, reached, with_effects
 from recsys.simulation.pages import Relation, examination
 from recsys.simulation.population import Users
 from recsys.simulation.visits import day_weights, expected_sessions
-from recsys.specs.simulation import STAGES, SimulatedArm, Simulation, Stage
+from recsys.specs.simulated_trial import STAGES, SimulatedArm, Stage
+from recsys.specs.simulation import Simulation
 
 NO_ARM: Final = -1
 """Stands for pages outside the trial and its arms."""

@@ -17,6 +17,10 @@ HOUR_S: Final = 3_600.0
 _HOURS: Final = (0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 6, 5, 4, 4, 5, 7, 9, 10, 9, 6, 3, 0)
 """Weight of each hour of the day in which sessions begin. None begins in the last: what follows takes an hour at most,
 so that a session's events lie on one day and within the span."""
+_BEFORE_S: Final = 60 * DAY_S
+"""From so long before the start on needs come up."""
+_RAREST: Final = 1 / 520
+"""Sessions a week; who comes less often counts as coming once in ten years."""
 _YEAR_DAYS: Final = 365.25
 _PAGE_S: Final = (40.0, 240.0)
 """Shortest and longest time between two pages of a session."""
@@ -107,8 +111,13 @@ def _due(
     due = np.zeros((len(user), users.favourites.gap.shape[1]), dtype=np.bool_)
     # One search for all users: a user's times live in [user, user + 1) spans.
     opened = user * span + seconds
+    # Whoever is there from the start, or joins, was elsewhere before: at the first page is needed what came up since.
+    pause = 7 * DAY_S / np.maximum(users.sessions_per_week, _RAREST)
+    elsewhere = users.joined * DAY_S - pause * rng.exponential(size=len(pause))
     for favourite, gaps in enumerate(users.favourites.gap.T):
         owner, at = _needs(gaps, span, simulation.habits.regularity, rng)
+        open_at_start = at >= elsewhere[owner]
+        owner, at = owner[open_at_start], np.maximum(at[open_at_start], 0.0)
         page = np.searchsorted(opened, owner * span + at, side="left")
         # After a user's last page the search ends at the next user's first.
         owner, page = owner[page < len(user)], page[page < len(user)]
@@ -119,16 +128,16 @@ def _due(
 def _needs(
     gaps: NDArray[np.float64], span: float, shape: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the user and the time of every need of one favourite of each user."""
-    mean = span / gaps
+    """Return the user and the time of every need of one favourite of each user, from some time before the start."""
+    mean = (_BEFORE_S + span) / gaps
     # Enough for all but one user in many thousands, whose last needs are then missing.
     needs = np.ceil(mean + 4 * np.sqrt(mean / shape) + 4).astype(np.int64)
     place = ragged_positions(needs)
     waited = rng.standard_gamma(shape, len(place)) / shape
-    # The first need comes up as if all had gone on for long: a part of a gap after the start.
+    # The first need comes up as if all had gone on for long: after a part of a gap.
     waited[place == 0] *= rng.random(len(gaps))
     total = np.cumsum(waited)
     begin = np.cumsum(needs) - needs
-    at = (total - np.repeat(total[begin] - waited[begin], needs)) * np.repeat(gaps, needs)
+    at = (total - np.repeat(total[begin] - waited[begin], needs)) * np.repeat(gaps, needs) - _BEFORE_S
     owner = np.repeat(np.arange(len(gaps)), needs)
     return owner[at < span], at[at < span]

@@ -3,11 +3,14 @@
 | resource | held alone by |
 | --- | --- |
 | `train-<model>-<version>` | `train` of it |
+| `apply` | `apply` |
 | `replay`: the environment's clock | `replay` |
 | `experiment-<name>`: its exposures and report | `replay` and `evaluate` of it |
 | `batch-<placement>-<date>` | `serve-batch` of it |
-| `features`: tables, feature tables, online store, spill | `ingest`, `features build`; shared by the four above |
+| `features`: tables, feature tables, online store, spill | `ingest`, `features build`, `apply` where Feast is told |
 | `aliases`: aliases and their transactions in the ledger | `promote`, `rollback`, `accept`, the end of `train` |
+
+Commands that only read what lies under `features` share it: `train`, `replay`, `evaluate`, `serve-batch`, `dataset`.
 
 A command takes what is its own first, then `features`, then `aliases`: no two commands can wait for each other.
 """

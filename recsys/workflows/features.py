@@ -95,29 +95,40 @@ class _Build:
 
     def _grow(self, table: FeatureTable, entry: dict[str, Any]) -> dict[str, Any]:
         workspace = self._workspace
+        files = dict(entry["files"])
         until = last_period(workspace.engine, workspace.events, table.period)
         after = None if entry["until"] is None else datetime.fromisoformat(entry["until"])
         for step in due_steps(workspace.engine, workspace.events, table.period, after, until):
             self._progress(f"{table.name} up to {step.until:%Y-%m-%d}")
             path = _folder(workspace, table.name) / f"until-{step.until:%Y%m%d}.parquet"
-            rows = workspace.engine.transform(
+            files[path.name] = workspace.engine.transform(
                 _module(workspace), table, step, sources(workspace), existing=path.parent, output=path
             )
-            entry["files"][path.name] = rows
-            self._note(table, entry, step.until, finished=step.until == until)
-        self._note(table, entry, until, finished=True)
-        return entry
+            self._note(table, entry, files, step.until, finished=False)
+        return self._note(table, entry, files, until, finished=True)
 
-    def _note(self, table: FeatureTable, entry: dict[str, Any], until: datetime, *, finished: bool) -> None:
-        entry |= {
+    def _note(
+        self,
+        table: FeatureTable,
+        entry: Mapping[str, Any],
+        files: Mapping[str, int],
+        until: datetime,
+        *,
+        finished: bool,
+    ) -> dict[str, Any]:
+        """Write down how far a table is; one that is not finished has no inputs, so that it passes for none."""
+        noted = {
+            "digest": entry["digest"],
+            "items": entry["items"],
+            "files": dict(files),
             "until": until.isoformat(),
             "known": self._fingerprint(until),
             "inputs": self._inputs if finished else {},
-            "rows": sum(entry["files"].values()),
+            "rows": sum(files.values()),
         }
-        if self._known.get(table.name) != entry:
-            self._known[table.name] = entry
-            write_by_rename(_manifest_path(self._workspace), self._known)
+        self._known[table.name] = noted
+        write_by_rename(_manifest_path(self._workspace), self._known)
+        return noted
 
     def _continues(self, table: FeatureTable, entry: Mapping[str, Any]) -> bool:
         """Say whether a table can grow: same transform, and the events that it was made from are all there as then."""

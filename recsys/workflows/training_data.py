@@ -33,7 +33,7 @@ from recsys.modeling.training_set import (
     write_tables,
 )
 from recsys.ports import FeatureSet
-from recsys.schema import EVENT_TIMESTAMP, ITEM, TIMESTAMP, USER
+from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_ID, TIMESTAMP, USER
 from recsys.specs.catalog import digest
 from recsys.specs.model import FeatureAlgorithm, ModelVersion
 from recsys.workflows.features import definitions, sources
@@ -72,7 +72,8 @@ class Building:
             "tables": definitions(self._workspace),
         }
         if self.shown:
-            known["shown"] = digest(self._slots()[0].to_pydict())
+            slots = self._slots()[0]
+            known["shown"] = digest({name: slots[name].to_pylist() for name in (REQUEST_ID, ITEM)})
         return digest(known)
 
     @property

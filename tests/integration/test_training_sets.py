@@ -277,3 +277,36 @@ def _join_as_if(
         return joined.set_column(joined.column_names.index(EVENT_TIMESTAMP), EVENT_TIMESTAMP, entities[EVENT_TIMESTAMP])
 
     monkeypatch.setattr(workspace.features, "historical", historical)
+
+
+# ---------------------------------------------------------------- learning from what was shown
+
+
+def test_negatives_may_be_what_was_really_shown(replayed: Workspace, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(replayed.root, project)
+    spec = project / "registry/models/basket/v2.yaml"
+    shown = spec.with_name("shown.yaml")
+    shutil.copy(spec, shown)
+    edit(shown, lambda model: model.update(negatives={"source": "shown"}, training={"decision_times": 3}))
+    workspace = open_workspace("local", project)
+    dataset = build_dataset(workspace, "basket/shown").dataset
+    rows = dataset.rows("learn")
+    log = workspace.event_log
+    first, last = datetime(2017, 11, 6, tzinfo=UTC), datetime(2018, 1, 1, tzinfo=UTC)
+    logged = log.impressions("home", first, last).group_by("item_id").aggregate([])
+    assert set(rows["item_id"].to_pylist()) <= set(logged["item_id"].to_pylist())
+    assert pc.max(rows.group_by("request").aggregate([("label", "count")])["label_count"]).as_py() == 10
+    taken = pc.sum(rows["label"]).as_py()
+    assert 0 < taken < len(rows) / 2
+    assert set(rows["part"].to_pylist()) == {"train", "validation"}
+    assert not check_dataset(workspace, "basket/shown").violations
+    assert dataset.document["negatives"] == "shown"
+
+
+def test_without_exposures_there_is_nothing_shown_to_learn_from(project: Workspace) -> None:
+    spec = project.root / "registry/models/basket/v2.yaml"
+    shutil.copy(spec, spec.with_name("shown.yaml"))
+    edit(spec.with_name("shown.yaml"), lambda model: model.update(negatives={"source": "shown"}))
+    with pytest.raises(ModelError, match=r"placement home has no logged exposures.*learn from candidates"):
+        build_dataset(open_workspace("local", project.root), "basket/shown", THEN)

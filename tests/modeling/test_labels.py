@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from recsys import schema
 from recsys.adapters.duckdb_engine import DuckDBEngine
 from recsys.errors import ModelError
-from recsys.modeling.labels import positives
+from recsys.modeling.labels import attributed, count_after, positives
 from recsys.ports import Engine
 from recsys.specs.environment import Limits
 from recsys.specs.problem import Target
@@ -116,6 +117,46 @@ def test_immature_decision_times_are_refused(engine: Engine, tmp_path: Path, set
     assert taken(engine, tmp_path, [event("a", DAY)], [MONDAY, newest], target)
     with pytest.raises(ModelError, match=r"immature until .* choose earlier decision times"):
         taken(engine, tmp_path, [event("a", DAY)], [MONDAY, newest + TICK], target)
+
+
+def test_a_cancellation_counts_from_when_it_is_known(engine: Engine, tmp_path: Path) -> None:
+    bought = event("a", DAY, event_id="one", quantity=2.0)
+    rest = [event("b", DAY, event_id="two"), event("b", DAY, event_id="three", quantity=3.0)]
+    path = write_events(
+        tmp_path / "events.parquet",
+        [bought, bought | {schema.QUANTITY: 0.0, schema.CREATED_TIMESTAMP: MONDAY + 2 * WEEK}, *rest],
+    )
+    for known_at, wanted in ((MONDAY + 2 * WEEK - TICK, ["a", "b"]), (MONDAY + 2 * WEEK, ["b"])):
+        found = positives(engine, path, TARGET, [MONDAY], known_at)
+        assert found[schema.ITEM].to_pylist() == wanted
+    assert count_after(engine, path, TARGET, MONDAY, MONDAY + 2 * WEEK) == 2
+    assert count_after(engine, path, TARGET, MONDAY + DAY, MONDAY + 2 * WEEK) == 0
+
+
+def test_an_event_is_credited_to_the_last_exposure_of_its_item_before_it(engine: Engine, tmp_path: Path) -> None:
+    path = write_events(
+        tmp_path / "events.parquet",
+        [
+            event("a", 3 * DAY, event_id="1"),
+            event("b", DAY, event_id="2"),
+            event("c", WEEK + DAY + TICK, event_id="3"),
+            event("a", 3 * DAY, event_id="4", user_id="u2"),
+            event("d", 3 * DAY, event_id="5", quantity=0.0),
+            event("e", 4 * DAY, event_id="6"),
+            event("e", 5 * DAY, event_id="7", quantity=2.0),
+        ],
+    )
+    shown = pa.table(
+        {
+            schema.REQUEST_ID: ["r1", "r2", "r3", "r1", "r1", "r2", "r2", "r1"],
+            schema.USER: ["u1"] * 8,
+            schema.ITEM: ["a", "a", "a", "b", "c", "d", "e", "e"],
+            schema.EVENT_TIMESTAMP: pa.array([MONDAY + n * DAY for n in (1, 2, 4, 1, 1, 2, 2, 1)], schema.TIMESTAMP),
+        }
+    )
+    found = attributed(engine, path, TARGET, shown, KNOWN_AT).to_pylist()
+    # r3 showed `a` after it was bought, `b` was bought at the moment of r1, `c` after its horizon, `d` was cancelled.
+    assert [tuple(row.values()) for row in found] == [("r2", "a", 1.0), ("r2", "e", 3.0)]
 
 
 def test_no_decision_times_no_labels(engine: Engine, tmp_path: Path) -> None:

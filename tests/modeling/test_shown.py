@@ -1,0 +1,90 @@
+"""Are the rows of what was shown those of the log, in its order, with what was taken of them?"""
+
+from datetime import timedelta
+
+import pyarrow as pa
+
+from recsys.modeling.moments import Moments
+from recsys.modeling.requests import ITEM_ROW, REQUEST
+from recsys.modeling.shown import shown_requests, shown_slots
+from recsys.ports import Exposure, ShownItem
+from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, LINE, REQUEST_ID, USER
+from tests.fakes.event_log import FakeEventLog
+from tests.serving.small_shop import DAY, NOW, placement, shop, sold
+
+WEEK = timedelta(days=7)
+
+
+def exposure(request: str, user: str, items: str, after: timedelta, *, overridden: bool = False) -> Exposure:
+    """Make an exposure of items named by one letter each."""
+    return Exposure(
+        request_id=request,
+        placement="home",
+        user_id=user,
+        session_id=None,
+        experiment=None,
+        arm=None,
+        overridden=overridden,
+        model_version="basket/v1",
+        weights=1,
+        fallback=None,
+        event_timestamp=NOW + after,
+        feature_digest="",
+        watermarks={},
+        items=[ShownItem(item, place + 1, 1.0) for place, item in enumerate(items)],
+    )
+
+
+def slots(*exposures: Exposure) -> pa.Table:
+    """Log exposures and read their slots back."""
+    log = FakeEventLog()
+    log.write_exposures(exposures)
+    return shown_slots(log, "home", NOW, NOW + WEEK)
+
+
+def test_slots_are_in_order_of_time_request_and_position() -> None:
+    read = slots(
+        exposure("r3", "u1", "ba", 2 * DAY),
+        exposure("r2", "u2", "c", DAY),
+        exposure("r1", "u1", "a", DAY),
+        exposure("r4", "tester", "a", DAY, overridden=True),
+        exposure("r5", "u1", "a", WEEK),
+    )
+    assert [(row[REQUEST_ID], row[USER], row[ITEM]) for row in read.to_pylist()] == [
+        ("r1", "u1", "a"),
+        ("r2", "u2", "c"),
+        ("r3", "u1", "b"),
+        ("r3", "u1", "a"),
+    ]
+
+
+def test_a_row_a_slot_with_what_was_taken_of_it() -> None:
+    features = shop(
+        item_week=[sold("a", 1, line="fruit"), sold("b", 1, line="bread"), sold("c", 1, NOW + WEEK, line="milk")]
+    )
+    read = slots(exposure("r2", "u2", "ab", DAY), exposure("r1", "u1", "bz", 0 * DAY))
+    taken = pa.table({REQUEST_ID: ["r2", "r2"], ITEM: ["b", "c"]})
+    made = shown_requests(Moments(features), placement(), read, taken, WEEK, [LINE])
+    rows = made.rows
+    assert rows[REQUEST].to_pylist() == [0, 0, 1, 1]
+    assert rows[ITEM].to_pylist() == ["b", "z", "a", "b"]
+    assert rows[LINE].to_pylist() == ["bread", "unknown", "fruit", "bread"]
+    assert rows[LABEL].to_pylist() == [0, 0, 0, 1]
+    assert rows[EVENT_TIMESTAMP].to_pylist() == [NOW, NOW, NOW + DAY, NOW + DAY]
+    assert made.users.tolist() == ["u1", "u2"]
+    assert made.relevant.tolist() == [0, 1]
+    ranks = dict(zip(rows[ITEM].to_pylist(), rows[ITEM_ROW].to_pylist(), strict=True))
+    assert sorted(ranks, key=ranks.__getitem__) == ["a", "b", "z"]
+
+
+def test_nothing_shown_gives_no_rows() -> None:
+    made = shown_requests(
+        Moments(shop()),
+        placement(),
+        slots(),
+        pa.table({REQUEST_ID: pa.array([], pa.string()), ITEM: pa.array([], pa.string())}),
+        WEEK,
+        [],
+    )
+    assert len(made) == 0
+    assert len(made.rows) == 0
