@@ -39,10 +39,10 @@ format: $(STAMP)  ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: $(STAMP)  ## All tests but the long kill tests; those of Redis and PostgreSQL where one answers
-	$(BIN)/pytest --ignore tests/reliability
+test: $(STAMP)  ## All tests; those of Redis and PostgreSQL where one answers
+	$(BIN)/pytest
 
-test-reliability: $(STAMP)  ## Commands killed at random moments, and two of the same at once (some minutes)
+test-reliability: $(STAMP)  ## Of them, those that kill commands at random moments or run two at once
 	$(BIN)/pytest tests/reliability
 
 test-all: $(STAMP)  ## The wheel, tested on every Python 3.11 to 3.13 that is here

@@ -4,7 +4,7 @@
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -45,7 +45,8 @@ def build_tables(
     appended as another version of those rows. It is made from the beginning where its transform changed, or where
     events that it was built from did: sources only append.
 
-    A step is noted in the manifest after its file is whole: a killed build goes on where it was.
+    A step is noted in the manifest after its file is whole: a killed build goes on where it was. A table that is made
+    from the beginning again is made beside the old one.
 
     Args:
         workspace: the project.
@@ -76,65 +77,98 @@ class _Build:
         self._fingerprints: dict[datetime, str] = {}
 
     def table(self, table: FeatureTable, *, rebuild: bool) -> BuiltTable:
-        workspace, entry = self._workspace, self._known.get(table.name)
-        if entry is not None and not rebuild and _current(workspace, entry, table, self._inputs):
+        entry, folder = self._known.get(table.name), _folder(self._workspace, table.name)
+        if entry is not None and not rebuild and _current(self._workspace, entry, table, self._inputs):
             return BuiltTable(table.name, entry["rows"], 0, datetime.fromisoformat(entry["until"]), reused=True)
-        folder = _folder(workspace, table.name)
-        if entry is None or rebuild or not self._continues(table, entry):
-            if self._known.pop(table.name, None) is not None:
-                write_by_rename(_manifest_path(workspace), self._known)
-            shutil.rmtree(folder, ignore_errors=True)
-            entry = {"digest": _definition(table), "items": self._inputs["items"], "files": {}, "until": None}
+        before = 0
+        if entry is not None and (rebuild or not self._continues(table, entry)):
+            noted = self._replace(table, folder)
+        elif entry is not None:
+            before = entry["rows"]
+            noted = self._grow(table, entry, folder)
+        else:
+            noted = self._grow(table, self._beginning(table), folder)
+        done = datetime.fromisoformat(noted["until"])
+        return BuiltTable(table.name, noted["rows"], noted["rows"] - before, done, reused=noted["rows"] == before)
+
+    def _grow(self, table: FeatureTable, entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """Add the steps that are due in place, and note each: a killed build goes on after the last one noted."""
         for path in folder.glob("*.parquet"):
             if path.name not in entry["files"]:  # whole, but killed before it was noted
                 path.unlink()
-        before = sum(entry["files"].values())
-        entry = self._grow(table, entry)
-        done = datetime.fromisoformat(entry["until"])
-        return BuiltTable(table.name, entry["rows"], entry["rows"] - before, done, reused=entry["rows"] == before)
+        noted = dict(entry)
+        for path, until, rows in self._steps(table, entry, folder):
+            noted = self._noted(noted, {**noted["files"], path.name: rows}, until, finished=False)
+            self._write_down(table, noted)
+        finished = self._noted(noted, noted["files"], self._until(table), finished=True)
+        self._write_down(table, finished)
+        return finished
 
-    def _grow(self, table: FeatureTable, entry: dict[str, Any]) -> dict[str, Any]:
+    def _replace(self, table: FeatureTable, folder: Path) -> dict[str, Any]:
+        """Make a table from the beginning beside the old one, which is there for its readers until the last moment."""
+        beside, old = (folder.with_name(f".{folder.name}.{which}") for which in ("new", "old"))
+        for left in (beside, old):
+            shutil.rmtree(left, ignore_errors=True)
+        beginning = self._beginning(table)
+        files = {path.name: rows for path, _, rows in self._steps(table, beginning, beside)}
+        finished = self._noted(beginning, files, self._until(table), finished=True)
+        # Killed from here on, the table has no entry, and the next build makes it from the beginning.
+        self._known.pop(table.name)
+        write_by_rename(_manifest_path(self._workspace), self._known)
+        if folder.exists():
+            folder.rename(old)
+        beside.rename(folder)
+        self._write_down(table, finished)
+        shutil.rmtree(old, ignore_errors=True)
+        return finished
+
+    def _steps(
+        self, table: FeatureTable, entry: Mapping[str, Any], folder: Path
+    ) -> Generator[tuple[Path, datetime, int]]:
+        """Make the files that are due, one after another."""
         workspace = self._workspace
-        files = dict(entry["files"])
-        until = last_period(workspace.engine, workspace.events, table.period)
         after = None if entry["until"] is None else datetime.fromisoformat(entry["until"])
-        for step in due_steps(workspace.engine, workspace.events, table.period, after, until):
+        for step in due_steps(workspace.engine, workspace.events, table.period, after, self._until(table)):
             self._progress(f"{table.name} up to {step.until:%Y-%m-%d}")
-            path = _folder(workspace, table.name) / f"until-{step.until:%Y%m%d}.parquet"
-            files[path.name] = workspace.engine.transform(
-                _module(workspace), table, step, sources(workspace), existing=path.parent, output=path
+            path = folder / f"until-{step.until:%Y%m%d}.parquet"
+            rows = workspace.engine.transform(
+                _module(workspace), table, step, sources(workspace), existing=folder, output=path
             )
-            self._note(table, entry, files, step.until, finished=False)
-        return self._note(table, entry, files, until, finished=True)
+            yield path, step.until, rows
 
-    def _note(
-        self,
-        table: FeatureTable,
-        entry: Mapping[str, Any],
-        files: Mapping[str, int],
-        until: datetime,
-        *,
-        finished: bool,
+    def _beginning(self, table: FeatureTable) -> dict[str, Any]:
+        """Return the entry of a table without rows; `origin` tells one that is made anew from one that grew."""
+        made_from = [_definition(table), self._inputs["items"], self._fingerprint(self._until(table))]
+        return {"digest": _definition(table), "origin": digest(made_from), "files": {}, "until": None, "rows": 0}
+
+    def _noted(
+        self, entry: Mapping[str, Any], files: Mapping[str, int], until: datetime, *, finished: bool
     ) -> dict[str, Any]:
-        """Write down how far a table is; one that is not finished has no inputs, so that it passes for none."""
-        noted = {
-            "digest": entry["digest"],
-            "items": entry["items"],
+        """Say how far a table is; one that is not finished has no inputs, so that it passes for none."""
+        return {
+            **entry,
             "files": dict(files),
             "until": until.isoformat(),
             "known": self._fingerprint(until),
             "inputs": self._inputs if finished else {},
             "rows": sum(files.values()),
         }
-        self._known[table.name] = noted
+
+    def _write_down(self, table: FeatureTable, entry: dict[str, Any]) -> None:
+        self._known[table.name] = entry
         write_by_rename(_manifest_path(self._workspace), self._known)
-        return noted
+
+    def _until(self, table: FeatureTable) -> datetime:
+        return last_period(self._workspace.engine, self._workspace.events, table.period)
 
     def _continues(self, table: FeatureTable, entry: Mapping[str, Any]) -> bool:
         """Say whether a table can grow: same transform, and the events that it was made from are all there as then."""
         if entry["digest"] != _definition(table) or not _whole(self._workspace, table.name, entry):
             return False
-        return bool(entry["known"] == self._fingerprint(datetime.fromisoformat(entry["until"])))
+        until = datetime.fromisoformat(entry["until"])
+        if last_period(self._workspace.engine, self._workspace.events, table.period) < until:
+            return False  # its newest events have gone: what comes back later may be others
+        return bool(entry["known"] == self._fingerprint(until))
 
     def _fingerprint(self, until: datetime) -> str:
         if until not in self._fingerprints:
@@ -165,7 +199,7 @@ def _materialize(workspace: Workspace) -> tuple[datetime, bool]:
     wanted = {
         "until": now.isoformat(),
         # A table that only grew is brought up to date; one made from the beginning is written anew.
-        "tables": digest({name: [entry["digest"], entry["items"]] for name, entry in tables.items()}),
+        "tables": digest({name: entry["origin"] for name, entry in tables.items()}),
         "grown": {name: entry["until"] for name, entry in tables.items()},
     }
     known = read_written(marker)
@@ -232,7 +266,8 @@ def require_materialized(workspace: Workspace) -> None:
 def manifest(workspace: Workspace) -> dict[str, dict[str, Any]]:
     """Return what the feature tables were built from: a name's digest, inputs, files and rows; empty before the first.
 
-    `until` is the end of the last period in a table, `known` a fingerprint of the events it was made from.
+    `until` is the end of the last period in a table, `known` a fingerprint of the events it was made from, and `origin`
+    what it was made from when it was last made from the beginning.
     """
     return dict(read_written(_manifest_path(workspace)) or {})
 

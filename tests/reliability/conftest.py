@@ -1,10 +1,13 @@
 """A tiny shop in the states that commands begin from, and a warmed process that runs and kills commands on copies."""
 
+import itertools
 import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Generator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,12 @@ from recsys.workflows.evaluate import FREEZE
 from tests.integration.conftest import ROOT, copy_project, edit
 
 HOUSEHOLDS = 25
+ANSWER_SECONDS = 300
+"""After so long a command hangs: it waits a minute at most for others."""
 
 
 class Forker:
-    """The warmed process."""
+    """The warmed process; several threads may ask it at a time."""
 
     def __init__(self, scratch: Path) -> None:
         """Start it, and wait until its imports are done."""
@@ -33,25 +38,45 @@ class Forker:
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
+        self._numbers = itertools.count()
+        self._writing = threading.Lock()
+        self._waiting: dict[int, Future[list[dict[str, Any]]]] = {}
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
 
-    def run(self, project: Path, *command: str, die_at: tuple[str, int, str] | None = None) -> dict[str, Any]:
-        """Run one command; returns killed, code, seconds, error and stderr.
+    def run(
+        self,
+        project: Path,
+        *command: Any,
+        kill_after: float | None = None,
+        die_at: tuple[str, int, str] | None = None,
+    ) -> dict[str, Any]:
+        """Run one command; returns killed, code, seconds, error, said and stderr.
 
         Args:
             project: its folder.
-            command: name and arguments, as `forker.run` knows them.
+            command: name and arguments, as `commands.run` knows them.
+            kill_after: seconds after which it is killed, if it has not ended.
             die_at: a step, its number and before or after: the command kills itself there.
         """
-        return self.together({"project": str(project), "command": command, "die_at": die_at})[0]
+        request = {"project": str(project), "command": command, "kill_after": kill_after, "die_at": die_at}
+        return self.together(request)[0]
+
+    def look(self, project: Path, sight: str, *arguments: Any) -> Any:
+        """Return what a function of `sights` sees in a project."""
+        answer = self.run(project, "look", sight, *arguments)
+        assert answer["code"] == 0, answer["error"]
+        return answer["said"]
 
     def together(self, *requests: dict[str, Any]) -> list[dict[str, Any]]:
         """Run several commands at once: project, command, and kill_after in seconds or die_at."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"together": requests}) + "\n")
-        self._process.stdin.flush()
-        answers: list[dict[str, Any]] = json.loads(self._process.stdout.readline())
-        return answers
+        number = next(self._numbers)
+        future = self._waiting[number] = Future()
+        with self._writing:
+            self._process.stdin.write(json.dumps({"number": number, "together": requests}) + "\n")
+            self._process.stdin.flush()
+        return future.result(timeout=ANSWER_SECONDS)
 
     def close(self) -> None:
         """End it."""
@@ -59,7 +84,17 @@ class Forker:
         assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(timeout=30)
+        self._reader.join(timeout=30)
         self._process.stdout.close()
+
+    def _read(self) -> None:
+        """Hand each answer to whoever waits for it."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            answered = json.loads(line)
+            self._waiting.pop(answered["number"]).set_result(answered["answers"])
+        for future in self._waiting.values():
+            future.set_exception(RuntimeError("the process that runs commands has ended; stderr says why"))
 
 
 @pytest.fixture(scope="session")
@@ -93,13 +128,13 @@ def first(forker: Forker, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     _make_tiny(project)
     for command in (
         ("ingest",),
-        ("apply",),
+        ("feast-apply",),
         ("features",),
         ("train", "basket/v1"),
         ("first-champion", "basket/v1"),
     ):
         done = forker.run(project, *command)
-        assert not done["error"], command
+        assert not done["error"], done
     return Shop(project, tmp_path_factory.mktemp("copies"))
 
 
@@ -108,7 +143,7 @@ def second(first: Shop, forker: Forker) -> Shop:
     """The same with basket/v2 in service, and a frozen report that says it shall be champion."""
     project = first.copy("second")
     done = forker.run(project, "train", "basket/v2")
-    assert not done["error"]
+    assert not done["error"], done
     workspace = open_workspace("local", project)
     ledger = SqlLedger(f"sqlite:///{workspace.state}/event_log.db")
     verdict = {

@@ -1,29 +1,12 @@
 """Do two of the same command at once end well: one after the other, or one refused by name?"""
 
-import fcntl
-import json
-import os
 import shutil
-import threading
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from recsys.errors import StoreError
-from recsys.wiring import open_workspace
-from recsys.workflows.exclusive import ALIASES, FEATURES, exclusive
-from recsys.workflows.workspace import Workspace
 from tests.reliability.conftest import Forker, Shop
-from tests.reliability.test_kills import (
-    check_promoted,
-    check_registry,
-    check_trained,
-    log_of,
-    online_of,
-    replays_of,
-    tables_of,
-)
+from tests.reliability.records import check_promoted, log_of, replays_of
+from tests.reliability.test_kills_registry import check_trained
 
 
 def race(forker: Forker, project: Path, *command: str) -> list[dict[str, Any]]:
@@ -36,32 +19,31 @@ def race(forker: Forker, project: Path, *command: str) -> list[dict[str, Any]]:
 def test_two_trains_of_one_version_register_once(forker: Forker, first: Shop) -> None:
     project = first.copy("race-train")
     assert [answer["error"] for answer in race(forker, project, "train", "basket/v2")] == ["", ""]
-    check_registry(project)
-    check_trained(project)
+    check_trained(forker)(project)
 
 
 def test_two_promotions_move_the_champion_once(forker: Forker, second: Shop) -> None:
     for _ in range(5):
         project = second.copy("race-promote")
         assert [answer["error"] for answer in race(forker, project, "promote", "home_ranker")] == ["", ""]
-        check_registry(project)
         check_promoted(project)
 
 
-def test_two_builds_give_what_one_gives(forker: Forker, first: Shop) -> None:
+def test_two_builds_give_what_one_gives(forker: Forker, first: Shop, tmp_path: Path) -> None:
     project = first.copy("race-features")
-    expected = tables_of(project), online_of(project)
+    expected = str(tmp_path / "expected")
+    forker.look(project, "keep_features", expected)
     shutil.rmtree(project / ".recsys/features")
     (project / ".recsys/materialized.json").unlink()
     assert [answer["error"] for answer in race(forker, project, "features")] == ["", ""]
-    assert (tables_of(project), online_of(project)) == expected
-    manifest = json.loads((project / ".recsys/features/manifest.json").read_text())
-    assert set(manifest) == set(expected[0])
+    found = forker.look(project, "features", expected)
+    assert all(found["same"].values()), found
+    assert not found["refused"]
 
 
 def test_two_replays_log_one_run(forker: Forker, second: Shop) -> None:
     alone = second.copy("race-alone")
-    assert forker.run(alone, "replay", "home_ranker")["code"] == 0
+    assert forker.run(alone, "replay", "home_ranker")["error"] == ""
     project = second.copy("race-replay")
     assert [answer["error"] for answer in race(forker, project, "replay", "home_ranker")] == ["", ""]
     assert log_of(project) == log_of(alone)
@@ -72,93 +54,3 @@ def test_two_batches_leave_one(forker: Forker, second: Shop) -> None:
     project = second.copy("race-batch")
     assert [answer["error"] for answer in race(forker, project, "serve-batch", "home")] == ["", ""]
     assert [path.name for path in (project / ".recsys/batch/home").iterdir()] == ["date=2017-12-04"]
-
-
-# ---------------------------------------------------------------- the lock itself
-
-
-@pytest.fixture
-def workspace(first: Shop, tmp_path: Path) -> Workspace:
-    """The shop's declarations, and no state yet."""
-    for name in ("registry", "feature_repo"):
-        shutil.copytree(first.template / name, tmp_path / name)
-    return open_workspace("local", tmp_path)
-
-
-def test_a_refusal_names_command_process_and_time(workspace: Workspace) -> None:
-    with (
-        exclusive(workspace, ALIASES, "recsys promote home_ranker"),
-        pytest.raises(
-            StoreError,
-            match=rf"recsys rollback basket: refused.*`recsys promote home_ranker` \(pid {os.getpid()}\)"
-            r" since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 is at work \(\.recsys/locks/aliases\.lock\)",
-        ),
-        exclusive(workspace, ALIASES, "recsys rollback basket", wait_seconds=0),
-    ):
-        pytest.fail("two held one lock")
-
-
-def test_a_waiting_command_says_so_once_and_goes_on(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    held, free = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with exclusive(workspace, FEATURES, "recsys features build"):
-            held.set()
-            free.wait(timeout=30)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    held.wait(timeout=30)
-    timer = threading.Timer(1.3, free.set)
-    timer.start()
-    with exclusive(workspace, FEATURES, "recsys train --model-version basket/v2", shared=True):
-        pass
-    holder.join()
-    timer.join()
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1
-    assert said[0].startswith("recsys train --model-version basket/v2: waits up to 60 s: `recsys features build` (pid ")
-
-
-def test_readers_share_and_a_writer_is_told_of_all_of_them(workspace: Workspace) -> None:
-    with (
-        exclusive(workspace, FEATURES, "recsys train --model-version basket/v1", shared=True),
-        exclusive(workspace, FEATURES, "recsys replay home_ranker", shared=True),
-    ):
-        with exclusive(workspace, FEATURES, "recsys serve-batch home", shared=True):
-            pass
-        with (
-            pytest.raises(StoreError) as refused,
-            exclusive(workspace, FEATURES, "recsys features build", wait_seconds=0),
-        ):
-            pytest.fail("a writer held the lock beside readers")
-    assert "basket/v1` (pid" in str(refused.value)
-    assert "and `recsys replay home_ranker`" in str(refused.value)
-    assert "serve-batch" not in str(refused.value)
-    with exclusive(workspace, FEATURES, "recsys features build", wait_seconds=0):
-        pass
-
-
-def test_what_a_killed_holder_wrote_is_not_believed(workspace: Workspace) -> None:
-    path = workspace.state / "locks/features.lock"
-    path.parent.mkdir(parents=True)
-    path.write_text('{"command": "recsys ingest", "pid": 4194999, "since": "2017-12-04T00:00:00+00:00"}\nhalf a li')
-    with path.open() as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with (
-            pytest.raises(StoreError, match="another command is at work"),
-            exclusive(workspace, FEATURES, "recsys ingest", wait_seconds=0),
-        ):
-            pytest.fail("two held one lock")
-    with exclusive(workspace, FEATURES, "recsys ingest", wait_seconds=0):
-        assert "4194999" not in path.read_text()
-
-
-def test_a_state_folder_that_cannot_be_written_is_one_clear_line(workspace: Workspace) -> None:
-    workspace.state.mkdir()
-    (workspace.state / "locks").write_text("a file where the folder should be")
-    with (
-        pytest.raises(StoreError, match=r"lock \.recsys/locks/aliases\.lock: cannot be opened"),
-        exclusive(workspace, ALIASES, "recsys promote home_ranker"),
-    ):
-        pytest.fail("it held a lock that is not there")

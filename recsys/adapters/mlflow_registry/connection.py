@@ -151,9 +151,11 @@ def _check_database(uri: str) -> None:
         else:
             arguments = {"connect_timeout": _WAIT_SECONDS}
         engine = sa.create_engine(url, connect_args=arguments)
-        with engine.connect() as connection:
-            sa.inspect(connection).get_table_names()
-        engine.dispose()
+        try:
+            with engine.connect() as connection:
+                sa.inspect(connection).get_table_names()
+        finally:
+            engine.dispose()
     except (sa.exc.SQLAlchemyError, OSError, ModuleNotFoundError) as error:
         message = f"model registry {without_password(uri)}: cannot open: {reason_of(error)}; {_advice(error)}"
         raise StoreError(message) from error

@@ -1,9 +1,11 @@
 """How is the event log's database reached in bounded time, durably, and with failures that say what to do?"""
 
+import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +23,11 @@ _LOCK_KEY: Final = 7_236_514_001
 
 
 class Database:
-    """One engine over one URL, made on first use; its tables are created when they are missing."""
+    """One engine over one URL, made on first use; its tables are created when they are missing.
+
+    Its connections are closed by `close`, and when it is dropped: SQLAlchemy's pool would leave that to the driver,
+    which warns of connections that nobody closed.
+    """
 
     def __init__(self, url: str) -> None:
         """Check the URL; nothing is opened yet.
@@ -31,6 +37,7 @@ class Database:
         """
         self._url = _checked_url(url)
         self._engine: sa.Engine | None = None
+        self._closing: Callable[[], object] = lambda: None
         self._lock = threading.Lock()
 
     @property
@@ -53,9 +60,7 @@ class Database:
         with self._lock:
             if self._engine is None:
                 with self.failures("open"):
-                    engine = _make_engine(self._url)
-                    _create_tables(engine)
-                self._engine = engine
+                    self._engine = self._opened()
             return self._engine
 
     @contextmanager
@@ -88,9 +93,18 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         with self._lock:
-            if self._engine is not None:
-                self._engine.dispose()
-                self._engine = None
+            self._closing()
+            self._engine = None
+
+    def _opened(self) -> sa.Engine:
+        engine = _make_engine(self._url)
+        self._closing = weakref.finalize(self, _dispose, engine, os.getpid())
+        try:
+            _create_tables(engine)
+        except BaseException:
+            self._closing()
+            raise
+        return engine
 
 
 def _checked_url(url: str) -> sa.URL:
@@ -132,6 +146,11 @@ def _make_engine(url: sa.URL) -> sa.Engine:
         raise StoreError(message) from error
     event.listen(engine, "connect", _prepare_postgresql)
     return engine
+
+
+def _dispose(engine: sa.Engine, process: int) -> None:
+    """Close the connections that are idle, except in a process that merely inherited them."""
+    engine.dispose(close=os.getpid() == process)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:  # noqa: ANN401 - the DBAPI's own object
