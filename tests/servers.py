@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 _DEFAULT: Final = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
+_DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
 
 
 def postgres_url() -> str | None:
@@ -51,6 +52,27 @@ def emptied(url: str) -> str:
     _execute(url, "DROP SCHEMA public CASCADE")
     _execute(url, "CREATE SCHEMA public")
     return url
+
+
+@contextmanager
+def redis_prefix() -> Iterator[tuple[str, str]]:
+    """Give the URL of a Redis server that answers and a random key prefix, and delete what is below it afterwards.
+
+    `RECSYS_TEST_REDIS_URL` names a server, else the local one is tried; the test is skipped where none answers.
+    """
+    redis = pytest.importorskip("redis")
+    url, prefix = os.environ.get("RECSYS_TEST_REDIS_URL", _DEFAULT_REDIS), f"recsys_test_{uuid.uuid4().hex}:"
+    client = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=10)
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        pytest.skip(f"Redis does not answer: {error}")
+    try:
+        yield url, prefix
+    finally:
+        for key in client.scan_iter(match=f"{prefix}*", count=1000):
+            client.unlink(key)
+        client.close()
 
 
 def _wanted() -> str:

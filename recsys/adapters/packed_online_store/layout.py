@@ -1,8 +1,8 @@
 """Which columns of a feature view does a packed online store keep, and under which key?"""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -11,38 +11,21 @@ import pyarrow.compute as pc
 from feast.base_feature_view import BaseFeatureView
 from feast.feature_view import DUMMY_ENTITY_ID
 from feast.infra.key_encoding_utils import serialize_entity_key
-from feast.infra.online_stores.helpers import compute_table_id
+from feast.infra.online_stores.helpers import compute_versioned_name
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feast.repo_config import RepoConfig
-from feast.type_map import (
-    PYTHON_SCALAR_VALUE_TYPE_TO_PROTO_VALUE,
-    feast_value_type_to_python_type,
-    python_values_to_proto_values,
-)
-from feast.types import FeastType, from_feast_to_pyarrow_type
-from feast.value_type import ValueType
+from feast.types import FeastType
 
+from recsys.adapters.packed_online_store.backend import Key, Place
+from recsys.adapters.packed_online_store.values import TIMESTAMP, arrow_type, aware, from_protos, storable, to_protos
 from recsys.errors import FeatureError
 
-Key = str | int | bytes
 ProtoRow = tuple[EntityKeyProto, dict[str, ValueProto], datetime, datetime | None]
 
-TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
 UNKNOWN_CREATED: Final = -(2**63)
 """A row without a created timestamp counts as the oldest of its event time."""
-
-_EXACT: Final = frozenset(
-    {
-        ValueType.INT32,
-        ValueType.INT64,
-        ValueType.FLOAT,
-        ValueType.DOUBLE,
-        ValueType.STRING,
-        ValueType.BYTES,
-        ValueType.BOOL,
-    }
-)
+_INT64: Final = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True)
@@ -50,14 +33,15 @@ class Layout:
     """Columns of one view, as stored: keys, features, event timestamp, created timestamp."""
 
     view: str
-    table: str
-    """Name of the view's table, project and version included."""
+    place: Place
     keys: tuple[str, ...]
     """Join keys, the grouping one first."""
     features: dict[str, FeastType]
     key_types: dict[str, FeastType]
     event: str
     created: str | None
+    ttl: timedelta | None
+    """Rows older than this are not served; None and zero mean that none is too old."""
 
     @classmethod
     def of(cls, config: RepoConfig, view: BaseFeatureView, group_key: str | None = None) -> "Layout":
@@ -66,8 +50,7 @@ class Layout:
         Args:
             config: names the project.
             view: the view.
-            group_key: the join key that rows are grouped under, where it is known from an earlier
-                write.
+            group_key: the join key that rows are grouped under, where it is known.
         """
         fields = [c for c in getattr(view, "entity_columns", []) if c.name != DUMMY_ENTITY_ID]
         columns = [field.name for field in fields]
@@ -75,7 +58,7 @@ class Layout:
         # Feast does not say here which key an entity joins on; by convention entity and key share
         # a name.
         first = group_key or next((name for name in entities[:1] if name in columns), None)
-        keys = sorted(columns, key=lambda name: name != first) if first else columns
+        keys = tuple(sorted(columns, key=lambda name: name != first) if first else columns)
         source = getattr(view, "batch_source", None)
         mapping = (source.field_mapping or {}) if source else {}
         event = source.timestamp_field if source else ""
@@ -83,12 +66,13 @@ class Layout:
         versioned = bool(config.registry.enable_online_feature_view_versioning)
         return cls(
             view=view.name,
-            table=compute_table_id(config.project, view, versioned),
-            keys=tuple(keys),
+            place=Place(config.project, compute_versioned_name(view, versioned), keys),
+            keys=keys,
             features={feature.name: feature.dtype for feature in view.features},
             key_types={field.name: field.dtype for field in fields},
             event=mapping.get(event, event) or "event_timestamp",
             created=mapping.get(created, created) or None,
+            ttl=getattr(view, "ttl", None) or None,
         )
 
     @property
@@ -101,8 +85,24 @@ class Layout:
         """Stored columns in order."""
         return [*self.keys, *self.features, self.event, *([self.created] if self.created else [])]
 
+    def kept_under(self, join_keys: tuple[str, ...] | None) -> "Layout":
+        """Return the layout in the order of keys that was chosen when the view was created.
+
+        Raises:
+            FeatureError: the view's values are kept under other keys.
+        """
+        if join_keys is None or join_keys == self.keys:
+            return self
+        if set(join_keys) != set(self.keys):
+            message = (
+                f"feature view {self.view!r}: its online rows are kept under {', '.join(join_keys) or 'no key'}, and it"
+                f" is declared with {', '.join(self.keys) or 'no key'}: run `feast apply`, then materialize again"
+            )
+            raise FeatureError(message)
+        return replace(self, keys=join_keys, place=replace(self.place, join_keys=join_keys))
+
     def normalise(self, table: pa.Table) -> pa.Table:
-        """The stored columns of `table`, times in UTC microseconds (naive ones are UTC).
+        """The stored columns of `table` as they are stored, clocks in UTC microseconds (naive times are UTC).
 
         Raises:
             FeatureError: a column is missing, a key or an event time is null, or a type cannot be
@@ -115,21 +115,18 @@ class Layout:
                 "the view's names"
             )
             raise FeatureError(message)
-        result = table.select(self.names)
+        columns = {name: storable(table.column(name), self.features.get(name)) for name in self.names}
         for name in (self.event, self.created):
             if name:
-                result = result.set_column(
-                    result.schema.get_field_index(name), name, self._time(result.column(name), name)
-                )
+                columns[name] = self._time(table.column(name), name)
         for name in (*self.keys, self.event):
-            if result.column(name).null_count:
+            if columns[name].null_count:
                 message = (
-                    f"feature view {self.view!r}: column {name!r} has "
-                    f"{result.column(name).null_count} nulls: "
+                    f"feature view {self.view!r}: column {name!r} has {columns[name].null_count} nulls: "
                     "keys and event times must be present; drop these rows"
                 )
                 raise FeatureError(message)
-        return result
+        return pa.table(columns)
 
     def align(self, table: pa.Table) -> pa.Table:
         """Stored rows under today's columns: added features are null, removed ones left out."""
@@ -144,12 +141,7 @@ class Layout:
     def declared_type(self, name: str) -> pa.DataType:
         """Arrow type of a stored column by its declaration; null where Feast knows none."""
         declared = self.features.get(name) or self.key_types.get(name)
-        if declared is None:
-            return TIMESTAMP
-        try:
-            return from_feast_to_pyarrow_type(declared)
-        except ValueError:
-            return pa.binary() if declared.to_value_type() == ValueType.BYTES else pa.null()
+        return TIMESTAMP if declared is None else arrow_type(declared)
 
     def clocks(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """Event and created times as int64 microseconds."""
@@ -158,22 +150,36 @@ class Layout:
             return event, np.full(len(event), UNKNOWN_CREATED)
         return event, pc.fill_null(table.column(self.created).cast(pa.int64()), UNKNOWN_CREATED).to_numpy()
 
-    def key_of(self, entity_key: EntityKeyProto, version: int) -> tuple[Key, ...]:
-        """The values of this view's keys, in order."""
+    def keys_of(self, entity_keys: Iterable[EntityKeyProto], version: int) -> list[tuple[Key, ...]]:
+        """The values of this view's keys, in order, of each entity.
+
+        Args:
+            entity_keys: of Feast.
+            version: how Feast serialises keys of views without join keys.
+
+        Raises:
+            FeatureError: an entity lacks a join key, or its value cannot be a key.
+        """
         if not self.keys:
-            if set(entity_key.join_keys) <= {DUMMY_ENTITY_ID}:
-                return ("",)
-            return (bytes(serialize_entity_key(entity_key, version)),)
-        values = dict(zip(entity_key.join_keys, entity_key.entity_values, strict=True))
-        try:
-            return tuple(plain_key(_key_value(values[name])) for name in self.keys)
-        except KeyError as error:
+            return [(_key_without_name(key, version),) for key in entity_keys]
+        places: dict[tuple[str, ...], list[int]] = {}
+        result = []
+        for key in entity_keys:
+            names = tuple(key.join_keys)
+            if names not in places:
+                places[names] = self._places(names)
+            values = key.entity_values
+            result.append(tuple([plain_key(_key_value(values[place])) for place in places[names]]))
+        return result
+
+    def _places(self, names: tuple[str, ...]) -> list[int]:
+        if absent := [name for name in self.keys if name not in names]:
             message = (
-                f"feature view {self.view!r}: entity key {sorted(values)} lacks {error}: pass a "
-                "value for each of "
-                f"the join keys {', '.join(self.keys)}"
+                f"feature view {self.view!r}: entity key {sorted(names)} lacks {', '.join(map(repr, absent))}: pass a "
+                f"value for each of the join keys {', '.join(self.keys)}"
             )
-            raise FeatureError(message) from error
+            raise FeatureError(message)
+        return [names.index(name) for name in self.keys]
 
     def group_keys(self, table: pa.Table) -> list[Key]:
         """The grouping key of each row."""
@@ -181,34 +187,38 @@ class Layout:
             return [""] * table.num_rows
         return [plain_key(value) for value in table.column(self.keys[0]).to_pylist()]
 
-    def from_protos(self, rows: Sequence[ProtoRow], stored: pa.Schema | None) -> pa.Table:
+    def from_protos(
+        self, rows: Sequence[ProtoRow], keys: Sequence[tuple[Key, ...]], stored: pa.Schema | None
+    ) -> pa.Table:
         """Rows of `online_write_batch` as a table, in stored types where there are any."""
-        columns: dict[str, pa.Array] = {}
-        for i, name in enumerate(self.keys):
-            columns[name] = pa.array([self.key_of(row[0], 3)[i] for row in rows])
-        for name in self.features:
-            values = [_python(row[1].get(name)) for row in rows]
-            columns[name] = self._typed(name, values, stored)
-        columns[self.event] = pa.array([_aware(row[2]) for row in rows], TIMESTAMP)
+        types = {} if stored is None else {field.name: field.type for field in stored}
+        columns: dict[str, pa.Array] = {
+            name: pa.array([key[place] for key in keys]) for place, name in enumerate(self.keys)
+        }
+        for name, declared in self.features.items():
+            columns[name] = from_protos([row[1].get(name) for row in rows], declared, types.get(name))
+        columns[self.event] = pa.array([aware(row[2]) for row in rows], TIMESTAMP)
         if self.created:
-            columns[self.created] = pa.array([_aware(row[3]) if row[3] else None for row in rows], TIMESTAMP)
+            columns[self.created] = pa.array([aware(row[3]) if row[3] else None for row in rows], TIMESTAMP)
         return pa.table(columns)
 
     def to_protos(self, table: pa.Table, names: Sequence[str]) -> list[dict[str, ValueProto]]:
-        """Features `names` of each row as Feast's values, by their declared types."""
-        columns = [_proto_column(table.column(n), self.features[n].to_value_type()) for n in names]
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        """Features `names` of each row as Feast's values, by their declared types.
 
-    def _typed(self, name: str, values: list[Any], stored: pa.Schema | None) -> pa.Array:
-        wishes = [self.declared_type(name)]
-        if stored is not None and name in stored.names:
-            wishes.insert(0, stored.field(name).type)
-        for wish in wishes:
+        Raises:
+            FeatureError: rows that were written under another type cannot be read as the declared one.
+        """
+        columns = []
+        for name in names:
             try:
-                return pa.array(values, wish)
-            except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-                continue
-        return pa.array(values)
+                columns.append(to_protos(table.column(name), self.features[name]))
+            except (ValueError, TypeError, AssertionError) as error:
+                message = (
+                    f"feature view {self.view!r}: {name!r} is stored as {table.schema.field(name).type} and declared as"
+                    f" {self.features[name]}: {error}: materialize the view again"
+                )
+                raise FeatureError(message) from error
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def _time(self, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         if not (pa.types.is_timestamp(column.type) or pa.types.is_null(column.type)):
@@ -218,38 +228,26 @@ class Layout:
 
 
 def plain_key(value: object) -> Key:
-    """A key as SQLite keeps it.
+    """A key as it is stored.
 
     Raises:
-        FeatureError: not a text, an integer or bytes.
+        FeatureError: not a text, an integer of 64 bits or bytes.
     """
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, str | int | bytes) and not isinstance(value, bool):
+    if isinstance(value, str | bytes):
         return value
-    message = f"key {value!r} is {type(value).__name__}: keys must be texts, integers or bytes; cast it"
+    if isinstance(value, int) and not isinstance(value, bool) and value in _INT64:
+        return value
+    message = f"key {value!r} is {type(value).__name__}: keys must be texts, integers of 64 bits or bytes; cast it"
     raise FeatureError(message)
+
+
+def _key_without_name(key: EntityKeyProto, version: int) -> Key:
+    """Return what a view without join keys is read by: nothing, or (a precomputed vector) the whole entity."""
+    return "" if set(key.join_keys) <= {DUMMY_ENTITY_ID} else bytes(serialize_entity_key(key, version))
 
 
 def _key_value(value: ValueProto) -> Any:  # noqa: ANN401 -- one of Feast's many key types
     kind = value.WhichOneof("val")
     return getattr(value, kind) if kind else None
-
-
-def _python(value: ValueProto | None) -> Any:  # noqa: ANN401 -- one of Feast's many value types
-    return None if value is None else feast_value_type_to_python_type(value)
-
-
-def _aware(value: datetime) -> datetime:
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def _proto_column(column: pa.ChunkedArray, kind: ValueType) -> list[ValueProto]:
-    if kind in _EXACT:
-        # Feast's own conversion goes through numpy and so rounds integers beside nulls to floats.
-        field, convert, _ = PYTHON_SCALAR_VALUE_TYPE_TO_PROTO_VALUE[kind]
-        return [
-            ValueProto() if v is None or v != v else ValueProto(**{field: convert(v)})  # noqa: PLR0124
-            for v in column.to_pylist()
-        ]
-    return python_values_to_proto_values(column.to_numpy(), kind)

@@ -9,34 +9,27 @@ come and go.
 
 import hashlib
 import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
-from recsys.errors import FeatureError
+from recsys.adapters.packed_online_store.columns import (
+    DECODERS,
+    ENCODERS,
+    bitmap_of,
+    bytes_of,
+    column_of,
+    fixed_array,
+    fixed_values,
+    validity,
+    whole,
+)
 
 SCHEMA_ID_BYTES: Final = 8
 _HEADER: Final = struct.Struct(f"<I{SCHEMA_ID_BYTES}s")
-_MAX_OFFSET: Final = 2**31 - 1
-
-FIXED, BOOLEAN, BYTES, LIST, CELL = range(5)
-"""Kinds of columns: fixed width, bit, text or binary, list of numbers, anything else (one Arrow
-message a cell: exact but slow)."""
-
-
-@dataclass(frozen=True)
-class _Column:
-    name: str
-    type: pa.DataType
-    kind: int
-    dtype: np.dtype
-    """Of the value (FIXED, BOOLEAN) or of one element in the tail (the others)."""
-    variable: bool = False
-    """Whether the record holds a length and the tail the value."""
 
 
 class Codec:
@@ -46,7 +39,7 @@ class Codec:
         """Prepare for `schema`, which must come from `plain`."""
         self.schema = schema
         self.schema_id = hashlib.blake2b(schema.serialize().to_pybytes(), digest_size=SCHEMA_ID_BYTES).digest()
-        self._columns = [_column(field) for field in schema]
+        self._columns = [column_of(field) for field in schema]
         fields: list[tuple[str, object]] = [("valid", np.uint8, (len(self._columns),))]  # type: ignore[list-item]
         for i, column in enumerate(self._columns):
             fields.append((f"c{i}", np.dtype("<u4") if column.variable else column.dtype))
@@ -65,16 +58,16 @@ class Codec:
         records = np.zeros(table.num_rows, dtype=self._record)
         tails: list[tuple[memoryview, list[int]]] = []
         for i, column in enumerate(self._columns):
-            array = _whole(table.column(i))
-            valid = _validity(array)
+            array = whole(table.column(i))
+            valid = validity(array)
             records["valid"][:, i] = valid
             if column.variable:
-                data, offsets = _ENCODERS[column.kind](array, column)
+                data, offsets = ENCODERS[column.kind](array, column)
                 records[f"c{i}"] = np.diff(offsets)
                 tails.append((data, (offsets * column.dtype.itemsize).tolist()))
             else:
-                records[f"c{i}"] = np.where(valid, _fixed_values(array, column), 0)
-        body, size = _bytes(records), self._record.itemsize
+                records[f"c{i}"] = np.where(valid, fixed_values(array, column), 0)
+        body, size = bytes_of(records), self._record.itemsize
         pairs = pairwise(bounds)
         if not tails:
             return [_HEADER.pack(b - a, self.schema_id) + body[a * size : b * size] for a, b in pairs]
@@ -114,11 +107,11 @@ class Codec:
                 tail = tails.take(values, column.dtype.itemsize, wanted=wanted)
             if not wanted:
                 continue
-            bitmap = None if all_valid[i] else _bitmap(valid[:, i])
+            bitmap = None if all_valid[i] else bitmap_of(valid[:, i])
             if column.variable:
-                arrays.append(_DECODERS[column.kind](column, values, tail, bitmap))
+                arrays.append(DECODERS[column.kind](column, values, tail, bitmap))
             else:
-                arrays.append(_fixed_array(column, values, bitmap))
+                arrays.append(fixed_array(column, values, bitmap))
             fields.append(self.schema.field(i))
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
@@ -166,140 +159,3 @@ class _Tails:
         if not wanted:
             return b""
         return b"".join([p[at:end] for p, at, end in zip(self._payloads, places, self._at, strict=True)])
-
-
-def _column(field: pa.Field) -> _Column:
-    kind = field.type
-    if pa.types.is_boolean(kind):
-        return _Column(field.name, kind, BOOLEAN, np.dtype("u1"))
-    if (dtype := _fixed_dtype(kind)) is not None:
-        return _Column(field.name, kind, FIXED, dtype)
-    if kind in (pa.string(), pa.binary(), pa.large_string(), pa.large_binary()):
-        return _Column(field.name, kind, BYTES, np.dtype("u1"), variable=True)
-    if pa.types.is_list(kind) and (dtype := _fixed_dtype(kind.value_type)) is not None:
-        element = np.dtype([("valid", np.uint8), ("value", dtype)])
-        return _Column(field.name, kind, LIST, element, variable=True)
-    return _Column(field.name, kind, CELL, np.dtype("u1"), variable=True)
-
-
-def _fixed_dtype(kind: pa.DataType) -> np.dtype | None:
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        number: np.dtype = np.dtype(kind.to_pandas_dtype()).newbyteorder("<")
-        return number
-    if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
-        return np.dtype(f"<i{kind.bit_width // 8}")
-    return None
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-
-
-def _validity(array: pa.Array) -> np.ndarray:
-    if array.null_count == 0:
-        return np.ones(len(array), dtype=bool)
-    valid: np.ndarray = array.is_valid().to_numpy(zero_copy_only=False)
-    return valid
-
-
-def _bytes(records: np.ndarray) -> memoryview:
-    """The memory of contiguous records, byte by byte."""
-    return memoryview(records.view(np.uint8).reshape(-1))  # type: ignore[arg-type] # arrays are buffers
-
-
-def _bitmap(valid: np.ndarray) -> pa.Buffer:
-    return pa.py_buffer(np.packbits(valid, bitorder="little"))
-
-
-def _fixed_values(array: pa.Array, column: _Column) -> np.ndarray:
-    if column.kind == BOOLEAN:
-        bits: np.ndarray = array.cast(pa.uint8()).fill_null(0).to_numpy()
-        return bits
-    if not len(array):
-        return np.zeros(0, column.dtype)
-    data = np.frombuffer(array.buffers()[1], column.dtype)
-    return data[array.offset : array.offset + len(array)]
-
-
-def _fixed_array(column: _Column, values: np.ndarray, bitmap: pa.Buffer | None) -> pa.Array:
-    plain_values = np.ascontiguousarray(values)
-    data = _bitmap(plain_values) if column.kind == BOOLEAN else pa.py_buffer(plain_values)
-    return pa.Array.from_buffers(column.type, len(values), [bitmap, data])
-
-
-def _encode_bytes(array: pa.Array, column: _Column) -> tuple[memoryview, np.ndarray]:
-    large = pa.large_binary() if column.type in (pa.binary(), pa.large_binary()) else pa.large_string()
-    array = array.cast(large)
-    _, offsets, data = array.buffers()
-    places = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
-    return memoryview(data if data is not None else b""), places
-
-
-def _decode_bytes(column: _Column, lengths: np.ndarray, tail: bytes, bitmap: pa.Buffer | None) -> pa.Array:
-    large = column.type in (pa.large_string(), pa.large_binary())
-    offsets = _offsets(column, lengths, large=large)
-    return pa.Array.from_buffers(column.type, len(lengths), [bitmap, pa.py_buffer(offsets), pa.py_buffer(tail)])
-
-
-def _encode_list(array: pa.Array, column: _Column) -> tuple[memoryview, np.ndarray]:
-    offsets = array.offsets.to_numpy().astype(np.int64)
-    child = array.values.slice(offsets[0], offsets[-1] - offsets[0])
-    elements = np.zeros(len(child), column.dtype)
-    elements["valid"] = _validity(child)
-    value = _Column("", child.type, FIXED, column.dtype["value"])
-    elements["value"] = np.where(elements["valid"], _fixed_values(child, value), 0)
-    return _bytes(elements), offsets - offsets[0]
-
-
-def _decode_list(column: _Column, lengths: np.ndarray, tail: bytes, bitmap: pa.Buffer | None) -> pa.Array:
-    elements = np.frombuffer(tail, column.dtype)
-    inner = _Column("", column.type.value_type, FIXED, column.dtype["value"])
-    nulls = None if elements["valid"].all() else _bitmap(elements["valid"])
-    child = _fixed_array(inner, elements["value"], nulls)
-    offsets = pa.py_buffer(_offsets(column, lengths, large=False))
-    return pa.Array.from_buffers(column.type, len(lengths), [bitmap, offsets], children=[child])
-
-
-def _encode_cells(array: pa.Array, column: _Column) -> tuple[memoryview, np.ndarray]:
-    del column
-    cells = [
-        pa.record_batch([pa.concat_arrays([array.slice(i, 1)])], names=["cell"]).serialize().to_pybytes()
-        if array[i].is_valid
-        else b""
-        for i in range(len(array))
-    ]
-    places = np.cumsum([0, *(len(cell) for cell in cells)], dtype=np.int64)
-    return memoryview(b"".join(cells)), places
-
-
-def _decode_cells(column: _Column, lengths: np.ndarray, tail: bytes, bitmap: pa.Buffer | None) -> pa.Array:
-    del bitmap
-    schema, at, cells = pa.schema([("cell", column.type)]), 0, []
-    for length in lengths.tolist():
-        cell = pa.py_buffer(tail[at : at + length])
-        at += length
-        cells.append(pa.ipc.read_record_batch(cell, schema).column(0) if length else pa.nulls(1, column.type))
-    return pa.concat_arrays(cells)
-
-
-def _offsets(column: _Column, lengths: np.ndarray, *, large: bool) -> np.ndarray:
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    if large:
-        return offsets
-    if offsets[-1] > _MAX_OFFSET:
-        message = (
-            f"column {column.name!r}: {offsets[-1]} bytes in one read exceed {_MAX_OFFSET}, the "
-            "limit of "
-            f"{column.type}: read fewer keys at a time"
-        )
-        raise FeatureError(message)
-    return offsets.astype(np.int32)
-
-
-_Encoder = Callable[[pa.Array, _Column], tuple[memoryview, np.ndarray]]
-_Decoder = Callable[[_Column, np.ndarray, bytes, "pa.Buffer | None"], pa.Array]
-_ENCODERS: dict[int, _Encoder] = {BYTES: _encode_bytes, LIST: _encode_list, CELL: _encode_cells}
-_DECODERS: dict[int, _Decoder] = {BYTES: _decode_bytes, LIST: _decode_list, CELL: _decode_cells}

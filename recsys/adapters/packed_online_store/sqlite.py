@@ -1,27 +1,23 @@
-"""How are packed rows kept in a SQLite file?
+"""How are packed values kept in a SQLite file?
 
 One table a feature view: (group_key, payload, event_ts, created_ts), times in microseconds.
-`recsys_schemas` keeps each schema that a payload names; `recsys_views` keeps each view's grouping
-key, last schema and watermark.
+`recsys_schemas` keeps each schema that a payload names; `recsys_views` keeps each view's join keys, last schema,
+watermark and generation. A write is one transaction: it is seen as a whole or not at all.
 """
 
+import json
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
-from feast.base_feature_view import BaseFeatureView
 from feast.repo_config import RepoConfig
 
-from recsys.adapters.packed_online_store.layout import Key, Layout, plain_key
-from recsys.adapters.packed_online_store.packing import Codec, schema_id
+from recsys.adapters.packed_online_store.backend import Backend, Kept, Key, Pack, Packed, Place
 from recsys.errors import FeatureError
 
 BUSY_TIMEOUT_SECONDS: Final = 10.0
@@ -31,50 +27,188 @@ _SCHEMAS: Final = """CREATE TABLE IF NOT EXISTS recsys_schemas (
     schema_id BLOB PRIMARY KEY, schema BLOB NOT NULL)"""
 _VIEWS: Final = """CREATE TABLE IF NOT EXISTS recsys_views (
     name TEXT PRIMARY KEY, group_key TEXT, schema_id BLOB, watermark INTEGER,
-    generation INTEGER NOT NULL DEFAULT 0)"""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+    generation INTEGER NOT NULL DEFAULT 0, join_keys TEXT)"""
 
 
-@dataclass
-class Connection:
+class SqliteBackend(Backend):
     """One thread's connection to one file."""
 
-    path: str
-    process: int
-    sqlite: sqlite3.Connection
-    codecs: dict[bytes, Codec] = field(default_factory=dict)
+    def __init__(self, path: str) -> None:
+        """Open the file for reading beside one writer, and make it if it is missing.
+
+        Raises:
+            FeatureError: if it cannot be opened or written.
+        """
+        self.path = path
+        self.process = os.getpid()
+        self.name = f"online store {path}"
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            self.sqlite = sqlite3.connect(
+                path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            _write_ahead(self.sqlite)
+            self.sqlite.execute("PRAGMA synchronous = NORMAL")
+            self.sqlite.execute(_SCHEMAS)
+            self.sqlite.execute(_VIEWS)
+            _complete_columns(self.sqlite)
+        except (sqlite3.Error, OSError) as error:
+            message = f"{self.name} cannot be opened: {error}; {_advice(error)}"
+            raise FeatureError(message) from error
 
     def __del__(self) -> None:
         """Close with the thread that it served, except in a process that merely inherited it."""
-        if os is not None and os.getpid() == self.process:  # None while the interpreter shuts down
+        if os is not None and hasattr(self, "sqlite") and os.getpid() == self.process:  # None at the interpreter's end
             self.sqlite.close()
+
+    # -- reading
+
+    def kept(self, place: Place) -> Kept:
+        """Return what is known of a view."""
+        query = "SELECT join_keys, schema_id, watermark, generation FROM recsys_views WHERE name = ?"
+        for join_keys, schema_id, watermark, generation in self._select(query, (_table(place),)):
+            return Kept(_keys(join_keys), schema_id, watermark, int(generation))
+        return Kept(None, None, None, 0)
+
+    def schema(self, place: Place, schema_id: bytes) -> bytes | None:
+        """Return a schema that a payload names, serialised."""
+        del place
+        rows = self._select("SELECT schema FROM recsys_schemas WHERE schema_id = ?", (schema_id,))
+        return rows[0][0] if rows else None
+
+    def read(self, place: Place, keys: Sequence[Key]) -> tuple[tuple[str, ...] | None, dict[Key, bytes]]:
+        """Return what the view's values are kept under, and those of `keys` that are there."""
+        found: dict[Key, bytes] = {}
+        for start in range(0, len(keys), KEYS_A_QUERY):
+            some = keys[start : start + KEYS_A_QUERY]
+            marks = ", ".join("?" * len(some))
+            query = f"SELECT group_key, payload FROM {_quoted(_table(place))} WHERE group_key IN ({marks})"
+            found.update(self._select(query, some))
+        return self._join_keys(place), found
+
+    def read_all(self, place: Place) -> tuple[tuple[str, ...] | None, list[bytes]]:
+        """Return what the view's values are kept under, and all of them of one moment."""
+        rows = self._select(f"SELECT payload FROM {_quoted(_table(place))} ORDER BY rowid")
+        return self._join_keys(place), [row[0] for row in rows]
+
+    # -- writing
+
+    def create(self, place: Place) -> None:
+        """Make a view's table and its line in the list of views; values kept under other join keys are forgotten."""
+        with self.transaction():
+            known = self._join_keys(place)
+            if known is not None and set(known) != set(place.join_keys):
+                self._drop(_table(place))
+            self._create(place)
+
+    def write(self, place: Place, packed: Packed) -> int:
+        """Write one row a key where it is not older than the stored one; return how many were."""
+        table = _quoted(_table(place))
+        with self.transaction():
+            self._create(place)
+            before = self.sqlite.total_changes
+            self.sqlite.executemany(
+                f"INSERT INTO {table} VALUES (?, ?, ?, ?) ON CONFLICT (group_key) DO UPDATE SET "
+                "payload = excluded.payload, event_ts = excluded.event_ts, created_ts = excluded.created_ts "
+                f"WHERE excluded.event_ts > {table}.event_ts OR (excluded.event_ts = {table}.event_ts "
+                f"AND excluded.created_ts >= {table}.created_ts)",
+                zip(packed.keys, packed.payloads, packed.event.tolist(), packed.created.tolist(), strict=True),
+            )
+            written = self.sqlite.total_changes - before
+            self._remember(place, packed)
+        return written
+
+    def merge(self, place: Place, groups: Sequence[Key], pack: Pack) -> int:
+        """Replace the values of groups by what `pack` makes of them; return how many entities got a new row."""
+        with self.transaction():
+            self._create(place)
+            packed = pack(groups, self.read(place, groups)[1])
+            self.sqlite.executemany(
+                f"INSERT OR REPLACE INTO {_quoted(_table(place))} VALUES (?, ?, ?, ?)",
+                zip(packed.keys, packed.payloads, packed.event.tolist(), packed.created.tolist(), strict=True),
+            )
+            self._remember(place, packed)
+        return int(packed.fresh.sum())
+
+    def drop(self, place: Place) -> None:
+        """Remove a view's table and its line in the list of views."""
+        with self.transaction():
+            self._drop(_table(place))
+
+    def forget(self) -> None:
+        """Remove every view's table."""
+        with self.transaction():
+            for (table,) in self._select("SELECT name FROM recsys_views"):
+                self._drop(table)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is written inside becomes visible at once, or not at all."""
+        try:
+            self.sqlite.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self.sqlite.execute("ROLLBACK")
+                raise
+            self.sqlite.execute("COMMIT")
+        except sqlite3.Error as error:
+            message = f"{self.name} cannot be written: {error}: nothing of this write was kept; {_advice(error)}"
+            raise FeatureError(message) from error
+
+    # -- inside a transaction
+
+    def _create(self, place: Place) -> None:
+        table = _table(place)
+        self.sqlite.execute(
+            f"CREATE TABLE IF NOT EXISTS {_quoted(table)} (group_key PRIMARY KEY, payload BLOB NOT NULL,"
+            " event_ts INTEGER NOT NULL, created_ts INTEGER)"
+        )
+        self.sqlite.execute(
+            "INSERT INTO recsys_views (name, group_key, join_keys) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
+            " join_keys = coalesce(join_keys, excluded.join_keys)",
+            (table, place.join_keys[0] if place.join_keys else None, json.dumps(place.join_keys)),
+        )
+        if (known := self._join_keys(place)) != place.join_keys:
+            message = (
+                f"{self.name}: feature view {place.view!r} was created meanwhile with join keys {known}, and this write"
+                f" has {place.join_keys}: run `feast apply`, then write again"
+            )
+            raise FeatureError(message)
+
+    def _drop(self, table: str) -> None:
+        self.sqlite.execute(f"DROP TABLE IF EXISTS {_quoted(table)}")
+        self.sqlite.execute("DELETE FROM recsys_views WHERE name = ?", (table,))
+
+    def _remember(self, place: Place, packed: Packed) -> None:
+        """Note the schema that new payloads have, the newest event time among them, and that rows changed."""
+        self.sqlite.execute("INSERT OR IGNORE INTO recsys_schemas VALUES (?, ?)", (packed.schema_id, packed.schema))
+        newest = int(packed.event.max())
+        self.sqlite.execute(
+            "UPDATE recsys_views SET schema_id = ?, watermark = max(coalesce(watermark, ?), ?),"
+            " generation = CASE generation WHEN 0 THEN ? ELSE generation + 1 END WHERE name = ?",
+            # A view that was dropped and made anew must not come by the numbers that it had before.
+            (packed.schema_id, newest, newest, time.time_ns() // 1000, _table(place)),
+        )
+
+    def _join_keys(self, place: Place) -> tuple[str, ...] | None:
+        rows = self._select("SELECT join_keys FROM recsys_views WHERE name = ?", (_table(place),))
+        return _keys(rows[0][0]) if rows else None
+
+    def _select(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a query; none where the view's table does not exist yet."""
+        try:
+            return self.sqlite.execute(query, parameters).fetchall()
+        except sqlite3.DatabaseError as error:
+            if "no such table" in str(error):
+                return []
+            message = f"{self.name} cannot be read: {error}; {_advice(error)}"
+            raise FeatureError(message) from error
 
 
 def path_of(config: RepoConfig) -> str:
     """Return the store's file; a relative path counts from the Feast repository."""
-    path = Path(config.online_store.path)
-    if config.repo_path and not path.is_absolute():
-        path = Path(config.repo_path) / path
-    return str(path)
-
-
-def open_file(path: str) -> sqlite3.Connection:
-    """Open the file for reading beside one writer, and make it if it is missing.
-
-    Raises:
-        FeatureError: if it cannot be opened or written.
-    """
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        sqlite = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
-        _write_ahead(sqlite)
-        sqlite.execute("PRAGMA synchronous = NORMAL")
-        sqlite.execute(_SCHEMAS)
-        sqlite.execute(_VIEWS)
-    except (sqlite3.Error, OSError) as error:
-        message = f"online store {path} cannot be opened: {error}; {advice(error)}"
-        raise FeatureError(message) from error
-    return sqlite
+    return os.path.join(config.repo_path or "", config.online_store.path)  # noqa: PTH118 - at every read; Path is slow
 
 
 def _write_ahead(sqlite: sqlite3.Connection) -> None:
@@ -89,207 +223,17 @@ def _write_ahead(sqlite: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
-def layout_of(
-    connection: Connection,
-    config: RepoConfig,
-    view: BaseFeatureView,
-    group_key: str | None = None,
-) -> Layout:
-    """The view's layout; a grouping key chosen at the table's creation holds for its life."""
-    layout = Layout.of(config, view, group_key)
-    if layout.grouped:
-        query = "SELECT group_key FROM recsys_views WHERE name = ?"
-        rows = select(connection, query, (layout.table,))
-        if rows and rows[0][0] in layout.keys and rows[0][0] != layout.keys[0]:
-            return Layout.of(config, view, rows[0][0])
-    return layout
+def _complete_columns(sqlite: sqlite3.Connection) -> None:
+    """Bring a file of an earlier version to this one: its views' join keys are noted at their next write."""
+    if not any(row[1] == "join_keys" for row in sqlite.execute("PRAGMA table_info(recsys_views)")):
+        try:
+            sqlite.execute("ALTER TABLE recsys_views ADD COLUMN join_keys TEXT")
+        except sqlite3.OperationalError as error:
+            if "duplicate column" not in str(error):  # another process was faster
+                raise
 
 
-def create_table(connection: Connection, layout: Layout) -> None:
-    """Make a view's table and its line in the list of views, where they are missing."""
-    connection.sqlite.execute(
-        f"CREATE TABLE IF NOT EXISTS {quoted(layout.table)} ("
-        "group_key PRIMARY KEY, payload BLOB NOT NULL, event_ts INTEGER NOT NULL, created_ts "
-        "INTEGER)"
-    )
-    connection.sqlite.execute(
-        "INSERT OR IGNORE INTO recsys_views (name, group_key) VALUES (?, ?)",
-        (layout.table, layout.keys[0] if layout.keys else None),
-    )
-
-
-def drop_table(connection: Connection, layout: Layout) -> None:
-    """Remove a view's table and its line in the list of views."""
-    connection.sqlite.execute(f"DROP TABLE IF EXISTS {quoted(layout.table)}")
-    connection.sqlite.execute("DELETE FROM recsys_views WHERE name = ?", (layout.table,))
-
-
-def remember(connection: Connection, layout: Layout, schema: pa.Schema, newest: int) -> None:
-    """Note the schema that new payloads have, and the newest event time among them."""
-    codec = _codec(connection, schema)
-    connection.sqlite.execute(
-        "UPDATE recsys_views SET schema_id = ?, watermark = max(coalesce(watermark, ?), ?), generation = generation + 1"
-        " WHERE name = ?",
-        (codec.schema_id, newest, newest, layout.table),
-    )
-
-
-def _codec(connection: Connection, schema: pa.Schema) -> Codec:
-    """The codec to write `schema` by; its schema is on file before any payload names it."""
-    codec = Codec(schema)
-    connection.sqlite.execute(
-        "INSERT OR IGNORE INTO recsys_schemas VALUES (?, ?)",
-        (codec.schema_id, schema.serialize().to_pybytes()),
-    )
-    return codec
-
-
-def stored_schema(connection: Connection, layout: Layout) -> pa.Schema | None:
-    """Return the schema that a view was last written with, or None before its first write."""
-    query = "SELECT schema_id FROM recsys_views WHERE name = ?"
-    rows = select(connection, query, (layout.table,))
-    if not rows or rows[0][0] is None:
-        return None
-    return _codec_by_id(connection, rows[0][0]).schema
-
-
-def _codec_by_id(connection: Connection, identity: bytes) -> Codec:
-    codec = connection.codecs.get(identity)
-    if codec is None:
-        query = "SELECT schema FROM recsys_schemas WHERE schema_id = ?"
-        rows = select(connection, query, (identity,))
-        if not rows:
-            message = (
-                f"online store {connection.path}: a value names schema {identity.hex()}, which is "
-                "not on file: the "
-                "store is damaged; delete it and materialize again"
-            )
-            raise FeatureError(message)
-        codec = Codec(pa.ipc.read_schema(pa.py_buffer(rows[0][0])))
-        connection.codecs[identity] = codec
-    return codec
-
-
-def upsert(connection: Connection, layout: Layout, rows: pa.Table, keys: list[Key] | None = None) -> int:
-    """Write one row a key; the newest stays."""
-    payloads = _codec(connection, rows.schema).encode(rows, range(rows.num_rows + 1))
-    event, created = (clock.tolist() for clock in layout.clocks(rows))
-    table = quoted(layout.table)
-    before = connection.sqlite.total_changes
-    connection.sqlite.executemany(
-        f"INSERT INTO {table} VALUES (?, ?, ?, ?) ON CONFLICT (group_key) DO UPDATE SET "
-        "payload = excluded.payload, event_ts = excluded.event_ts, created_ts = "
-        "excluded.created_ts "
-        f"WHERE excluded.event_ts > {table}.event_ts OR (excluded.event_ts = {table}.event_ts "
-        f"AND excluded.created_ts >= {table}.created_ts)",
-        zip(keys or layout.group_keys(rows), payloads, event, created, strict=True),
-    )
-    return connection.sqlite.total_changes - before
-
-
-def merge_groups(connection: Connection, layout: Layout, rows: pa.Table) -> tuple[int, pa.Schema]:
-    """Merge rows into the groups of their first key; the newest row of each entity stays."""
-    touched = list(dict.fromkeys(layout.group_keys(rows)))
-    old = decode_rows(connection, layout, list(stored_payloads(connection, layout, touched).values()))
-    merged = _concat(layout, [old, rows]) if old.num_rows else rows
-    order, starts = _newest(layout, merged)
-    kept = merged.take(pa.array(order))
-    bounds = [*starts.tolist(), len(order)]
-    payloads = _codec(connection, kept.schema).encode(kept, bounds)
-    event, created = layout.clocks(kept)
-    groups = kept.take(pa.array(starts)).column(layout.keys[0]).to_pylist()
-    connection.sqlite.executemany(
-        f"INSERT OR REPLACE INTO {quoted(layout.table)} VALUES (?, ?, ?, ?)",
-        zip(
-            (plain_key(group) for group in groups),
-            payloads,
-            np.maximum.reduceat(event, starts).tolist(),
-            np.maximum.reduceat(created, starts).tolist(),
-            strict=True,
-        ),
-    )
-    return int((order >= old.num_rows).sum()), kept.schema
-
-
-def _newest(layout: Layout, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of the newest row of each entity by group, and where each group starts."""
-    codes = [
-        rows.column(key).combine_chunks().dictionary_encode().indices.to_numpy()
-        if rows.column(key).num_chunks <= 1
-        else pa.concat_arrays(rows.column(key).chunks).dictionary_encode().indices.to_numpy()
-        for key in layout.keys
-    ]
-    event, created = layout.clocks(rows)
-    # lexsort is stable and its last key leads: at equal clocks the row written last comes last and
-    # wins.
-    order = np.lexsort((created, event, *reversed(codes)))
-    sorted_codes = [code[order] for code in codes]
-    changes = np.zeros(len(order), dtype=bool)
-    for code in sorted_codes:
-        changes[1:] |= code[1:] != code[:-1]
-    last = np.append(changes[1:], [True])
-    groups = sorted_codes[0][last]
-    starts = np.flatnonzero(np.append([True], groups[1:] != groups[:-1]))
-    return order[last], starts
-
-
-def stored_payloads(connection: Connection, layout: Layout, keys: Sequence[Key]) -> dict[Key, bytes]:
-    """Stored values of those keys that have one."""
-    found: dict[Key, bytes] = {}
-    table = quoted(layout.table)
-    for start in range(0, len(keys), KEYS_A_QUERY):
-        some = keys[start : start + KEYS_A_QUERY]
-        marks = ", ".join("?" * len(some))
-        query = f"SELECT group_key, payload FROM {table} WHERE group_key IN ({marks})"
-        found.update(select(connection, query, some))
-    return found
-
-
-def decode_rows(
-    connection: Connection,
-    layout: Layout,
-    payloads: Sequence[bytes],
-    names: Sequence[str] | None = None,
-) -> pa.Table:
-    """Rows of the payloads in order, under the layout's columns (or those of `names`)."""
-    parts = []
-    ends = [i for i, (a, b) in enumerate(pairwise(payloads), 1) if schema_id(a) != schema_id(b)]
-    for start, end in pairwise([0, *ends, len(payloads)]):
-        if some := payloads[start:end]:
-            parts.append(_codec_by_id(connection, schema_id(some[0])).decode(some, names))
-    if not parts:
-        columns = layout.names if names is None else names
-        return pa.table({name: pa.nulls(0, layout.declared_type(name)) for name in columns})
-    return _concat(layout, parts, names)
-
-
-def _concat(layout: Layout, parts: Sequence[pa.Table], names: Sequence[str] | None = None) -> pa.Table:
-    try:
-        whole = pa.concat_tables(parts, promote_options="permissive") if parts[1:] else parts[0]
-    except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
-        message = (
-            f"feature view {layout.view!r}: stored and new rows disagree about a type: {error}: "
-            "give the column one "
-            "type, or drop the view with `feast teardown` and materialize again"
-        )
-        raise FeatureError(message) from error
-    if names is None:
-        return layout.align(whole)
-    return whole
-
-
-def select(connection: Connection, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    """Rows of a query; none where the view's table does not exist yet."""
-    try:
-        return connection.sqlite.execute(query, parameters).fetchall()
-    except sqlite3.DatabaseError as error:
-        if "no such table" in str(error):
-            return []
-        message = f"online store {connection.path} cannot be read: {error}; {advice(error)}"
-        raise FeatureError(message) from error
-
-
-def advice(error: Exception) -> str:
+def _advice(error: Exception) -> str:
     """Return what a person can do about what SQLite or the file system says."""
     text = str(error).lower()
     if "locked" in text or "busy" in text:
@@ -301,11 +245,15 @@ def advice(error: Exception) -> str:
     return "it must be a SQLite file that this user may write; check it and online_store.path"
 
 
-def time_of(microseconds: int) -> datetime:
-    """Return a stored time, in UTC."""
-    return _EPOCH + timedelta(microseconds=microseconds)
+def _table(place: Place) -> str:
+    return f"{place.project}_{place.view}"
 
 
-def quoted(name: str) -> str:
+@cache
+def _keys(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(json.loads(text))
+
+
+def _quoted(name: str) -> str:
     """Return a name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,57 @@
+"""What do the files of a feature repository define, applied or not?"""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from recsys.adapters.feast_features.reader import FeastFeatures
+from recsys.adapters.repository_modules import importable
+from recsys.errors import FeatureError
+
+if TYPE_CHECKING:
+    from feast import FeatureService, FeatureView, OnDemandFeatureView
+
+
+class DeclaredFeatures(FeastFeatures):
+    """What the repository's files declare, applied or not: enough to check references, not to read values."""
+
+    @cached_property
+    def store(self) -> Any:  # noqa: ANN401 - the three listings that definitions are read from
+        """The parsed repository, with the listings of a feature store."""
+        os.environ.setdefault("FEAST_USAGE", "False")
+        from feast import Field
+        from feast.repo_operations import parse_repo
+        from feast.types import String
+
+        try:
+            with importable(self._repository):
+                contents = parse_repo(self._repository)
+        except Exception as error:  # whatever a file of the repository raises when it is imported
+            message = (
+                f"feature repository {self._repository.name}/: {type(error).__name__}: {error}; `feast apply`"
+                f" fails on it too"
+            )
+            raise FeatureError(message) from error
+        keys = {entity.name: entity.join_key for entity in contents.entities}
+        for view in contents.feature_views:
+            # `feast apply` fills these in; a file that was only parsed has the names of its entities alone.
+            if not view.entity_columns:
+                view.entity_columns = [Field(name=keys[name], dtype=String) for name in view.entities if name in keys]
+        return _Declared(contents.feature_views, contents.on_demand_feature_views, contents.feature_services)
+
+
+@dataclass(frozen=True)
+class _Declared:
+    views: "list[FeatureView]"
+    computed: "list[OnDemandFeatureView]"
+    services: "list[FeatureService]"
+
+    def list_feature_views(self) -> "list[FeatureView]":
+        return self.views
+
+    def list_on_demand_feature_views(self) -> "list[OnDemandFeatureView]":
+        return self.computed
+
+    def list_feature_services(self) -> "list[FeatureService]":
+        return self.services

@@ -1,0 +1,104 @@
+"""How is Feast's store opened, from the configured stores or from a replay's own?"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from recsys.errors import FeatureError
+
+if TYPE_CHECKING:
+    from feast import FeatureStore, RepoConfig
+
+
+def open_store(repository: Path, configuration: str, namespace: Path | None) -> "FeatureStore":
+    """Open the feature store of a repository.
+
+    Args:
+        repository: the folder feature_repo/.
+        configuration: the Feast YAML inside it.
+        namespace: a folder for a registry of its own, and the name of an online store of its own; the configured ones
+            if None.
+
+    Raises:
+        FeatureError: the configuration or the registry is missing or damaged, or the online store has no namespaces.
+    """
+    configured = repository / configuration
+    os.environ.setdefault("FEAST_USAGE", "False")
+    from feast import FeatureStore
+    from feast.repo_config import RepoConfig
+
+    try:
+        raw = yaml.safe_load(os.path.expandvars(configured.read_text(encoding="utf-8")))
+    except OSError as error:
+        message = f"Feast configuration {configured}: {error.strerror}; the environment's feature_store names it"
+        raise FeatureError(message) from error
+    if namespace is not None:
+        raw = _own_namespace(raw, repository, namespace)
+    config = RepoConfig(**raw)
+    config.repo_path = repository
+    declared = str(config.registry if isinstance(config.registry, str) else config.registry.path)
+    if "://" not in declared and not Path(repository, declared).exists():
+        message = f"Feast registry {declared}: missing; run `feast apply` in {repository.name}/"
+        raise FeatureError(message)
+    store = FeatureStore(repo_path=str(repository), config=config)
+    # The packed stores can be read during a materialize, and a killed one leaves this state behind. The setting of the
+    # same name does this too, but warns at every command where the registry is a file.
+    _opened_registry(store, declared, repository).serve_features_while_materializing = True
+    return store
+
+
+def _own_namespace(raw: dict[str, Any], repository: Path, namespace: Path) -> dict[str, Any]:
+    """Give a replay a registry and an online store of its own, starting from the applied definitions.
+
+    The store is emptied before the registry is there: a kill in between empties it again.
+    """
+    from feast.repo_config import RepoConfig
+
+    registry = raw["registry"] if isinstance(raw["registry"], dict) else {"path": raw["registry"]}
+    configured = RepoConfig(**raw).online_store
+    if not hasattr(configured, "in_namespace"):
+        message = (
+            f"online store {configured.type}: cannot give a replay an online store of its own;"
+            " name one of recsys.adapters' packed stores in feature_store.yaml"
+        )
+        raise FeatureError(message)
+    own = namespace / "registry.db"
+    changed = raw | {
+        "registry": registry | {"path": str(own)},
+        "online_store": raw["online_store"] | configured.in_namespace(namespace),
+    }
+    if not own.exists():
+        applied = repository / str(registry["path"])
+        if not applied.exists():
+            message = f"Feast registry {applied}: missing; run `feast apply` in {repository.name}/"
+            raise FeatureError(message)
+        namespace.mkdir(parents=True, exist_ok=True)
+        _empty(RepoConfig(**changed))
+        partial = own.with_suffix(f".{os.getpid()}.partial")
+        partial.write_bytes(applied.read_bytes())
+        partial.replace(own)
+    return changed
+
+
+def _empty(config: "RepoConfig") -> None:
+    """Forget what an online store's namespace holds of an earlier life."""
+    from feast.infra.online_stores.helpers import get_online_store_from_config
+
+    store: Any = get_online_store_from_config(config.online_store)
+    store.forget(config)
+
+
+def _opened_registry(store: "FeatureStore", declared: str, repository: Path) -> Any:  # noqa: ANN401 - Feast's registry
+    """Return the registry, which is read here for the first time."""
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        return store.registry
+    except DecodeError as error:
+        message = (
+            f"Feast registry {declared}: damaged ({error}); delete it, run `feast apply` in {repository.name}/ and"
+            " `recsys features build`"
+        )
+        raise FeatureError(message) from error

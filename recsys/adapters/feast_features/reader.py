@@ -1,0 +1,181 @@
+"""How does the core read features? Joined as known in the past, and live from the online store."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.adapters.feast_features.definitions import describe, digest_of, request_transform
+from recsys.adapters.feast_features.opening import open_store
+from recsys.errors import FeatureError
+from recsys.ports import FeatureSet, ViewInfo
+from recsys.schema import TIMESTAMP
+
+if TYPE_CHECKING:
+    from feast import FeatureStore, FeatureView, OnDemandFeatureView
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class FeastFeatures:
+    """The FeatureReader port on a Feast repository whose stores are the packed and ASOF ones of this package."""
+
+    def __init__(self, repository: Path, configuration: str, namespace: Path | None = None) -> None:
+        """Point at a repository; nothing is read before it is needed.
+
+        Args:
+            repository: the folder feature_repo/.
+            configuration: the Feast YAML inside it.
+            namespace: a folder for a registry of its own, and the name of an online store of its own (a replay's): a
+                file in the folder, or a prefix on the server; the configured ones by default.
+        """
+        self._repository = repository
+        self._configuration = configuration
+        self._namespace = namespace
+
+    @cached_property
+    def store(self) -> "FeatureStore":
+        """Feast's own store object, opened at first use."""
+        return open_store(self._repository, self._configuration, self._namespace)
+
+    # ------------------------------------------------------------ definitions
+
+    def view(self, name: str) -> ViewInfo:
+        """Describe one stored feature view."""
+        return describe(self._view(name))
+
+    def feature_set(self, name: str | Sequence[str]) -> FeatureSet:
+        """Resolve a feature service by name, or a list of `view:feature` references."""
+        if isinstance(name, str):
+            references = self._service_references(name)
+            label = name
+        else:
+            references, label = list(name), "+".join(name)
+        stored = {view.name: view for view in self.store.list_feature_views()}
+        computed = {view.name: view for view in self.store.list_on_demand_feature_views()}
+        needed: dict[str, FeatureView] = {}
+        transforms: dict[str, OnDemandFeatureView] = {}
+        for reference in references:
+            view_name, _, feature = reference.partition(":")
+            if view_name in stored and any(field.name == feature for field in stored[view_name].features):
+                needed[view_name] = stored[view_name]
+            elif view_name in computed and any(field.name == feature for field in computed[view_name].features):
+                transforms[view_name] = computed[view_name]
+                for projection in computed[view_name].source_feature_view_projections.values():
+                    needed[projection.name] = stored[projection.name]
+            else:
+                known = ", ".join(sorted([*stored, *computed]))
+                message = (
+                    f"feature {reference!r}: no such feature; declared views: {known}; run `feast apply` after a change"
+                )
+                raise FeatureError(message)
+        return FeatureSet(
+            name=label,
+            columns=tuple(reference.partition(":")[2] for reference in references),
+            references=tuple(references),
+            views=tuple(describe(view) for view in needed.values()),
+            transforms=tuple(request_transform(view) for view in transforms.values()),
+            digest=digest_of(self._repository / "transforms.py", references, needed, transforms),
+        )
+
+    def _service_references(self, name: str) -> list[str]:
+        services = {service.name: service for service in self.store.list_feature_services()}
+        if name not in services:
+            known = ", ".join(sorted(services)) or "none"
+            message = f"feature service {name!r}: not declared; Feast knows: {known}; run `feast apply` after a change"
+            raise FeatureError(message)
+        return [
+            f"{projection.name}:{field.name}"
+            for projection in services[name].feature_view_projections
+            for field in projection.features
+        ]
+
+    def _view(self, name: str) -> "FeatureView":
+        for view in self.store.list_feature_views():
+            if view.name == name:
+                return view
+        known = ", ".join(sorted(view.name for view in self.store.list_feature_views()))
+        message = f"feature view {name!r}: not declared; Feast knows: {known}; run `feast apply` after a change"
+        raise FeatureError(message)
+
+    # ------------------------------------------------------------ offline
+
+    def historical(self, entities: pa.Table, features: FeatureSet) -> pa.Table:
+        """Join features to entity rows as known at each row's time; rows and their order stay."""
+        job = self.store.get_historical_features(entity_df=entities, features=list(features.references))
+        return job.to_arrow()
+
+    def snapshot(self, view: str, as_of: datetime, features: Sequence[str] | None = None) -> pa.Table:
+        """Return every entity's newest live row as known at a moment."""
+        declared = self._view(view)
+        source = declared.batch_source
+        if source is None:
+            message = f"feature view {view}: has no batch source; give it one to train on its past"
+            raise FeatureError(message)
+        job = self.store._get_provider().offline_store.pull_latest_from_table_or_query(  # noqa: SLF001 - Feast has no public snapshot
+            config=self.store.config,
+            data_source=source,
+            join_key_columns=list(describe(declared).join_keys),
+            feature_name_columns=[
+                field.name for field in declared.features if features is None or field.name in features
+            ],
+            timestamp_field=source.timestamp_field,
+            created_timestamp_column=source.created_timestamp_column,
+            start_date=EPOCH,
+            end_date=as_of,
+        )
+        rows = job.to_arrow()
+        if not declared.ttl:
+            return rows
+        live = pc.greater_equal(rows[source.timestamp_field], pa.scalar(as_of - declared.ttl, TIMESTAMP))
+        return rows.filter(live)
+
+    # ------------------------------------------------------------ online
+
+    def materialize(self, until: datetime, since: datetime | None = None) -> None:
+        """Bring every view's online rows up to a moment."""
+        with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
+            self.store.materialize(start_date=since or EPOCH, end_date=until)
+
+    def online_group(self, view: str, key: str) -> pa.Table | None:
+        """Return all rows of one first key, with their event timestamps."""
+        return self._online.read_group(self.store.config, self._view_cached(view), key)
+
+    def online_all(self, view: str) -> pa.Table:
+        """Return every row of a view."""
+        return self._online.read_all(self.store.config, self._view_cached(view))
+
+    def watermark(self, view: str) -> datetime | None:
+        """Return the newest event timestamp that was materialized."""
+        newest: datetime | None = self._online.watermark(self.store.config, self._view_cached(view))
+        return newest
+
+    def generation(self, view: str) -> int:
+        """Return how often the view was written online."""
+        return int(self._online.generation(self.store.config, self._view_cached(view)))
+
+    @cached_property
+    def _online(self) -> Any:  # noqa: ANN401 - the packed store; adapters do not import one another
+        online = self.store._get_provider().online_store  # noqa: SLF001 - Feast hides the store it configured
+        if not hasattr(online, "read_group"):
+            message = (
+                f"online store {type(online).__name__}: cannot read a user's rows in one go; "
+                "name one of recsys.adapters' packed stores in feature_store.yaml"
+            )
+            raise FeatureError(message)
+        return online
+
+    @cached_property
+    def _views(self) -> "dict[str, FeatureView]":
+        return {}
+
+    def _view_cached(self, name: str) -> "FeatureView":
+        if name not in self._views:
+            self._views[name] = self._view(name)
+        return self._views[name]

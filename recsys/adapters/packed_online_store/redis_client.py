@@ -1,0 +1,82 @@
+"""How is a Redis server reached in bounded time, and what does a person do when it is not?"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from recsys.adapters.packed_online_store.redis_scripts import OTHER_KEYS
+from recsys.errors import FeatureError
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+def connect(url: str, connect_timeout: float, timeout: float) -> "Redis":
+    """Return a client that gives up in time; it connects at its first command.
+
+    Args:
+        url: redis://user:password@host:port/database, rediss:// or unix://.
+        connect_timeout: seconds to wait for a connection.
+        timeout: seconds to wait for an answer.
+
+    Raises:
+        FeatureError: the client library is missing, or the URL is not one.
+    """
+    try:
+        from redis import Redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ModuleNotFoundError as error:
+        message = "online store redis: the package redis is not installed: pip install 'recsys[redis]'"
+        raise FeatureError(message) from error
+    try:
+        client: Redis = Redis.from_url(
+            url,
+            socket_connect_timeout=connect_timeout,
+            socket_timeout=timeout,
+            protocol=2,  # all that is needed, and understood by every server
+            retry=Retry(NoBackoff(), 1),  # once more on a connection that died unnoticed: all commands may be repeated
+        )
+    except ValueError as error:
+        message = f"online store redis: online_store.url: {error}: write redis://user:password@host:port/database"
+        raise FeatureError(message) from error
+    return client
+
+
+@contextmanager
+def failures(name: str, done: str) -> Iterator[None]:
+    """Turn what the server or the network says into one line.
+
+    Args:
+        name: the store's.
+        done: read or written.
+
+    Raises:
+        FeatureError: instead of the client's errors.
+    """
+    from redis.exceptions import RedisError
+
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        again = "; what was written before stays, write again" if done == "written" else ""
+        message = f"{name} cannot be {done}: {error}: {_advice(error)}{again}"
+        raise FeatureError(message) from error
+
+
+def _advice(error: Exception) -> str:
+    """Return what a person can do about what the server says."""
+    from redis.exceptions import AuthenticationError, NoPermissionError
+
+    text = str(error)
+    if isinstance(error, AuthenticationError | NoPermissionError):
+        return "give online_store.url a user and password that may use hashes and scripts below the prefix"
+    if text.startswith(OTHER_KEYS):
+        return "the view was created with other join keys meanwhile; run `feast apply`"
+    if "OOM" in text or "maxmemory" in text or "MISCONF" in text:
+        return "the server takes no writes; free its memory or disk"
+    if "READONLY" in text or "read only replica" in text:
+        return "it is a replica; name the primary in online_store.url"
+    if "WRONGTYPE" in text:
+        return "another program uses this key; choose another online_store.key_prefix"
+    return "start the server, or correct online_store.url"
