@@ -1,11 +1,16 @@
 """Which feature values were known at each entity row's time? A Feast offline store on DuckDB's ASOF JOIN.
 
 - `store`: `AsofOfflineStore`, Feast's interface
-- `entity_rows`: what the caller asks about, checked, without duplicates
+- `entity_forms`, `entity_rows`: what the caller asks about, in any form; checked
+- `observed`: what is asked about where the caller gives only a range of time
+- `view_plan`: what is asked of each feature view
+- `parquet_source`: a source's files, as DuckDB sees them
 - `join`: one view's history joined to the rows, then widened
 - `sql`: the statements, and the rule of the two clocks
+- `connection`: DuckDB, in UTC and within its memory
 - `arrow_transformation`: request-time features over columns
 - `retrieval_job`: the lazy result that Feast hands on
+- `saved_dataset`: that result as a file, read back whole
 """
 
 from recsys.adapters.asof_offline_store.store import AsofOfflineStore, AsofOfflineStoreConfig

@@ -1,19 +1,17 @@
-"""Which rows are features joined to? An entity table in any supported form, checked once."""
+"""Which rows are features joined to? An entity table, checked once."""
 
 from dataclasses import dataclass
-from datetime import UTC
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from feast.infra.offline_stores.offline_store import RetrievalMetadata
 from feast.on_demand_feature_view import OnDemandFeatureView
 
+from recsys.adapters.asof_offline_store.entity_forms import EVENT_TIMESTAMP, utc
 from recsys.adapters.asof_offline_store.sql import Window
 from recsys.errors import FeatureError
-
-EVENT_TIMESTAMP: Final = "event_timestamp"
 
 
 @dataclass(frozen=True)
@@ -25,28 +23,16 @@ class EntityRows:
     time_column: str
 
     @classmethod
-    def read(cls, entity_df: pd.DataFrame | pa.Table | str | None) -> "EntityRows":
-        """Take entity rows in any supported form.
+    def of(cls, table: pa.Table) -> "EntityRows":
+        """Take a table as entity rows.
 
         Raises:
-            FeatureError: another form, or no time column to be found.
+            FeatureError: two columns of one name, or no time column to be found.
         """
-        if isinstance(entity_df, pd.DataFrame):
-            table = _from_pandas(entity_df)
-        elif isinstance(entity_df, pa.Table):
-            table = entity_df
-        else:
-            given = "a SQL query" if isinstance(entity_df, str) else f"{type(entity_df).__name__}"
-            message = (
-                f"entity_df is {given}: AsofOfflineStore joins to a pandas DataFrame or a pyarrow "
-                "Table of "
-                "entity rows only; read the rows first and pass them"
-            )
-            raise FeatureError(message)
         if duplicated := {n for n in table.column_names if table.column_names.count(n) > 1}:
             message = (
-                f"entity_df has columns {sorted(duplicated)} more than once: column names must be "
-                "unique; rename or drop one"
+                f"entity_df has columns {sorted(duplicated)} more than once: column names must be unique; rename or "
+                "drop one"
             )
             raise FeatureError(message)
         name = _time_column(table)
@@ -82,35 +68,37 @@ class EntityRows:
             for name in odfv.get_request_data_schema():
                 if name not in self.table.column_names:
                     message = (
-                        f"entity_df has no column {name!r}, which on-demand view {odfv.name!r} "
-                        "takes from the "
+                        f"entity_df has no column {name!r}, which on-demand view {odfv.name!r} takes from the "
                         "request: add it to the entity rows"
                     )
                     raise FeatureError(message)
 
+    def times(self) -> pa.ChunkedArray:
+        """The rows' times as microseconds since 1970, int64."""
+        return self.table.column(self.time_column).cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+
     def window(self) -> Window | None:
         """First and last time asked for; none if there is no time at all."""
-        bounds = pc.min_max(self.table.column(self.time_column).cast(pa.timestamp("us"), safe=False))
+        bounds = pc.min_max(self.times())
         first, last = bounds["min"].as_py(), bounds["max"].as_py()
         return None if first is None else Window(first, last)
 
     def metadata(self, feature_refs: list[str]) -> RetrievalMetadata:
         """What Feast records with a saved dataset."""
-        window = self.window()
+        bounds = pc.min_max(self.table.column(self.time_column))
+        # Without a row there is no time, but Feast calculates with it after the dataset was written.
+        none = datetime(1970, 1, 1, tzinfo=UTC)
         return RetrievalMetadata(
             features=feature_refs,
             keys=[name for name in self.table.column_names if name != self.time_column],
-            min_event_timestamp=window.first.replace(tzinfo=UTC) if window and window.first else None,
-            max_event_timestamp=window.last.replace(tzinfo=UTC) if window else None,
+            min_event_timestamp=_datetime(bounds["min"]) or none,
+            max_event_timestamp=_datetime(bounds["max"]) or none,
         )
 
 
-def _from_pandas(frame: pd.DataFrame) -> pa.Table:
-    try:
-        return pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowException, TypeError) as error:
-        message = f"entity_df cannot become an Arrow table: {error}: give every column one type"
-        raise FeatureError(message) from error
+def _datetime(moment: pa.Scalar) -> datetime | None:
+    value = moment.cast(pa.timestamp("us", tz="UTC"), safe=False).as_py()
+    return value if value is None else value.replace(tzinfo=UTC)
 
 
 def _time_column(table: pa.Table) -> str:
@@ -119,8 +107,7 @@ def _time_column(table: pa.Table) -> str:
     candidates = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
     if len(candidates) != 1:
         message = (
-            f"entity_df has timestamp columns {candidates}: the join needs exactly one, or a "
-            "column named "
+            f"entity_df has timestamp columns {candidates}: the join needs exactly one, or a column named "
             f"{EVENT_TIMESTAMP!r}; rename the column that holds each row's time"
         )
         raise FeatureError(message)
@@ -136,16 +123,7 @@ def _utc(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         return column.cast(pa.timestamp("us")).cast(pa.timestamp("us", tz="UTC"))
     if pa.types.is_null(kind):
         return column.cast(pa.timestamp("us", tz="UTC"))
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         message = f"entity_df column {name!r} is {kind}: the rows' times must be timestamps; convert it"
         raise FeatureError(message)
-    try:
-        times = pd.to_datetime(column.to_pandas(), utc=True, format="ISO8601")
-    except ValueError as error:
-        # pandas goes on with advice about its own parameters
-        reason = str(error).partition(". You")[0]
-        message = (
-            f"entity_df column {name!r}: {reason}: the rows' times must be timestamps or ISO 8601 texts; convert them"
-        )
-        raise FeatureError(message) from error
-    return pa.chunked_array([pa.Array.from_pandas(times)])
+    return pa.chunked_array([pa.Array.from_pandas(utc(column.to_pandas(), name))])

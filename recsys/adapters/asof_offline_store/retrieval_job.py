@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-import ibis
 import pandas as pd
 import pyarrow as pa
-from feast.infra.offline_stores.duckdb import _write_data_source
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.saved_dataset import SavedDatasetStorage
+
+from recsys.adapters.asof_offline_store import saved_dataset
 
 
 class ArrowRetrievalJob(RetrievalJob):
@@ -59,6 +59,6 @@ class ArrowRetrievalJob(RetrievalJob):
         allow_overwrite: bool = False,
         timeout: int | None = None,
     ) -> None:
-        """Run and write the result, on-demand features included, as parquet."""
-        table = ibis.memtable(self.to_arrow(timeout=timeout))
-        _write_data_source(table, storage.to_data_source(), self._repo_path, "overwrite", allow_overwrite)
+        """Run and write the result, on-demand features and all columns of the entity rows included, as parquet."""
+        table = self.to_arrow(timeout=timeout)
+        saved_dataset.write(table, storage, self._repo_path, allow_overwrite=allow_overwrite)

@@ -3,12 +3,13 @@
 A Feast offline store on DuckDB's ASOF JOIN over parquet files. It differs from Feast's `duckdb`
 store, from which it inherits the rest, in three rules: values not yet known at a row's time (by
 the source's created timestamp) never count, also when materializing; every entity row comes back
-exactly once and in its order; Arrow tables are accepted as entity rows.
+exactly once and in its order; entity rows may be Arrow, parquet files or SQL, or left out for a range of time.
 """
 
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Final, Literal
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Literal, TypedDict, Unpack
 
 import pandas as pd
 import pyarrow as pa
@@ -20,11 +21,17 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 
-from recsys.adapters.asof_offline_store import sql
+from recsys.adapters.asof_offline_store import saved_dataset, sql
 from recsys.adapters.asof_offline_store.arrow_transformation import with_arrays
+from recsys.adapters.asof_offline_store.connection import arrow, connected
+from recsys.adapters.asof_offline_store.entity_forms import as_arrow
 from recsys.adapters.asof_offline_store.entity_rows import EntityRows
-from recsys.adapters.asof_offline_store.join import ViewPlan, arrow, check_names, connect, join, without_keys
+from recsys.adapters.asof_offline_store.join import join
+from recsys.adapters.asof_offline_store.observed import observed
+from recsys.adapters.asof_offline_store.parquet_source import Parquet, parquet
 from recsys.adapters.asof_offline_store.retrieval_job import ArrowRetrievalJob
+from recsys.adapters.asof_offline_store.view_plan import ViewPlan, check, without_keys
+from recsys.errors import FeatureError
 
 TYPE: Final = "recsys.adapters.asof_offline_store.AsofOfflineStore"
 
@@ -39,10 +46,21 @@ class AsofOfflineStoreConfig(DuckDBOfflineStoreConfig):
     """Threads of DuckDB; all cores if not given."""
 
     memory_limit: str | None = None
-    """Memory of DuckDB, e.g. `4GB`; beyond it DuckDB spills to `temp_directory`."""
+    """Memory of DuckDB, e.g. `4GB`; beyond it DuckDB spills to `temp_directory`. The entity rows and the result stand
+    beside it, as Arrow."""
 
     temp_directory: str | None = None
-    """Where DuckDB spills to."""
+    """Folder in which DuckDB spills, relative to feature_store.yaml; the system's folder for temporary files if not
+    given. Each retrieval has a folder of its own there and removes it."""
+
+
+class Period(TypedDict, total=False):
+    """A range of time, for retrieval without entity rows."""
+
+    start_date: datetime | None
+    """First moment; the longest TTL of the views, or 30 days, before the last if not given."""
+    end_date: datetime | None
+    """Last moment, inclusive; now if not given."""
 
 
 class AsofOfflineStore(DuckDBOfflineStore):
@@ -53,12 +71,12 @@ class AsofOfflineStore(DuckDBOfflineStore):
         config: RepoConfig,
         feature_views: list[FeatureView],
         feature_refs: list[str],
-        entity_df: pd.DataFrame | pa.Table | str | None,
+        entity_df: pd.DataFrame | pa.Table | str | Path | None,
         registry: BaseRegistry,
         project: str,
         full_feature_names: bool = False,
         filter_by_created_timestamp: bool = True,
-        **unsupported: object,
+        **period: Unpack[Period],
     ) -> RetrievalJob:
         """Join feature values to entity rows.
 
@@ -75,34 +93,43 @@ class AsofOfflineStore(DuckDBOfflineStore):
                 value.
             entity_df: entity rows with the join keys, a timestamp column (`event_timestamp`, or
                 the only timestamp column) and the request data of on-demand views; other columns
-                pass through.
+                pass through. A pandas DataFrame, an Arrow table, the path of parquet files, or a SQL
+                query that DuckDB runs over files. None: each key and moment between start_date and
+                end_date at which a row of a view began to count.
             registry: where on-demand views are declared.
             project: the project of the views.
             full_feature_names: name columns `view__feature`.
             filter_by_created_timestamp: False also uses values that became known only later
                 (leakage).
-            **unsupported: `start_date` and `end_date` belong to retrieval without entity rows.
+            **period: start_date and end_date, where there are no entity rows.
 
         Returns:
-            A job; each execution reads the files anew.
+            A job; each execution reads the sources' files anew. Entity rows are read once, now.
 
         Raises:
-            FeatureError: entity rows of an unsupported form, or a column that is missing or of a
-                wrong type. Faults of the files surface when the job runs.
+            FeatureError: entity rows of an unsupported form or unreadable, or a column that is missing
+                or of a wrong type. Faults of the sources' files surface when the job runs.
         """
-        del unsupported
-        entities = EntityRows.read(entity_df)
-        odfvs = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
-        entities.check_request_data(odfvs)
         plans = [
-            ViewPlan.of(view, feature_refs, entities, full_feature_names, filter_by_created_timestamp)
+            ViewPlan.of(
+                view, feature_refs, full_feature_names=full_feature_names, known_only=filter_by_created_timestamp
+            )
             for view in feature_views
         ]
+        if entity_df is None:
+            entities = EntityRows.of(observed(config, feature_views, plans, **period))
+        elif any(period.values()):
+            message = "entity_df is given, and start_date or end_date too: the rows have times; leave one of them out"
+            raise FeatureError(message)
+        else:
+            entities = EntityRows.of(as_arrow(entity_df, config))
+        odfvs = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
+        entities.check_request_data(odfvs)
         plans = without_keys(plans)
-        check_names(plans, entities)
+        check(plans, entities)
 
         def run() -> pa.Table:
-            with connect(config) as connection:
+            with connected(config) as connection:
                 return join(connection, plans, entities, str(config.repo_path))
 
         columns = frozenset(entities.table.column_names)
@@ -155,19 +182,57 @@ class AsofOfflineStore(DuckDBOfflineStore):
         )
 
         def run() -> pa.Table:
-            with connect(config) as connection:
-                source = sql.parquet(connection, data_source, str(config.repo_path))
+            with connected(config) as connection:
+                source = parquet(connection, data_source, str(config.repo_path))
                 wanted = pull if pull.features else replace(pull, features=_all_columns(source, pull))
-                query = sql.latest(source, wanted, _naive_utc(start_date), _naive_utc(end_date))
-                return arrow(connection, query, source.label)
+                query = sql.latest(source, wanted, sql.microseconds(start_date), sql.microseconds(end_date))
+                return arrow(connection, query, f"source {source.label}")
+
+        return ArrowRetrievalJob(run, repo_path=str(config.repo_path))
+
+    @staticmethod
+    def pull_all_from_table_or_query(
+        config: RepoConfig,
+        data_source: DataSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None = None,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+    ) -> RetrievalJob:
+        """All rows whose event lies within [start_date, end_date]; a saved dataset of this store as a whole.
+
+        Args:
+            config: the feature store's configuration.
+            data_source: the source, whose own column names all arguments use.
+            join_key_columns: key columns.
+            feature_name_columns: columns to carry; none means all.
+            timestamp_field: event timestamp column; rows without one are left out.
+            created_timestamp_column: created timestamp column to carry.
+            start_date: first event time; no limit if not given.
+            end_date: last event time; no limit if not given.
+
+        Returns:
+            A job of keys, features and timestamps as the files have them; of a saved dataset all columns and rows, a
+            label too, in the order they were saved in.
+        """
+        asked = [*join_key_columns, *feature_name_columns, timestamp_field, created_timestamp_column or ""]
+
+        def run() -> pa.Table:
+            saved = saved_dataset.read_whole(data_source, str(config.repo_path))
+            if saved is not None:
+                return saved
+            with connected(config) as connection:
+                source = parquet(connection, data_source, str(config.repo_path))
+                names = dict.fromkeys(name for name in asked if name) if feature_name_columns else source.types
+                start, end = (None if date is None else sql.microseconds(date) for date in (start_date, end_date))
+                query = sql.within(source, list(names), timestamp_field, start, end)
+                return arrow(connection, query, f"source {source.label}")
 
         return ArrowRetrievalJob(run, repo_path=str(config.repo_path))
 
 
-def _all_columns(source: sql.Parquet, pull: sql.Pull) -> tuple[tuple[str, str], ...]:
+def _all_columns(source: Parquet, pull: sql.Pull) -> tuple[tuple[str, str], ...]:
     taken = {pull.timestamp_field, pull.tie_column, *(name for name, _ in pull.keys)}
     return tuple((name, name) for name in source.types if name not in taken)
-
-
-def _naive_utc(value: datetime) -> datetime:
-    return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
