@@ -13,9 +13,11 @@ appends another version of a row where a late or cancelled order changed one. A 
 quantity 0, so that a week without a purchase left still has its row, which says so.
 
 A decayed count is the sum of 0.5^(age / half-life) over past weeks of purchase, as of `*_last`, the last purchase.
-Money is summed in whole cents and times in whole seconds: sums of integers are the same in every order.
+Money is summed in whole cents, times in whole seconds, decayed weeks in whole parts of 2^40: sums of integers are the
+same in every order, so a table that is made anew is the same to the last bit.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
@@ -28,7 +30,8 @@ PERIOD_DAYS = 7
 
 WEEK_S = 7 * 86_400
 MONDAY_S = 4 * 86_400  # 1970-01-05 was a Monday
-DECAY_ORIGIN_S = 1_420_070_400  # 2015-01-01: any fixed time; keeps the powers below within a double's range for decades
+HALF_LIVES = {"decay_28d": 28.0, "decay_90d": 90.0}
+WEIGHT = 2**40  # a decayed week is counted in parts of this
 WINDOW_WEEKS = 13
 RECENT_WEEKS = 4
 
@@ -76,29 +79,42 @@ def _state(purchases: ir.Table, key: str, prefix: str) -> ir.Table:
     """
     weekly = _weekly(purchases, key)
     so_far = ibis.window(group_by=["user_id", key], order_by="week_end", preceding=None, following=0)
-    weekly = weekly.mutate(newest=_["last"].max().over(so_far))
-
-    def decayed(half_life_days: int) -> ir.FloatingValue:
-        def power(of: ir.TimestampColumn) -> ir.FloatingValue:
-            exponent = (of.epoch_seconds() - DECAY_ORIGIN_S) / (half_life_days * 86_400.0)
-            return (exponent * ibis.literal(2.0).ln()).exp()
-
-        return power(weekly["last"]).sum().over(so_far) / power(weekly.newest)
-
-    return weekly.select(
+    weekly = weekly.select(
+        "user_id",
+        key,
+        "week_end",
+        "last",
+        baskets=_.baskets.sum().over(so_far).nullif(0).cast("float64"),
+        weeks=_["last"].count().over(so_far).nullif(0).cast("float64"),
+        quantity=_.quantity.sum().over(so_far).nullif(0),
+        first=_["last"].min().over(so_far),
+        newest=_["last"].max().over(so_far),
+    )
+    decays = _decays(weekly, key)
+    joined = weekly.left_join(decays, ["user_id", key, "week_end"])
+    return joined.select(
         "user_id",
         key,
         event_timestamp=_.week_end,
-        **{
-            f"{prefix}_baskets": _.baskets.sum().over(so_far).nullif(0).cast("float64"),
-            f"{prefix}_weeks": _["last"].count().over(so_far).nullif(0).cast("float64"),
-            f"{prefix}_quantity": _.quantity.sum().over(so_far).nullif(0),
-            f"{prefix}_first": _["last"].min().over(so_far),
-            f"{prefix}_last": _.newest,
-            f"{prefix}_decay_28d_at_last": decayed(28),
-            f"{prefix}_decay_90d_at_last": decayed(90),
-        },
+        **{f"{prefix}_{name}": joined[name] for name in ("baskets", "weeks", "quantity", "first")},
+        **{f"{prefix}_last": _.newest},
+        **{f"{prefix}_{name}_at_last": joined[name] for name in HALF_LIVES},
     )
+
+
+def _decays(weekly: ir.Table, key: str) -> ir.Table:
+    """Sum, at each week, 0.5^(age / half-life) over the weeks of purchase up to it, as of its newest purchase."""
+    past = weekly.filter(_["last"].notnull()).select("user_id", key, past_end="week_end", past="last")
+    pairs = weekly.join(past, ["user_id", key, weekly.week_end >= past.past_end])
+    age_days = (pairs.newest.epoch_seconds() - pairs.past.epoch_seconds()) / 86_400.0
+    weights = {
+        name: ((age_days * (-math.log(2.0) / days)).exp() * WEIGHT).round().cast("int64")
+        for name, days in HALF_LIVES.items()
+    }
+    summed = (
+        pairs.mutate(**weights).group_by(["user_id", key, "week_end"]).aggregate(**{n: _[n].sum() for n in weights})
+    )
+    return summed.mutate(**{name: summed[name].cast("float64") / float(WEIGHT) for name in weights})
 
 
 def _up_to(rows: ir.Table, until: datetime) -> ir.Table:

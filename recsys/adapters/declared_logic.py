@@ -69,15 +69,29 @@ def declared_tables(module: Path) -> dict[str, FeatureTable]:
     tree = ast.parse(module.read_text(encoding="utf-8"))
     keys = _constant(module, tree, "KEYS", "the names of each table's key columns", dict)
     active = _constant(module, tree, "ACTIVE_PERIODS", "for how many periods an event changes each table", dict)
-    days = _constant(module, tree, "PERIOD_DAYS", "the length of a period in days", int)
+    days = _constant(module, tree, "PERIOD_DAYS", "the length of a period in days, 1 or more", int)
     tables = {}
     for name, source in code.items():
-        for constant, values in (("KEYS", keys), ("ACTIVE_PERIODS", active)):
-            if not values.get(name):
+        for constant, values, fits, rule in (
+            ("KEYS", keys, _is_names, "a tuple of column names, ('user_id',) for one"),
+            ("ACTIVE_PERIODS", active, _is_count, "a whole number, 1 or more"),
+        ):
+            if name not in values:
                 message = f"{module.name}: {constant} says nothing of table {name!r}; add it beside TABLES"
+                raise FeatureError(message)
+            if not fits(values[name]):
+                message = f"{module.name}: {constant}[{name!r}] is {values[name]!r}; it has to be {rule}"
                 raise FeatureError(message)
         tables[name] = FeatureTable(name, source, tuple(keys[name]), timedelta(days=days), active[name])
     return tables
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, tuple | list) and bool(value) and all(isinstance(name, str) for name in value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _constant(module: Path, tree: ast.Module, name: str, what: str, kind: type[_T]) -> _T:
@@ -89,7 +103,7 @@ def _constant(module: Path, tree: ast.Module, name: str, what: str, kind: type[_
                 found = ast.literal_eval(value)
             except ValueError:
                 break
-            if isinstance(found, kind) and found:
+            if isinstance(found, kind) and found and (kind is not int or _is_count(found)):
                 return found
             break
     message = f"{module.name}: {name} is missing or not written out: it says {what}, in plain values"

@@ -102,7 +102,7 @@ class DuckDBEngine:
 
         unit = table.keys[0]
         with self._running(module, table, sources) as (function, connection, inputs):
-            chosen = connection.create_table("chosen", ibis.memtable(pa.table({unit: units})), temp=True)
+            chosen = ibis.memtable(pa.table({unit: units}))
             events = known(inputs["events"], at).semi_join(chosen, unit)
             made = function(**{**inputs, "events": events}, until=at)
             return connection.to_pyarrow(newest_rows(made, table))

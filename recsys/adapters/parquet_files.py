@@ -26,7 +26,11 @@ class ParquetFiles:
         parts = []
         for name in _TABLES:
             for path in _parts(self._table(name)):
-                status = path.stat()
+                try:
+                    status = path.stat()
+                except OSError as error:
+                    message = f"data source {path}: {error.strerror}; deliver it whole before `recsys ingest`"
+                    raise DataError(message) from error
                 parts.append(f"{path.relative_to(self._folder)}:{status.st_size}:{status.st_mtime_ns}")
         return "\n".join(parts)
 
@@ -60,4 +64,7 @@ class ParquetFiles:
 
 
 def _parts(path: Path) -> list[Path]:
-    return [path] if path.is_file() else sorted(path.glob("**/*.parquet"))
+    if path.is_file():
+        return [path]
+    # Spark names its folders of parts like files.
+    return sorted(part for part in path.glob("**/*.parquet") if not part.is_dir())

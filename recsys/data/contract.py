@@ -118,7 +118,7 @@ def _rules(contract: EventContract, latest: str | None) -> Mapping[str, str]:
     rules = {f"{name} is missing": f"{name} is null" for name in missing}
     if contract.event_types is not None:
         known = ", ".join("'" + name.replace("'", "''") + "'" for name in contract.event_types)
-        rules["event_type is not in the contract"] = f"{EVENT_TYPE} not in ({known})"
+        rules["event_type is not in the contract"] = f"{EVENT_TYPE} not in ({known})" if known else "true"
     for name, maximum in ((QUANTITY, contract.maximum_quantity), (VALUE, contract.maximum_value)):
         # NaN is larger than every number in DuckDB, so it is out of range too.
         rules[f"{name} is missing or not in 0 to {maximum:,.0f}"] = (

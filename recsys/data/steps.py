@@ -15,8 +15,17 @@ from recsys.errors import DataError
 from recsys.ports import Engine, FeatureTable, Step
 from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP
 
+SAME_SHARE: Final = 1e-9
+"""Two floats that differ by less than this share of the larger are the same: the order of a sum is no change."""
+
 ANCHOR: Final = datetime(1970, 1, 5, tzinfo=UTC)
 """A Monday: periods end at whole multiples of their length after it."""
+
+# Names of columns that stand beside features for a while; a feature may have any other.
+_EARLIEST: Final = "recsys_earliest"
+_FOUND: Final = "recsys_found"
+_NEWEST: Final = "recsys_newest_"
+_RANK: Final = "recsys_rank"
 
 # The period in which something happened ends at number `happened`; the first end at which it was known is `known`.
 _LATE: Final = """
@@ -112,10 +121,12 @@ def new_rows(made: Any, existing: Any | None, events: Any, table: FeatureTable, 
         The rows with `created_timestamp`, columns in the order of `made`.
     """
     columns = list(made.columns)
+    made = _named(made, table)
     at = made[EVENT_TIMESTAMP]
+    in_time = made.mutate(**{CREATED_TIMESTAMP: at.cast("timestamp('UTC')")})
     if step.after is None:
-        return made.mutate(**{CREATED_TIMESTAMP: at})
-    fresh = made.filter(at > _moment(step.after)).mutate(**{CREATED_TIMESTAMP: made[EVENT_TIMESTAMP]})
+        return in_time
+    fresh = in_time.filter(at > _moment(step.after))
     if not step.restates or existing is None:
         return fresh
     unit = table.keys[0]
@@ -124,13 +135,39 @@ def new_rows(made: Any, existing: Any | None, events: Any, table: FeatureTable, 
         & (events[CREATED_TIMESTAMP] <= _moment(step.until))
         & (events[EVENT_TIMESTAMP] < _moment(step.after))
     )
-    earliest = late.group_by(unit).aggregate(earliest=late[EVENT_TIMESTAMP].min())
+    earliest = late.group_by(unit).aggregate(**{_EARLIEST: late[EVENT_TIMESTAMP].min()})
     touched = made.filter(at <= _moment(step.after)).join(earliest, unit)
-    touched = touched.filter(touched[EVENT_TIMESTAMP] > touched.earliest).select(*columns)
+    touched = touched.filter(touched[EVENT_TIMESTAMP] > touched[_EARLIEST]).select(*columns)
     # Only the newest version of a row is compared: a row that returns to an earlier value has changed too.
-    of_them = existing.semi_join(earliest, unit)
-    changed = touched.difference(newest_versions(of_them, table).select(*columns), distinct=True)
+    changed = _other(touched, newest_versions(existing.semi_join(earliest, unit), table), table).select(*columns)
     return fresh.union(changed.mutate(**{CREATED_TIMESTAMP: _moment(step.until)}))
+
+
+def _other(rows: Any, newest: Any, table: FeatureTable) -> Any:  # noqa: ANN401 - Ibis tables
+    """Return the rows that are not in `newest`, or stand there with other features."""
+    place = [*table.keys, EVENT_TIMESTAMP]
+    features = {_NEWEST + name: newest[name] for name in rows.columns if name not in place}
+    joined = rows.left_join(newest.select(*place, **{_FOUND: True}, **features), place)
+    differs = joined[_FOUND].isnull()
+    for name in features:
+        differs |= _differs(joined[name.removeprefix(_NEWEST)], joined[name])
+    return joined.filter(differs)
+
+
+def _differs(value: Any, other: Any) -> Any:  # noqa: ANN401 - Ibis values
+    """Compare features: null is a value, and floats are the same within SAME_SHARE."""
+    import ibis
+
+    differs = ~value.identical_to(other)
+    if value.type().is_floating():
+        far = (value - other).abs() / ibis.greatest(value.abs(), other.abs()) > SAME_SHARE
+        differs &= far.fill_null(True)
+    return differs
+
+
+def _named(rows: Any, table: FeatureTable) -> Any:  # noqa: ANN401 - Ibis tables
+    """Return the rows whose keys are known: a purchase may be of no item, and then nobody can ask for its row."""
+    return rows.filter([rows[key].notnull() for key in table.keys])
 
 
 def newest_versions(rows: Any, table: FeatureTable) -> Any:  # noqa: ANN401 - Ibis tables
@@ -138,8 +175,8 @@ def newest_versions(rows: Any, table: FeatureTable) -> Any:  # noqa: ANN401 - Ib
     import ibis
 
     newest = ibis.window(group_by=[*table.keys, EVENT_TIMESTAMP], order_by=ibis.desc(CREATED_TIMESTAMP))
-    ranked = rows.mutate(version=ibis.row_number().over(newest))
-    return ranked.filter(ranked.version == 0).drop("version")
+    ranked = rows.mutate(**{_RANK: ibis.row_number().over(newest)})
+    return ranked.filter(ranked[_RANK] == 0).drop(_RANK)
 
 
 def newest_rows(made: Any, table: FeatureTable) -> Any:  # noqa: ANN401 - Ibis tables
@@ -147,8 +184,8 @@ def newest_rows(made: Any, table: FeatureTable) -> Any:  # noqa: ANN401 - Ibis t
     import ibis
 
     newest = ibis.window(group_by=list(table.keys), order_by=ibis.desc(EVENT_TIMESTAMP))
-    ranked = made.mutate(age=ibis.row_number().over(newest))
-    return ranked.filter(ranked.age == 0).drop("age")
+    ranked = _named(made, table).mutate(**{_RANK: ibis.row_number().over(newest)})
+    return ranked.filter(ranked[_RANK] == 0).drop(_RANK)
 
 
 def period_end(moment: datetime, period: timedelta) -> datetime:

@@ -60,6 +60,9 @@ class Engine(Protocol):
     ) -> int:
         """Make the rows of one step of a feature table and write them to a parquet file, by rename.
 
+        A row whose key is null names nothing and is left out. A float that differs from its newest version by less than
+        1e-9 of the larger has not changed: the order of a sum is no change.
+
         Args:
             module: the feature repository's transforms.py.
             table: which table.

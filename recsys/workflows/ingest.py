@@ -32,6 +32,7 @@ from recsys.workflows.exclusive import FEATURES, exclusive, read_written, sweep,
 from recsys.workflows.workspace import Workspace, file_digest
 
 _OPTIONAL: Final = {ITEM, SESSION, QUANTITY, VALUE}
+_TABLES: Final = {"events": EVENT_TABLE, "items": ITEMS, "users": USERS}
 _ADVICE: Final = "mend it where it is made, or its contract in the environment's `data`"
 
 
@@ -67,7 +68,7 @@ def _bring_in(workspace: Workspace) -> Ingestion:
     if (
         known is not None
         and {name: known.get(name) for name in wanted} == wanted
-        and workspace.events.exists()
+        and all((workspace.tables / f"{name}.parquet").exists() for name in _TABLES)
         and known["events"] == file_digest(workspace.events)
     ):
         return Ingestion(tuple(SourceCount(**row) for row in known["counts"]), known["events"], reused=True)
@@ -103,9 +104,8 @@ def _accept(workspace: Workspace, incoming: Path, manifest: Path) -> tuple[Sourc
         counts.append(_counted(workspace, name, incoming / f"judged-{name}.parquet"))
     _check_whole(workspace, counts[-3], incoming / "judged-events.parquet")
     manifest.unlink(missing_ok=True)
-    wanted = {"events": EVENT_TABLE, "items": ITEMS, "users": USERS}
     order = {"events": [EVENT_TIMESTAMP, EVENT_ID, CREATED_TIMESTAMP], "items": [ITEM], "users": [USER]}
-    for name, schema in wanted.items():
+    for name, schema in _TABLES.items():
         tables = {"judged": incoming / f"judged-{name}.parquet"}
         columns, keys = ", ".join(schema.names), ", ".join(order[name])
         accepted = f"select {columns} from judged where {REASON} is null order by {keys}"

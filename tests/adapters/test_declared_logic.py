@@ -1,10 +1,11 @@
 """Does a digest change with the code that runs, and only with it?"""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from recsys.adapters.declared_logic import declared_transforms, normalized, transform_source
+from recsys.adapters.declared_logic import declared_tables, declared_transforms, normalized, transform_source
 from recsys.errors import FeatureError
 
 TRANSFORMS = '''"""What a week is."""
@@ -160,3 +161,90 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_a_function_of_words_alone_stays_a_function() -> None:
     assert normalized('def f():\n    """Words."""\n') == "def f():\n    pass"
     assert normalized("def f():\n    return 'text'  # a value") == "def f():\n    return 'text'"
+
+
+DECLARED = """
+KEYS: Mapping[str, tuple[str, ...]] = {"weekly": ("user_id",), "other": ["user_id", "item_id"]}
+ACTIVE_PERIODS = {"weekly": 13, "other": 1}
+PERIOD_DAYS = 7
+"""
+
+
+def test_a_table_says_its_keys_and_periods(tmp_path: Path) -> None:
+    weekly, other = declared_tables(write(tmp_path, TRANSFORMS + DECLARED)).values()
+    assert (weekly.name, weekly.keys, weekly.active_periods) == ("weekly", ("user_id",), 13)
+    assert (other.name, other.keys, other.active_periods) == ("other", ("user_id", "item_id"), 1)
+    assert weekly.period == other.period == timedelta(days=7)
+    assert weekly.code == transform_source(tmp_path / "transforms.py", "weekly")
+
+
+def test_the_shipped_tables_are_declared() -> None:
+    module = Path(__file__).parents[2] / "feature_repo" / "transforms.py"
+    assert {name: table.keys for name, table in declared_tables(module).items()} == {
+        "user_weekly": ("user_id",),
+        "item_weekly": ("item_id",),
+        "user_item": ("user_id", "item_id"),
+        "user_line": ("user_id", "line_id"),
+    }
+
+
+@pytest.mark.parametrize("name", ["KEYS", "ACTIVE_PERIODS", "PERIOD_DAYS"])
+def test_a_constant_that_is_missing_is_named(tmp_path: Path, name: str) -> None:
+    text = DECLARED.replace(name, "SOMETHING_ELSE")
+    with pytest.raises(
+        FeatureError, match=rf"transforms\.py: {name} is missing or not written out: it says .*plain val"
+    ):
+        declared_tables(write(tmp_path, TRANSFORMS + text))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("= 7", "= int('7')", "PERIOD_DAYS"),
+        ("= 7", "= '7'", "PERIOD_DAYS"),
+        ("= 7", "= 7.0", "PERIOD_DAYS"),
+        ("= 7", "= 0", "PERIOD_DAYS"),
+        ("= 7", "= -7", "PERIOD_DAYS"),
+        ("= 7", "= True", "PERIOD_DAYS"),
+        ('{"weekly": 13, "other": 1}', "dict(weekly=13, other=1)", "ACTIVE_PERIODS"),
+        ('{"weekly": 13, "other": 1}', '{"weekly": 13, "other": WEEK_S}', "ACTIVE_PERIODS"),
+        ('{"weekly": 13, "other": 1}', "13", "ACTIVE_PERIODS"),
+        ('{"weekly": 13, "other": 1}', "{}", "ACTIVE_PERIODS"),
+        (
+            '{"weekly": ("user_id",), "other": ["user_id", "item_id"]}',
+            "{name: ('user_id',) for name in TABLES}",
+            "KEYS",
+        ),
+        ('{"weekly": ("user_id",), "other": ["user_id", "item_id"]}', "('user_id',)", "KEYS"),
+    ],
+)
+def test_a_constant_that_is_not_written_out_is_named(tmp_path: Path, old: str, new: str, name: str) -> None:
+    """A file is read and not run: plain values only."""
+    assert old in DECLARED
+    with pytest.raises(FeatureError, match=rf"transforms\.py: {name} is missing or not written out"):
+        declared_tables(write(tmp_path, TRANSFORMS + DECLARED.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"other": 1', '"others": 1', "ACTIVE_PERIODS says nothing of table 'other'"),
+        ('"other": 1', '"other": 0', "ACTIVE_PERIODS"),
+        ('"other": 1', '"other": "1"', "ACTIVE_PERIODS"),
+        ('"other": 1', '"other": -1', "ACTIVE_PERIODS"),
+        (', "other": ["user_id", "item_id"]', "", "KEYS says nothing of table 'other'"),
+        ('["user_id", "item_id"]', "()", "KEYS"),
+        ('["user_id", "item_id"]', '"user_id"', "KEYS"),
+        ('["user_id", "item_id"]', "(1, 2)", "KEYS"),
+    ],
+)
+def test_every_table_has_its_keys_and_periods(tmp_path: Path, old: str, new: str, message: str) -> None:
+    """A name alone is no tuple of names: it would be read letter by letter."""
+    assert old in DECLARED
+    with pytest.raises(FeatureError, match=rf"transforms\.py: {message}.*"):
+        declared_tables(write(tmp_path, TRANSFORMS + DECLARED.replace(old, new)))
+
+
+def test_tables_of_a_missing_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FeatureError, match=r"transforms\.py.*with TABLES"):
+        declared_tables(tmp_path / "transforms.py")

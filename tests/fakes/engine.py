@@ -1,27 +1,153 @@
-"""An Engine over one DuckDB connection a query: enough for Arrow tables and parquet of test size."""
+"""What is the slowest engine that is plainly right? Transforms run over everything, once for every week's end."""
 
-from collections.abc import Mapping
+import math
+import runpy
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys.errors import DataError, FeatureError
+from recsys.ports import FeatureTable, Step
+from recsys.schema import CREATED_TIMESTAMP, EVENT_ID, EVENT_TIMESTAMP, TIMESTAMP
+
+_MONDAY: Final = datetime(1970, 1, 5, tzinfo=UTC)
+
+Row = dict[str, Any]
 
 
 class FakeEngine:
-    """Implements `ports.Engine` in memory."""
+    """Implements `ports.Engine` by brute force, for tables of test size."""
 
     def query(self, sql: str, tables: Mapping[str, pa.Table | Path] | None = None) -> pa.Table:
         """Run the SQL with each table registered under its name."""
-        with duckdb.connect() as connection:
-            for name, table in (tables or {}).items():
-                if isinstance(table, Path):
-                    pattern = table / "*.parquet" if table.is_dir() else table
-                    connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{pattern}')")
-                else:
-                    connection.register(name, table)
-            return connection.sql(sql).to_arrow_table()
+        try:
+            with duckdb.connect() as connection:
+                connection.execute("set timezone = 'UTC'")
+                for name, table in (tables or {}).items():
+                    connection.register(name, _read(table) if isinstance(table, Path) else table)
+                return connection.sql(sql).to_arrow_table()
+        except duckdb.Error as error:
+            message = f"query over {', '.join(tables or {})}: {error}"
+            raise DataError(message) from error
 
-    def transform(self, module: Path, table: str, sources: Mapping[str, Path], output: Path) -> int:
-        """Refuse: feature transforms are tested on the real engine."""
-        message = f"the fake engine runs no transforms: {table} of {module} from {sorted(sources)} to {output}"
-        raise NotImplementedError(message)
+    def write(self, sql: str, tables: Mapping[str, pa.Table | Path], output: Path) -> int:
+        """Write what the SQL gives."""
+        return _write(self.query(sql, tables), output)
+
+    def transform(
+        self, module: Path, table: FeatureTable, step: Step, sources: Mapping[str, Path], existing: Path, output: Path
+    ) -> int:
+        """Run the transform at every period's end on what was known then, and append what is new or other.
+
+        A row whose key is not known names nothing, and is left out.
+        """
+        events = _read(sources["events"])
+        newest: dict[tuple[Any, ...], Row] = {}
+        for row in _read(existing).to_pylist() if any(existing.glob("*.parquet")) else ():
+            place = _place(row, table)
+            if place not in newest or newest[place][CREATED_TIMESTAMP] < row[CREATED_TIMESTAMP]:
+                newest[place] = row
+        schema, appended = None, []
+        for end in _ends(events, table.period, step):
+            made = _made(module, table, end, sources, _known(events, end))
+            schema = made.schema
+            for row in made.to_pylist():
+                place = _place(row, table)
+                if None not in place and (place not in newest or _differs(row, newest[place])):
+                    newest[place] = row | {CREATED_TIMESTAMP: end}
+                    appended.append(newest[place])
+        assert schema is not None
+        return _write(pa.Table.from_pylist(appended, schema.append(pa.field(CREATED_TIMESTAMP, TIMESTAMP))), output)
+
+    def recompute(
+        self, module: Path, table: FeatureTable, at: datetime, sources: Mapping[str, Path], units: pa.Array
+    ) -> pa.Table:
+        """Run the transform on what was known, and take the newest row of each key of these units."""
+        made = _made(module, table, at, sources, _known(_read(sources["events"]), at))
+        newest: dict[tuple[Any, ...], Row] = {}
+        for row in sorted(made.to_pylist(), key=lambda row: row[EVENT_TIMESTAMP]):
+            key = tuple(row[name] for name in table.keys)
+            if None not in key and key[0] in set(units.to_pylist()):
+                newest[key] = row
+        return pa.Table.from_pylist(list(newest.values()), made.schema)
+
+
+def _ends(events: pa.Table, period: timedelta, step: Step) -> Iterable[datetime]:
+    """Return every period's end of a step, from the first event on."""
+    first = min(events[EVENT_TIMESTAMP].to_pylist(), default=step.until - period)
+    end = step.after or _MONDAY + ((first - _MONDAY) // period) * period
+    while end < step.until:
+        end += period
+        yield end
+
+
+def _known(events: pa.Table, at: datetime) -> pa.Table:
+    """Return the newest version of every event that had happened and was known."""
+    newest: dict[Any, Row] = {}
+    for row in sorted(events.to_pylist(), key=lambda row: row[CREATED_TIMESTAMP]):
+        if row[CREATED_TIMESTAMP] <= at and row[EVENT_TIMESTAMP] < at:
+            newest[row[EVENT_ID]] = row
+    return pa.Table.from_pylist(list(newest.values()), events.schema)
+
+
+def _made(module: Path, table: FeatureTable, until: datetime, sources: Mapping[str, Path], events: pa.Table) -> Any:
+    """Run the plain transform on given events."""
+    import ibis
+
+    inputs = {name: _read(path) for name, path in sources.items()} | {"events": events}
+    if not module.exists():
+        message = f"{module}: missing; a feature repository has a transforms.py with TABLES"
+        raise FeatureError(message)
+    functions = runpy.run_path(str(module))["TABLES"]
+    if table.name not in functions:
+        message = f"feature table {table.name!r}: {module.name} has no such transform; it has {', '.join(functions)}"
+        raise FeatureError(message)
+    connection = ibis.duckdb.connect()
+    try:
+        connection.raw_sql("set timezone = 'UTC'")
+        made = functions[table.name](**{name: ibis.memtable(rows) for name, rows in inputs.items()}, until=until)
+        return connection.to_pyarrow(made)
+    except Exception as error:
+        message = f"feature table {table.name}: {error}"
+        raise FeatureError(message) from error
+    finally:
+        connection.disconnect()
+
+
+def _place(row: Row, table: FeatureTable) -> tuple[Any, ...]:
+    return tuple(row[name] for name in (*table.keys, EVENT_TIMESTAMP))
+
+
+def _differs(row: Row, other: Row) -> bool:
+    """Compare features; the order of a sum of fractions is no change."""
+    return any(
+        not math.isclose(value, other[name], rel_tol=1e-9)
+        if isinstance(value, float) and isinstance(other[name], float)
+        else value != other[name]
+        for name, value in row.items()
+    )
+
+
+def _read(path: Path) -> pa.Table:
+    if not path.exists():
+        message = f"{path}: no such file or folder; run `recsys ingest` and `recsys features build` to make it"
+        raise DataError(message)
+    files = sorted(part for part in path.glob("**/*.parquet") if part.is_file()) if path.is_dir() else [path]
+    try:
+        return pa.concat_tables([pq.read_table(file, partitioning=None) for file in files])
+    except (pa.ArrowException, OSError) as error:
+        message = f"{path}: {error}"
+        raise DataError(message) from error
+
+
+def _write(rows: pa.Table, output: Path) -> int:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.name}.partial")
+    pq.write_table(rows, partial)
+    partial.rename(output)
+    return len(rows)

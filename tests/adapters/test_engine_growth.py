@@ -1,0 +1,143 @@
+"""Are the rows of a table that grew step by step, versions included, those of a plain, slow builder?"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from recsys.adapters.duckdb_engine import DuckDBEngine
+from recsys.ports import FeatureTable, Step
+from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, SUPERSEDED_TIMESTAMP, TIMESTAMP
+from recsys.specs.environment import Limits
+from tests.adapters.feature_histories import (
+    START,
+    TABLES,
+    TRANSFORMS,
+    WEEK,
+    assert_same,
+    grow,
+    histories,
+    long_history,
+    rows_of,
+    run,
+    write_sources,
+)
+from tests.fakes.engine import FakeEngine
+
+
+def duckdb_engine(folder: Path) -> DuckDBEngine:
+    """Give the real engine with little of everything."""
+    return DuckDBEngine(Limits(threads=2, memory="500MB"), folder / "spill")
+
+
+def known_by(rows: Sequence[dict[str, Any]], moment: datetime) -> list[dict[str, Any]]:
+    """Return what a source could deliver at a moment."""
+    return [row for row in rows if row[CREATED_TIMESTAMP] <= moment]
+
+
+def assert_built_alike(
+    folder: Path, table: FeatureTable, rows: list[dict[str, Any]], deliveries: Sequence[datetime]
+) -> None:
+    """Compare one build over everything, a build after each delivery, and the plain builder."""
+    real = duckdb_engine(folder)
+    until = grow(real, table, folder / "at once", rows, None)
+    after = None
+    for moment in sorted(deliveries):
+        if known := known_by(rows, moment):
+            after = grow(real, table, folder / "by and by", known, after)
+    assert grow(real, table, folder / "by and by", rows, after) == until
+    if until is not None:
+        run(FakeEngine(), table, Step(None, until), write_sources(folder / "all", rows), folder / "plain")
+    wanted = rows_of(folder / "plain", table)
+    assert_same(rows_of(folder / "at once" / "table", table), wanted)
+    assert_same(rows_of(folder / "by and by" / "table", table), wanted)
+
+
+class TestGrowth:
+    """The rows of all steps together, versions included, are the same however they came about."""
+
+    # What fails is small already, and an example takes a second: shrinking would take minutes.
+    @settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit, Phase.generate])
+    @given(
+        rows=histories(),
+        name=st.sampled_from(sorted(TABLES)),
+        deliveries=st.lists(st.integers(0, 12 * 7 * 24).map(lambda hours: START + timedelta(hours=hours)), max_size=3),
+    )
+    def test_small_histories(
+        self, tmp_path_factory: pytest.TempPathFactory, rows: list[Any], name: str, deliveries: list[datetime]
+    ) -> None:
+        """Late events, cancellations, returns to an earlier value, times at the very end of a week."""
+        assert_built_alike(tmp_path_factory.mktemp("growth"), TABLES[name], rows, deliveries)
+
+    @pytest.mark.parametrize("name", sorted(TABLES))
+    def test_a_long_history_of_fractions(self, tmp_path: Path, name: str) -> None:
+        """Beyond the window of 13 weeks, and long enough that sums are made in different orders."""
+        ends = [START + week * WEEK for week in (9, 10, 16)]
+        assert_built_alike(tmp_path, TABLES[name], long_history(weeks=20, late_every=9), ends)
+
+    @pytest.mark.parametrize("name", sorted(TABLES))
+    def test_both_engines_take_the_same_step(self, tmp_path: Path, name: str) -> None:
+        """One that restates, on the same rows of earlier steps; then each key's newest row, made anew."""
+        rows, table = long_history(weeks=8, late_every=3), TABLES[name]
+        sources = write_sources(tmp_path / "sources", rows)
+        start, step = Step(None, START + 5 * WEEK), Step(START + 5 * WEEK, START + 6 * WEEK, restates=True)
+        made = []
+        for engine in (duckdb_engine(tmp_path), FakeEngine()):
+            folder = tmp_path / type(engine).__name__
+            run(FakeEngine(), table, start, sources, folder)
+            assert run(engine, table, step, sources, folder) > 0
+            made.append(rows_of(folder, table))
+        assert_same(*made)
+        units = pa.array(["u0", "u2", "nobody"] if table.keys[0] == "user_id" else ["i0"])
+        anew = [
+            engine.recompute(TRANSFORMS, table, step.until, sources, units)
+            for engine in (duckdb_engine(tmp_path), FakeEngine())
+        ]
+        assert anew[0].schema.names == anew[1].schema.names
+        first, second = (sorted(rows.to_pylist(), key=lambda row: [row[key] for key in table.keys]) for rows in anew)
+        assert first
+        assert_same(first, second)
+
+
+@pytest.mark.parametrize("name", ["item_weekly", "user_item"])
+def test_the_order_of_a_sum_is_no_change(tmp_path: Path, name: str) -> None:
+    """Two threads add fractions in another order each time; only what became known makes another version."""
+    count, weeks = 120_000, 5
+    number = np.arange(count)
+    at = pa.array(np.datetime64(START.replace(tzinfo=None), "us") + number * (weeks * 7 * 86_400_000_000 // count))
+    columns = {
+        "event_id": pa.array(number.astype(str)),
+        "event_type": pa.array(["purchase"] * count),
+        "user_id": pa.array((number % 50).astype(str)),
+        "item_id": pa.array([f"i{one}" for one in number % 3]),
+        "session_id": pa.array((number // 50).astype(str)),
+        "quantity": pa.array(number % 997 / 1_000),
+        "value": pa.array(np.ones(count)),
+        EVENT_TIMESTAMP: at.cast(TIMESTAMP),
+        CREATED_TIMESTAMP: at.cast(TIMESTAMP),
+        SUPERSEDED_TIMESTAMP: pa.nulls(count, TIMESTAMP),
+    }
+    events = pa.table(columns).slice(0, count - 1)
+    # One of each item is said again in the last week, and is what it was.
+    again = events.slice(0, 150)
+    again = again.set_column(8, CREATED_TIMESTAMP, pa.array([START + 4.5 * WEEK] * len(again), TIMESTAMP))
+    superseded = pa.concat_arrays([again[CREATED_TIMESTAMP].chunk(0), pa.nulls(count - 1 - len(again), TIMESTAMP)])
+    sources = write_sources(tmp_path, [])
+    pq.write_table(
+        pa.concat_tables([events.set_column(9, SUPERSEDED_TIMESTAMP, superseded), again]),
+        sources["events"],
+        row_group_size=5_000,
+    )
+    real, table = duckdb_engine(tmp_path), TABLES[name]
+    run(real, table, Step(None, START + 4 * WEEK), sources, tmp_path / "table")
+    run(real, table, Step(START + 4 * WEEK, START + 5 * WEEK, restates=True), sources, tmp_path / "table")
+    late = [row for row in rows_of(tmp_path / "table", table) if row[EVENT_TIMESTAMP] <= START + 4 * WEEK]
+    assert late
+    assert all(row[CREATED_TIMESTAMP] == row[EVENT_TIMESTAMP] for row in late)

@@ -1,0 +1,211 @@
+"""Do the fake, a SQLite file and a Redis server give the same features online, each replay its own?"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.adapters.feast_features import FeastFeatures
+from recsys.candidates.pool import to_numpy
+from recsys.errors import FeatureError
+from recsys.ports import FeatureReader
+from recsys.schema import EVENT_TIMESTAMP, ITEM
+from tests.adapters.contract_shop import FEATURE_STORE, RESTATED, VIEWS, day, fake, feast, pairs, written
+from tests.adapters.packed_stores import KINDS, PACKAGE
+from tests.servers import redis_prefix
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write and apply the shop once for all tests."""
+    return written(tmp_path_factory.mktemp("repository"))
+
+
+@contextmanager
+def configured(repository: Path, kind: str) -> Iterator[str]:
+    """Give the name of a configuration whose online store is of a kind, and clean up behind it."""
+    if kind == "sqlite":
+        yield "feature_store.yaml"
+        return
+    with redis_prefix() as (url, prefix):
+        ours = f"{PACKAGE}.PackedSqliteOnlineStore, path: online.db"
+        assert ours in FEATURE_STORE
+        redis = f"{PACKAGE}.PackedRedisOnlineStore, url: '{url}', key_prefix: '{prefix}'"
+        (repository / "redis.yaml").write_text(FEATURE_STORE.replace(ours, redis))
+        yield "redis.yaml"
+
+
+@pytest.fixture(params=["fake", *KINDS])
+def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FeatureReader]:
+    """Give a reader of each kind whose online store is empty."""
+    if request.param == "fake":
+        yield fake()
+        return
+    repository: Path = request.getfixturevalue("repository")
+    with configured(repository, request.param) as configuration:
+        yield feast(repository, tmp_path / "online", configuration)
+
+
+@pytest.fixture(params=KINDS)
+def configuration(request: pytest.FixtureRequest, repository: Path) -> Iterator[str]:
+    """Give a configuration for each kind of online store."""
+    with configured(repository, request.param) as name:
+        yield name
+
+
+class TestOnline:
+    """What was materialized is what is read."""
+
+    def test_nothing_is_there_before_the_first_time(self, reader: FeatureReader) -> None:
+        """Neither rows nor a watermark."""
+        assert reader.online_group("pair", "u1") is None
+        assert len(reader.online_all("item_stats")) == 0
+        assert reader.watermark("pair") is None
+
+    def test_a_unit_has_all_its_rows_in_one_group(self, reader: FeatureReader) -> None:
+        """Past their TTL as well: that is the caller's to enforce."""
+        reader.materialize(day(20))
+        group = reader.online_group("pair", "u1")
+        assert pairs(group) == {("u1", "i1"): 9, ("u1", "i2"): 4}
+        assert group is not None
+        stamps = dict(zip(group[ITEM].to_pylist(), to_numpy(group[EVENT_TIMESTAMP]), strict=True))
+        assert stamps["i1"] == np.datetime64(day(8).replace(tzinfo=None), "us")
+        assert to_numpy(group["last"]).max() == np.datetime64(day(8).replace(tzinfo=None), "us")
+        assert reader.online_group("pair", "u4") is None
+        assert reader.online_group("pair", "nobody") is None
+
+    def test_a_view_of_one_key_has_one_row_a_key(self, reader: FeatureReader) -> None:
+        """By the same call."""
+        reader.materialize(day(20))
+        group = reader.online_group("user_stats", "u1")
+        assert group is not None
+        assert to_numpy(group["visits"]).tolist() == [2]
+        assert to_numpy(group["city"]).tolist() == ["Łódź"]
+
+    def test_all_rows_of_a_view_come_at_once(self, reader: FeatureReader) -> None:
+        """Of every entity that was known."""
+        reader.materialize(day(8))
+        table = reader.online_all("item_stats")
+        assert dict(zip(table[ITEM].to_pylist(), to_numpy(table["sales"]), strict=True)) == {"i1": 11, "i2": 20}
+
+    def test_a_view_without_rows_has_its_columns(self, reader: FeatureReader) -> None:
+        """So that a reader need not ask whether anything was materialized."""
+        reader.materialize(day(8))
+        table = reader.online_all("unsold")
+        assert len(table) == 0
+        assert {ITEM, "shelf", EVENT_TIMESTAMP} <= set(table.column_names)
+
+    def test_nothing_later_than_the_moment_is_written(self, reader: FeatureReader) -> None:
+        """Neither what happened later nor what became known later."""
+        reader.materialize(day(5))
+        assert pairs(reader.online_all("pair")) == {("u1", "i1"): 2, ("u1", "i2"): 4, ("u2", "i1"): -1}
+
+    def test_steps_bring_news_and_what_became_known_late(self, reader: FeatureReader) -> None:
+        """A step of its own finds a restated row and a late one."""
+        reader.materialize(day(5))
+        reader.materialize(day(6), since=day(5))
+        assert pairs(reader.online_group("pair", "u1"))["u1", "i1"] == 3
+        reader.materialize(day(13), since=day(6))
+        assert pairs(reader.online_group("pair", "u1"))["u1", "i1"] == 9
+
+    def test_steps_give_what_one_run_gives(self, reader: FeatureReader) -> None:
+        """However the time was cut, and however often a step was repeated."""
+        steps = (1, 4, 4, 9, 12, 12, 20)
+        before: float | None = None
+        for step in steps:
+            reader.materialize(day(step), None if before is None else day(before))
+            before = step
+        stepped = {
+            view.name: reader.online_all(view.name).sort_by([(k, "ascending") for k in view.join_keys])
+            for view in VIEWS
+        }
+        reader.materialize(day(20))
+        for view in VIEWS:
+            whole = reader.online_all(view.name).sort_by([(key, "ascending") for key in view.join_keys])
+            assert whole.equals(stepped[view.name])
+
+    def test_news_older_than_the_row_leave_it(self, reader: FeatureReader) -> None:
+        """The newest event wins, whenever it was written."""
+        reader.materialize(day(9))
+        reader.materialize(day(1))
+        assert pairs(reader.online_group("pair", "u1"))["u1", "i1"] == 3
+
+    def test_the_watermark_grows(self, reader: FeatureReader) -> None:
+        """It never passes the moment, nor stays behind what was written."""
+        seen = []
+        for at in (2, 8, 13):
+            reader.materialize(day(at))
+            watermark = reader.watermark("pair")
+            assert watermark is not None
+            assert watermark <= day(at)
+            seen.append(watermark)
+        assert seen == sorted(seen)
+        assert seen[0] >= day(2)
+
+    @pytest.mark.parametrize("at", [RESTATED, 12])
+    def test_the_generation_moves_with_late_rows(self, reader: FeatureReader, at: float) -> None:
+        """Readers look at it to learn whether to read again: restated and late rows are news."""
+        reader.materialize(day(at) - timedelta(seconds=1))
+        before = reader.generation("pair")
+        assert before > 0
+        reader.materialize(day(at), since=day(at) - timedelta(seconds=1))
+        assert reader.generation("pair") > before
+
+
+class TestNamespaces:
+    """A replay has an online store of its own."""
+
+    def test_namespaces_do_not_see_one_another(self, repository: Path, configuration: str, tmp_path: Path) -> None:
+        """Nor do the configured stores see them."""
+        first, second = (
+            feast(repository, tmp_path / "first", configuration),
+            feast(repository, tmp_path / "second", configuration),
+        )
+        first.materialize(day(9))
+        second.materialize(day(2))
+        assert pairs(first.online_group("pair", "u1"))["u1", "i1"] == 3
+        assert pairs(second.online_group("pair", "u1"))["u1", "i1"] == 1
+        assert feast(repository, None, configuration).watermark("pair") is None
+        assert feast(repository, None, configuration).online_group("pair", "u1") is None
+
+    def test_a_namespace_is_found_again(self, repository: Path, configuration: str, tmp_path: Path) -> None:
+        """By its folder."""
+        feast(repository, tmp_path, configuration).materialize(day(9))
+        assert pairs(feast(repository, tmp_path, configuration).online_group("pair", "u1"))["u1", "i1"] == 3
+
+    def test_a_repository_that_was_not_applied_is_named(self, tmp_path: Path) -> None:
+        """With what to do about it."""
+        (tmp_path / "feature_store.yaml").write_text(FEATURE_STORE)
+        for namespace in (None, tmp_path / "namespace"):
+            with pytest.raises(FeatureError, match="run `feast apply`"):
+                feast(tmp_path, namespace).view("pair")
+
+    def test_a_configuration_that_is_missing_is_named(self, tmp_path: Path) -> None:
+        """And the field that names it."""
+        with pytest.raises(FeatureError, match=r"nothing\.yaml.*feature_store names it"):
+            FeastFeatures(tmp_path, "nothing.yaml").view("pair")
+
+    def test_a_namespace_that_begins_again_is_empty(self, repository: Path, configuration: str, tmp_path: Path) -> None:
+        """When its folder was removed, whatever the store kept of it."""
+        folder = tmp_path / "replayed"
+        feast(repository, folder, configuration).materialize(day(9))
+        shutil.rmtree(folder)
+        again = feast(repository, folder, configuration)
+        assert again.online_group("pair", "u1") is None
+        assert again.watermark("pair") is None
+        assert again.generation("pair") == 0
+
+    def test_a_store_without_namespaces_is_named(self, repository: Path, tmp_path: Path) -> None:
+        """A replay would write into what requests read."""
+        text = (repository / "feature_store.yaml").read_text()
+        store = f"{PACKAGE}.PackedSqliteOnlineStore, path: online.db"
+        assert store in text
+        (repository / "plain.yaml").write_text(text.replace(store, "sqlite, path: plain.db"))
+        with pytest.raises(FeatureError, match=r"sqlite: cannot give a replay an online store of its own"):
+            feast(repository, tmp_path / "own", "plain.yaml").view("pair")
+        with pytest.raises(FeatureError, match=r"SqliteOnlineStore: cannot read a user's rows in one go"):
+            feast(repository, None, "plain.yaml").online_group("pair", "u1")
