@@ -12,7 +12,7 @@ from recsys.modeling.leakage import Violation
 from recsys.modeling.training_set import LEARN, TEST, TrainingSet, read_training_set, tables_digest
 from recsys.schema import EVENT_TIMESTAMP
 from recsys.workflows.exclusive import FEATURES, exclusive
-from recsys.workflows.features import require_built
+from recsys.workflows.table_records import require_built
 from recsys.workflows.training_data import Building, Progress
 from recsys.workflows.workspace import Workspace
 

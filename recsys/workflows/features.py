@@ -12,11 +12,25 @@ from typing import Any, Final
 
 from recsys.data.knowledge import fingerprint
 from recsys.data.steps import due_steps, last_period
-from recsys.errors import DataError, FeatureError
+from recsys.errors import FeatureError
 from recsys.ports import FeatureTable
 from recsys.specs.catalog import digest
 from recsys.workflows.exclusive import FEATURES, exclusive, read_written, sweep, write_by_rename
-from recsys.workflows.workspace import Workspace, file_digest
+from recsys.workflows.table_records import (
+    BUILD,
+    declared_tables,
+    definition,
+    input_digests,
+    is_current,
+    is_whole,
+    manifest,
+    manifest_path,
+    require_events,
+    sources,
+    table_folder,
+    transforms_module,
+)
+from recsys.workflows.workspace import Workspace
 
 _COMMAND: Final = "recsys features build"
 
@@ -58,12 +72,12 @@ def build_tables(
         FeatureError: if a transform does not run.
         StoreError: if another command works on the tables for too long.
     """
-    with exclusive(workspace, FEATURES, _COMMAND):
+    with exclusive(workspace, FEATURES, BUILD):
         require_events(workspace)
         sweep(workspace.feature_tables, "**/*.partial")
         sweep(workspace.state, "spill-*")
         build = _Build(workspace, progress or (lambda _: None))
-        return [build.table(table, rebuild=rebuild) for table in _tables(workspace).values()]
+        return [build.table(table, rebuild=rebuild) for table in declared_tables(workspace).values()]
 
 
 class _Build:
@@ -72,13 +86,13 @@ class _Build:
     def __init__(self, workspace: Workspace, progress: Callable[[str], None]) -> None:
         self._workspace = workspace
         self._progress = progress
-        self._inputs = _inputs(workspace)
+        self._inputs = input_digests(workspace)
         self._known = manifest(workspace)
         self._fingerprints: dict[datetime, str] = {}
 
     def table(self, table: FeatureTable, *, rebuild: bool) -> BuiltTable:
-        entry, folder = self._known.get(table.name), _folder(self._workspace, table.name)
-        if entry is not None and not rebuild and _current(self._workspace, entry, table, self._inputs):
+        entry, folder = self._known.get(table.name), table_folder(self._workspace, table.name)
+        if entry is not None and not rebuild and is_current(self._workspace, entry, table, self._inputs):
             return BuiltTable(table.name, entry["rows"], 0, datetime.fromisoformat(entry["until"]), reused=True)
         before = 0
         if entry is not None and (rebuild or not self._continues(table, entry)):
@@ -114,7 +128,7 @@ class _Build:
         finished = self._noted(beginning, files, self._until(table), finished=True)
         # Killed from here on, the table has no entry, and the next build makes it from the beginning.
         self._known.pop(table.name)
-        write_by_rename(_manifest_path(self._workspace), self._known)
+        write_by_rename(manifest_path(self._workspace), self._known)
         if folder.exists():
             folder.rename(old)
         beside.rename(folder)
@@ -132,14 +146,14 @@ class _Build:
             self._progress(f"{table.name} up to {step.until:%Y-%m-%d}")
             path = folder / f"until-{step.until:%Y%m%d}.parquet"
             rows = workspace.engine.transform(
-                _module(workspace), table, step, sources(workspace), existing=folder, output=path
+                transforms_module(workspace), table, step, sources(workspace), existing=folder, output=path
             )
             yield path, step.until, rows
 
     def _beginning(self, table: FeatureTable) -> dict[str, Any]:
         """Return the entry of a table without rows; `origin` tells one that is made anew from one that grew."""
-        made_from = [_definition(table), self._inputs["items"], self._fingerprint(self._until(table))]
-        return {"digest": _definition(table), "origin": digest(made_from), "files": {}, "until": None, "rows": 0}
+        made_from = [definition(table), self._inputs["items"], self._fingerprint(self._until(table))]
+        return {"digest": definition(table), "origin": digest(made_from), "files": {}, "until": None, "rows": 0}
 
     def _noted(
         self, entry: Mapping[str, Any], files: Mapping[str, int], until: datetime, *, finished: bool
@@ -156,14 +170,14 @@ class _Build:
 
     def _write_down(self, table: FeatureTable, entry: dict[str, Any]) -> None:
         self._known[table.name] = entry
-        write_by_rename(_manifest_path(self._workspace), self._known)
+        write_by_rename(manifest_path(self._workspace), self._known)
 
     def _until(self, table: FeatureTable) -> datetime:
         return last_period(self._workspace.engine, self._workspace.events, table.period)
 
     def _continues(self, table: FeatureTable, entry: Mapping[str, Any]) -> bool:
         """Say whether a table can grow: same transform, and the events that it was made from are all there as then."""
-        if entry["digest"] != _definition(table) or not _whole(self._workspace, table.name, entry):
+        if entry["digest"] != definition(table) or not is_whole(self._workspace, table.name, entry):
             return False
         until = datetime.fromisoformat(entry["until"])
         if last_period(self._workspace.engine, self._workspace.events, table.period) < until:
@@ -188,7 +202,7 @@ def materialize(workspace: Workspace) -> tuple[datetime, bool]:
     Raises:
         StoreError: if another command works on the features for too long.
     """
-    with exclusive(workspace, FEATURES, _COMMAND):
+    with exclusive(workspace, FEATURES, BUILD):
         return _materialize(workspace)
 
 
@@ -215,40 +229,6 @@ def _materialize(workspace: Workspace) -> tuple[datetime, bool]:
     return now, False
 
 
-def require_events(workspace: Workspace) -> None:
-    """Refuse to work without the tables of `recsys ingest`.
-
-    Raises:
-        DataError: if one is missing.
-    """
-    for path in sources(workspace).values():
-        if not path.exists():
-            message = f"{path.stem}: {workspace.shown(path)} is missing; run `recsys ingest` first"
-            raise DataError(message)
-
-
-def require_built(workspace: Workspace) -> None:
-    """Refuse to read feature tables that are not what events, catalogue and transforms say now.
-
-    Raises:
-        DataError: if there are no events yet.
-        FeatureError: naming the tables: missing, of an earlier state, or left half-built by a killed command.
-    """
-    require_events(workspace)
-    known, inputs = manifest(workspace), _inputs(workspace)
-    stale = [
-        name
-        for name, table in _tables(workspace).items()
-        if name not in known or not _current(workspace, known[name], table, inputs)
-    ]
-    if stale:
-        message = (
-            f"feature tables {', '.join(stale)}: not built from the present events, items and transforms.py;"
-            f" run `{_COMMAND}` first"
-        )
-        raise FeatureError(message)
-
-
 def require_materialized(workspace: Workspace) -> None:
     """Refuse to read lists from an online store whose filling was killed half-way.
 
@@ -258,61 +238,9 @@ def require_materialized(workspace: Workspace) -> None:
     if not _marker(workspace).exists():
         message = (
             f"online store: no materialization came to its end ({workspace.shown(_marker(workspace))} is missing):"
-            f" its views may be of different moments; run `{_COMMAND}`"
+            f" its views may be of different moments; run `{BUILD}`"
         )
         raise FeatureError(message)
-
-
-def manifest(workspace: Workspace) -> dict[str, dict[str, Any]]:
-    """Return what the feature tables were built from: a name's digest, inputs, files and rows; empty before the first.
-
-    `until` is the end of the last period in a table, `known` a fingerprint of the events it was made from, and `origin`
-    what it was made from when it was last made from the beginning.
-    """
-    return dict(read_written(_manifest_path(workspace)) or {})
-
-
-def _tables(workspace: Workspace) -> Mapping[str, FeatureTable]:
-    return workspace.adapters.feature_tables(_module(workspace))
-
-
-def _inputs(workspace: Workspace) -> dict[str, str]:
-    return {name: file_digest(path) for name, path in sources(workspace).items()}
-
-
-def _definition(table: FeatureTable) -> str:
-    return digest([table.code, table.keys, table.period.days, table.active_periods])
-
-
-def _current(workspace: Workspace, entry: Mapping[str, Any], table: FeatureTable, inputs: Mapping[str, str]) -> bool:
-    same = entry["digest"] == _definition(table) and entry["inputs"] == inputs
-    return same and _whole(workspace, table.name, entry)
-
-
-def _whole(workspace: Workspace, name: str, entry: Mapping[str, Any]) -> bool:
-    return all((_folder(workspace, name) / file).exists() for file in entry["files"])
-
-
-def definitions(workspace: Workspace) -> dict[str, str]:
-    """Return how each feature table is made, as digests of its transform, keys and periods."""
-    return {name: _definition(table) for name, table in _tables(workspace).items()}
-
-
-def sources(workspace: Workspace) -> dict[str, Path]:
-    """Return the tables that transforms read, by the names of their parameters."""
-    return {"events": workspace.events, "items": workspace.tables / "items.parquet"}
-
-
-def _module(workspace: Workspace) -> Path:
-    return workspace.feature_repository / "transforms.py"
-
-
-def _folder(workspace: Workspace, name: str) -> Path:
-    return workspace.feature_tables / name
-
-
-def _manifest_path(workspace: Workspace) -> Path:
-    return workspace.feature_tables / "manifest.json"
 
 
 def _marker(workspace: Workspace) -> Path:

@@ -24,9 +24,9 @@ from recsys.serving.resolver import Resolver
 from recsys.specs.catalog import digest
 from recsys.specs.experiment import Experiment
 from recsys.workflows.exclusive import FEATURES, REPLAY, exclusive, sweep
-from recsys.workflows.features import manifest, require_built, require_events
 from recsys.workflows.git import author
 from recsys.workflows.serving import FixedClock, known_units, resolver_for
+from recsys.workflows.table_records import manifest, require_built, require_events
 from recsys.workflows.workspace import Workspace, file_digest
 
 Progress = Callable[[str, int, int], None]

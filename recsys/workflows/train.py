@@ -22,8 +22,8 @@ from recsys.schema import SCORE
 from recsys.specs.model import FeatureAlgorithm, ModelVersion
 from recsys.workflows.dataset import built_dataset
 from recsys.workflows.exclusive import ALIASES, FEATURES, exclusive
-from recsys.workflows.features import require_events
 from recsys.workflows.git import author, commit
+from recsys.workflows.table_records import require_events
 from recsys.workflows.training_data import Progress, with_baselines
 from recsys.workflows.workspace import Workspace
 

@@ -36,7 +36,7 @@ from recsys.ports import FeatureSet
 from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_ID, TIMESTAMP, USER
 from recsys.specs.catalog import digest
 from recsys.specs.model import FeatureAlgorithm, ModelVersion
-from recsys.workflows.features import definitions, sources
+from recsys.workflows.table_records import declared_tables, definitions, sources, transforms_module
 from recsys.workflows.workspace import Workspace
 
 Progress = Callable[[str, int, int], None]
@@ -108,7 +108,7 @@ class Building:
     def checked(self, rows: pa.Table, part: str, recomputed: Sequence[datetime]) -> Checked:
         """Check one part."""
         workspace = self._workspace
-        declared = workspace.adapters.feature_tables(workspace.feature_repository / "transforms.py")
+        declared = declared_tables(workspace)
         tables, inputs = workspace.feature_tables, sources(workspace)
         return check_rows(
             rows,
@@ -120,7 +120,7 @@ class Building:
                 events=workspace.events,
                 tables={name: tables / name for name in declared},
                 recompute=lambda name, at, units: workspace.engine.recompute(
-                    workspace.feature_repository / "transforms.py", declared[name], at, inputs, units
+                    transforms_module(workspace), declared[name], at, inputs, units
                 ),
                 declared=declared,
             ),

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.errors import DataError, FeatureError
-from recsys.workflows import features
-from recsys.workflows.features import BuiltTable, build_tables, require_built
+from recsys.workflows.features import BuiltTable, build_tables
 from recsys.workflows.ingest import ingest
+from recsys.workflows.table_records import manifest, require_built
 from tests.workflows.files_project import START, TRANSFORMS, WEEK, FilesProject, event, week_of
 
 TABLES = ["user_weekly", "item_weekly", "user_item", "user_line"]
@@ -259,7 +259,7 @@ def test_without_events_there_is_nothing_to_build(tmp_path: Path) -> None:
     project.deliver(0, [event(0, 0.1)])
     with pytest.raises(DataError, match="no period of 7 days is over yet"):
         build(project)
-    assert features.manifest(project.open()) == {}
+    assert manifest(project.open()) == {}
 
 
 def _ingested(project: FilesProject) -> Any:
