@@ -78,7 +78,10 @@ def _medians(folder: Path, task: str, names: list[str], repeats: int) -> dict[st
     runs: dict[str, list[dict[str, object]]] = {name: [] for name in names}
     for _ in range(repeats):
         for name in names:
-            done = subprocess.run([*command, name], check=True, stdout=subprocess.PIPE, env=environment)
+            done = subprocess.run([*command, name], check=False, capture_output=True, text=True, env=environment)
+            if done.returncode:
+                message = f"{name} on {task}: exit code {done.returncode}\n{done.stderr}"
+                raise SystemExit(message)
             runs[name].append(json.loads(done.stdout))
     return {name: _median(results) for name, results in runs.items()}
 

@@ -7,9 +7,22 @@ import pytest
 
 from recsys.adapters.clocks import ReplayedClock, SystemClock
 from recsys.errors import StoreError
+from tests.fakes.clock import FixedClock
 
 START = datetime(2017, 12, 4, tzinfo=UTC)
 WEEK = timedelta(weeks=1)
+
+
+@pytest.mark.parametrize("kind", ["fake", "system", "replayed"])
+def test_every_clock_is_in_utc_and_does_not_go_back(kind: str, tmp_path: Path) -> None:
+    clocks: dict[str, FixedClock | SystemClock | ReplayedClock] = {
+        "fake": FixedClock(START),
+        "system": SystemClock(),
+        "replayed": ReplayedClock(tmp_path / "clock.json", START),
+    }
+    first, second = clocks[kind].now(), clocks[kind].now()
+    assert first <= second
+    assert first.utcoffset() == second.utcoffset() == timedelta(0)
 
 
 def test_the_system_clock_is_in_utc() -> None:
