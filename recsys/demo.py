@@ -216,6 +216,8 @@ class Server:
     process: "subprocess.Popen[bytes]"
     port: int
     log: Path
+    unit: str
+    """For whom it is asked."""
 
     def wait_until_ready(self) -> None:
         """Wait for models and items to be loaded.
@@ -234,7 +236,7 @@ class Server:
 
     def recommend(self) -> dict[str, Any]:
         """Ask for one household's list."""
-        status, answer = self._ask("POST", "/v1/recommend", {"placement": PLACEMENT, "user_id": HOUSEHOLD})
+        status, answer = self._ask("POST", "/v1/recommend", {"placement": PLACEMENT, "user_id": self.unit})
         if status != HTTPStatus.OK:
             message = f"recsys serve on port {self.port}: answered {status}: {answer}; its log is {self.log}"
             raise StoreError(message)
@@ -284,13 +286,20 @@ def _server(workspace: Workspace) -> Iterator[Server]:
             command, cwd=workspace.root, stdout=output, stderr=subprocess.STDOUT, env=os.environ.copy()
         )
     try:
-        yield Server(process, port, log)
+        yield Server(process, port, log, _somebody(workspace))
     finally:
         process.terminate()
         try:
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def _somebody(workspace: Workspace) -> str:
+    """Return a household of the shipped data, or the first user of another shop."""
+    users = workspace.tables / "users.parquet"
+    sql = f"select coalesce(max(user_id) filter (where user_id = '{HOUSEHOLD}'), min(user_id)) as unit from users"
+    return str(workspace.engine.query(sql, {"users": users})["unit"][0].as_py())
 
 
 def _answer(answer: dict[str, Any]) -> str:
