@@ -62,6 +62,33 @@ EVENT_TABLE: Final = EVENTS.append(pa.field(SUPERSEDED_TIMESTAMP, TIMESTAMP))
 """The shop's event table: all versions of every event; `superseded_timestamp` is when the next version of the event
 became known, null for its newest."""
 
+EXPOSURES: Final = pa.schema(
+    [
+        (REQUEST_ID, pa.string()),
+        (USER, pa.string()),
+        (SESSION, pa.string()),
+        ("experiment", pa.string()),
+        ("arm", pa.string()),
+        ("overridden", pa.bool_()),
+        ("model_version", pa.string()),
+        ("weights", pa.int64()),
+        ("fallback", pa.string()),
+        (EVENT_TIMESTAMP, TIMESTAMP),
+    ]
+)
+"""One row an answered request, as the event log gives it back."""
+
+IMPRESSIONS: Final = pa.schema(
+    [
+        (REQUEST_ID, pa.string()),
+        (POSITION, pa.int64()),
+        (ITEM, pa.string()),
+        (SCORE, pa.float64()),
+        (PROPENSITY, pa.float64()),
+    ]
+)
+"""One row a slot of an answered request; `position` counts from 1."""
+
 ITEMS: Final = pa.schema(
     [
         (ITEM, pa.string()),

@@ -16,22 +16,8 @@ from recsys.simulation.pages import Pages
 from recsys.simulation.population import Users
 from recsys.specs.simulation import Simulation
 
-EXPOSURES: Final = pa.schema(
-    [
-        (schema.REQUEST_ID, pa.string()),
-        (schema.USER, pa.string()),
-        (schema.SESSION, pa.string()),
-        ("experiment", pa.string()),
-        ("arm", pa.string()),
-        ("overridden", pa.bool_()),
-        ("model_version", pa.string()),
-        ("weights", pa.int64()),
-        ("fallback", pa.string()),
-        (schema.EVENT_TIMESTAMP, schema.TIMESTAMP),
-        ("explored", pa.bool_()),
-    ]
-)
-"""The columns of `ports.EventLog.exposures`, and `explored`: whether the page was in random order. No model answered,
+EXPOSURES: Final = schema.EXPOSURES.append(pa.field("explored", pa.bool_()))
+"""The event log's columns, and `explored`: whether the page was in random order. No model answered,
 so that model_version, weights and fallback are null; experiment and arm are null outside the trial."""
 
 IMPRESSIONS: Final = pa.schema(

@@ -11,7 +11,7 @@ from recsys.errors import ModelError
 from recsys.modeling.leakage import Violation
 from recsys.modeling.training_set import LEARN, TEST, TrainingSet, read_training_set, tables_digest
 from recsys.schema import EVENT_TIMESTAMP
-from recsys.workflows.exclusive import FEATURES, exclusive
+from recsys.workflows.exclusive import FEATURES, exclusive, sweep
 from recsys.workflows.table_records import require_built
 from recsys.workflows.training_data import Building, Progress
 from recsys.workflows.workspace import Workspace
@@ -67,6 +67,7 @@ def built_dataset(workspace: Workspace, model_version: str, known_at: datetime, 
     """Build or find a training set, for a caller that holds the version and the features."""
     require_built(workspace)
     building = Building(workspace, model_version, known_at, tell)
+    sweep(building.folder.parent, ".*.partial")
     found = read_training_set(building.folder)
     if found is not None:
         return Built(found, reused=True)

@@ -11,12 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.errors import FeatureError
-from tests.adapters.asof_world import REFERENCES, START, Asked, Repository, Row, entity_rows, history, make_repository
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    return make_repository(tmp_path_factory.mktemp("asof"))
+from tests.adapters.asof_world import REFERENCES, START, Asked, Repository, Row, entity_rows, history
 
 
 def test_times_may_be_texts_dates_or_zoned_objects(repository: Repository) -> None:

@@ -22,13 +22,7 @@ from tests.adapters.asof_world import (
     Row,
     entity_rows,
     history,
-    make_repository,
 )
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    return make_repository(tmp_path_factory.mktemp("asof"))
 
 
 @pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # by Feast, through ibis

@@ -21,13 +21,7 @@ from tests.adapters.asof_world import (
     feature_store,
     history,
     hours,
-    make_repository,
 )
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    return make_repository(tmp_path_factory.mktemp("asof"))
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -18,13 +18,7 @@ from tests.adapters.asof_world import (
     defined,
     history,
     hours,
-    make_repository,
 )
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    return make_repository(tmp_path_factory.mktemp("asof"))
 
 
 def moments(rows: list[Row], view: str, start: float, end: float) -> set[tuple[str | None, str | None, float]]:

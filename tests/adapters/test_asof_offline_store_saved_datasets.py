@@ -24,15 +24,9 @@ from tests.adapters.asof_world import (
     entity_rows,
     history,
     hours,
-    make_repository,
 )
 
 ASKED = [Asked("b", "y", 3), Asked("a", "x", 3), Asked(None, "x", 2), Asked("a", "x", None), Asked("a", "x", 2)]
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    return make_repository(tmp_path_factory.mktemp("asof"))
 
 
 @pytest.fixture(autouse=True)

@@ -29,13 +29,7 @@ from tests.adapters.asof_world import (
     feature_store,
     history,
     hours,
-    make_repository,
 )
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    return make_repository(tmp_path_factory.mktemp("asof"))
 
 
 def test_missing_column_and_file_are_named(repository: Repository) -> None:

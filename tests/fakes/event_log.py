@@ -2,37 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
 from recsys import schema
 from recsys.errors import DataError
 from recsys.ports import Exposure
-
-_EXPOSURES: Final = pa.schema(
-    [
-        (schema.REQUEST_ID, pa.string()),
-        (schema.USER, pa.string()),
-        (schema.SESSION, pa.string()),
-        ("experiment", pa.string()),
-        ("arm", pa.string()),
-        ("overridden", pa.bool_()),
-        ("model_version", pa.string()),
-        ("weights", pa.int64()),
-        ("fallback", pa.string()),
-        (schema.EVENT_TIMESTAMP, schema.TIMESTAMP),
-    ]
-)
-_IMPRESSIONS: Final = pa.schema(
-    [
-        (schema.REQUEST_ID, pa.string()),
-        (schema.POSITION, pa.int64()),
-        (schema.ITEM, pa.string()),
-        (schema.SCORE, pa.float64()),
-        (schema.PROPENSITY, pa.float64()),
-    ]
-)
 
 
 class FakeEventLog:
@@ -68,8 +44,8 @@ class FakeEventLog:
         """Return the exposures of a placement within [start, end), by time and request id."""
         shown = self._shown(placement, start, end)
         return pa.Table.from_pylist(
-            [{name: getattr(exposure, name) for name in _EXPOSURES.names} for exposure in shown],
-            schema=_EXPOSURES,
+            [{name: getattr(exposure, name) for name in schema.EXPOSURES.names} for exposure in shown],
+            schema=schema.EXPOSURES,
         )
 
     def impressions(self, placement: str, start: datetime, end: datetime) -> pa.Table:
@@ -85,7 +61,7 @@ class FakeEventLog:
             for exposure in self._shown(placement, start, end)
             for item in sorted(exposure.items, key=lambda item: item.position)
         ]
-        return pa.Table.from_pylist(rows, schema=_IMPRESSIONS)
+        return pa.Table.from_pylist(rows, schema=schema.IMPRESSIONS)
 
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
         """Return outcomes of a type within [start, end), by time and event id."""

@@ -9,30 +9,6 @@ import pyarrow as pa
 from recsys import schema
 from recsys.errors import DataError
 
-EXPOSURES: Final = pa.schema(
-    [
-        (schema.REQUEST_ID, pa.string()),
-        (schema.USER, pa.string()),
-        (schema.SESSION, pa.string()),
-        ("experiment", pa.string()),
-        ("arm", pa.string()),
-        ("overridden", pa.bool_()),
-        ("model_version", pa.string()),
-        ("weights", pa.int64()),
-        ("fallback", pa.string()),
-        (schema.EVENT_TIMESTAMP, schema.TIMESTAMP),
-    ]
-)
-IMPRESSIONS: Final = pa.schema(
-    [
-        (schema.REQUEST_ID, pa.string()),
-        (schema.POSITION, pa.int64()),
-        (schema.ITEM, pa.string()),
-        (schema.SCORE, pa.float64()),
-        (schema.PROPENSITY, pa.float64()),
-    ]
-)
-
 _NEVER_NULL: Final = (
     schema.EVENT_ID,
     schema.EVENT_TYPE,

@@ -69,22 +69,22 @@ class SqlEventLog:
         """Return the exposures of a placement with start <= event_timestamp < end, by time and request id."""
         log = tables.exposures
         query = (
-            self._select(log, arrow.EXPOSURES)
+            self._select(log, schema.EXPOSURES)
             .where(_within(log, start, end), log.c.placement == placement)
             .order_by(log.c[schema.EVENT_TIMESTAMP], log.c[schema.REQUEST_ID])
         )
-        return self._read("read exposures", query, arrow.EXPOSURES)
+        return self._read("read exposures", query, schema.EXPOSURES)
 
     def impressions(self, placement: str, start: datetime, end: datetime) -> pa.Table:
         """Return the slots of those exposures, in their order and by position."""
         log, shown = tables.exposures, tables.impressions
         query = (
-            self._select(shown, arrow.IMPRESSIONS)
+            self._select(shown, schema.IMPRESSIONS)
             .join_from(log, shown, log.c[schema.REQUEST_ID] == shown.c[schema.REQUEST_ID])
             .where(_within(log, start, end), log.c.placement == placement)
             .order_by(log.c[schema.EVENT_TIMESTAMP], log.c[schema.REQUEST_ID], shown.c[schema.POSITION])
         )
-        return self._read("read impressions", query, arrow.IMPRESSIONS)
+        return self._read("read impressions", query, schema.IMPRESSIONS)
 
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
         """Return outcomes of a type with start <= event_timestamp < end, by time and event id."""
