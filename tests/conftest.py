@@ -1,6 +1,7 @@
 """What holds for every test: no telemetry, repeatable properties, and no server test skipped where servers are due."""
 
 import os
+import sys
 from collections.abc import Generator
 from typing import Any, Final
 
@@ -26,6 +27,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_skipped] = []
 
 
+def pytest_runtest_setup() -> None:
+    """Let Feast's own SQLite store close its connection with itself: Python 3.13 warns of one that is left open."""
+    module = sys.modules.get("feast.infra.online_stores.sqlite")
+    if module is not None and "__del__" not in vars(module.SqliteOnlineStore):
+        module.SqliteOnlineStore.__del__ = _close_connection
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     """Turn the skip of a server test into a failure where servers are required."""
@@ -46,6 +54,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section(f"{len(lines)} server tests skipped, and {REQUIRE_SERVERS}=1", sep="=", red=True)
         for line in lines:
             terminalreporter.write_line(line)
+
+
+def _close_connection(store: Any) -> None:
+    if store._conn is not None:
+        store._conn.close()
 
 
 def _required() -> bool:
