@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import threading
 import uuid
 import warnings
 from collections.abc import Callable, Generator, Mapping
@@ -37,7 +36,6 @@ class DuckDBEngine:
             "preserve_insertion_order": False,
         }
         self._spill = spill
-        self._lock = threading.Lock()
 
     def query(self, sql: str, tables: Mapping[str, pa.Table | Path] | None = None) -> pa.Table:
         """Run SQL over Arrow tables and parquet files, times in UTC.

@@ -107,6 +107,7 @@ def dataset_check(model_version: Version, known_at: KnownAt = None, env: Env = "
             "digest": found.dataset.digest,
             "intact": found.intact,
             "rows": found.rows,
+            "unchecked": list(found.unchecked),
             "violations": [asdict(violation) for violation in found.violations],
         }
         show(document, as_json, printing.inspection(found))

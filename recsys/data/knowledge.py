@@ -29,7 +29,7 @@ def known_sql(events: str, at: datetime) -> str:
 
 def known(events: Any, at: datetime) -> Any:  # noqa: ANN401 - Ibis tables have no published types
     """Return the events that had happened and were known at a moment, each in its version of then, as Ibis tables."""
-    moment = _literal(at)
+    moment = literal(at)
     superseded = events[SUPERSEDED_TIMESTAMP]
     return events.filter(
         (events[CREATED_TIMESTAMP] <= moment)
@@ -49,7 +49,8 @@ def fingerprint(engine: Engine, events: Path, at: datetime) -> str:
     return f"{row['rows']}-{row['hashed']}"
 
 
-def _literal(moment: datetime) -> Any:  # noqa: ANN401 - an Ibis value
+def literal(moment: datetime) -> Any:  # noqa: ANN401 - an Ibis value
+    """Return a moment as an Ibis value in UTC."""
     import ibis
 
     return ibis.literal(moment).cast("timestamp('UTC')")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from recsys.data.knowledge import known
+from recsys.data.knowledge import known, literal
 from recsys.errors import DataError
 from recsys.ports import Engine, FeatureTable, Step
 from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP
@@ -46,14 +46,14 @@ def last_period(engine: Engine, events: Path, period: timedelta) -> datetime:
     """
     span = engine.query(_SPAN.format(event=EVENT_TIMESTAMP, created=CREATED_TIMESTAMP), {"events": events})
     first, last = span["first"][0].as_py(), span["last"][0].as_py()
-    if first is None or _floor(last, period) <= first:
+    if first is None or period_end(last, period) <= first:
         found = "no events" if first is None else f"events from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
         message = (
             f"feature tables: {found}: no period of {period.days} days is over yet; bring more history in with"
             " `recsys ingest`"
         )
         raise DataError(message)
-    return _floor(last, period)
+    return period_end(last, period)
 
 
 def due_steps(
@@ -81,11 +81,8 @@ def due_steps(
         if (done is not None and end <= done) or end > until:
             continue
         before = end - period
-        if done is not None and before > done:
+        if done is None or before > done:
             steps.append(Step(done, before))
-            done = before
-        elif done is None:
-            steps.append(Step(None, before))
             done = before
         steps.append(Step(done, end, restates=True))
         done = end
@@ -101,8 +98,8 @@ def inputs_of(events: Any, table: FeatureTable, step: Step) -> Any:  # noqa: ANN
         return there
     unit = table.keys[0]
     active_since = step.after - table.period * (table.active_periods - 1)
-    new = (events[CREATED_TIMESTAMP] <= _moment(step.until)) & (
-        (events[CREATED_TIMESTAMP] > _moment(step.after)) | (events[EVENT_TIMESTAMP] >= _moment(active_since))
+    new = (events[CREATED_TIMESTAMP] <= literal(step.until)) & (
+        (events[CREATED_TIMESTAMP] > literal(step.after)) | (events[EVENT_TIMESTAMP] >= literal(active_since))
     )
     return there.semi_join(events.filter(new).select(unit).distinct(), unit)
 
@@ -126,21 +123,21 @@ def new_rows(made: Any, existing: Any | None, events: Any, table: FeatureTable, 
     in_time = made.mutate(**{CREATED_TIMESTAMP: at.cast("timestamp('UTC')")})
     if step.after is None:
         return in_time
-    fresh = in_time.filter(at > _moment(step.after))
+    fresh = in_time.filter(at > literal(step.after))
     if not step.restates or existing is None:
         return fresh
     unit = table.keys[0]
     late = events.filter(
-        (events[CREATED_TIMESTAMP] > _moment(step.after))
-        & (events[CREATED_TIMESTAMP] <= _moment(step.until))
-        & (events[EVENT_TIMESTAMP] < _moment(step.after))
+        (events[CREATED_TIMESTAMP] > literal(step.after))
+        & (events[CREATED_TIMESTAMP] <= literal(step.until))
+        & (events[EVENT_TIMESTAMP] < literal(step.after))
     )
     earliest = late.group_by(unit).aggregate(**{_EARLIEST: late[EVENT_TIMESTAMP].min()})
-    touched = made.filter(at <= _moment(step.after)).join(earliest, unit)
+    touched = made.filter(at <= literal(step.after)).join(earliest, unit)
     touched = touched.filter(touched[EVENT_TIMESTAMP] > touched[_EARLIEST]).select(*columns)
     # Only the newest version of a row is compared: a row that returns to an earlier value has changed too.
     changed = _other(touched, newest_versions(existing.semi_join(earliest, unit), table), table).select(*columns)
-    return fresh.union(changed.mutate(**{CREATED_TIMESTAMP: _moment(step.until)}))
+    return fresh.union(changed.mutate(**{CREATED_TIMESTAMP: literal(step.until)}))
 
 
 def _other(rows: Any, newest: Any, table: FeatureTable) -> Any:  # noqa: ANN401 - Ibis tables
@@ -190,14 +187,4 @@ def newest_rows(made: Any, table: FeatureTable) -> Any:  # noqa: ANN401 - Ibis t
 
 def period_end(moment: datetime, period: timedelta) -> datetime:
     """Return the end of the last period that was over at a moment."""
-    return _floor(moment, period)
-
-
-def _floor(moment: datetime, period: timedelta) -> datetime:
     return ANCHOR + ((moment - ANCHOR) // period) * period
-
-
-def _moment(moment: datetime) -> Any:  # noqa: ANN401 - an Ibis value
-    import ibis
-
-    return ibis.literal(moment).cast("timestamp('UTC')")

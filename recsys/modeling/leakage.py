@@ -67,6 +67,8 @@ class Checked:
     violations: tuple[Violation, ...]
     clocks: Mapping[str, pa.Table]
     """View to what matched each row by the definition."""
+    unchecked: tuple[str, ...] = ()
+    """Views that could not be derived anew, or not wholly, with why."""
 
 
 def check_rows(
@@ -99,15 +101,25 @@ def check_rows(
         *_labels(rows, target, known_at, sources, labelled),
     ]
     clocks: dict[str, pa.Table] = {}
+    unchecked: list[str] = []
     for view in features.views:
         if view.name not in sources.tables:
+            unchecked.append(f"view {view.name}: transforms.py makes no table of its name")
             continue
+        if set(sources.declared[view.name].keys) != set(view.join_keys):
+            unchecked.append(f"view {view.name}: its table has other keys, so it is not made anew from the events")
         clocks[view.name] = matched_rows(sources.engine, rows, view, sources.tables[view.name])
         found += _clocks(rows, features, view, clocks[view.name], sources)
         for moment in recomputed:
             found += _ahead(rows, view, clocks[view.name], moment, sources)
+    derived = {name for view in features.views if view.name in clocks for name in view.features} | {REQUEST_TIMESTAMP}
+    unchecked += [
+        f"view {transform.name}: it reads a view that is not checked"
+        for transform in features.transforms
+        if not set(transform.inputs) <= derived
+    ]
     found += _transforms(rows, features, clocks)
-    return Checked(tuple(found), clocks)
+    return Checked(tuple(found), clocks, tuple(unchecked))
 
 
 def _duplicates(rows: pa.Table) -> list[Violation]:
@@ -181,7 +193,7 @@ def _clocks(
 def _ahead(rows: pa.Table, view: ViewInfo, matched: pa.Table, moment: datetime, sources: Sources) -> list[Violation]:
     """Make the features of some units anew from what was known at a decision time."""
     table = sources.declared.get(view.name)
-    if table is None or table.keys != view.join_keys:
+    if table is None or set(table.keys) != set(view.join_keys):
         return []
     at_moment = pc.equal(rows[EVENT_TIMESTAMP].cast(TIMESTAMP), pa.scalar(moment, TIMESTAMP))
     numbers = np.flatnonzero(at_moment.to_numpy(zero_copy_only=False))

@@ -64,6 +64,7 @@ def dataset(built: "Built", workspace: "Workspace") -> str:
         lines.append(f"  left out: {later}: {left['immature_events']:,} target events so far, not all of them yet")
     if left["immature_slots"]:
         lines.append(f"  left out: {left['immature_slots']:,} shown slots whose outcome is not mature")
+    lines += [f"  not checked: {line}" for line in document["unchecked"]]
     state = "up to date" if built.reused else "checked: no row knows more than its decision time did"
     lines.append(f"  {state}\n  {workspace.shown(built.dataset.folder)}/ (rows {built.dataset.digest})")
     return "\n".join(lines)
@@ -72,6 +73,7 @@ def dataset(built: "Built", workspace: "Workspace") -> str:
 def inspection(found: "Inspected") -> str:
     """Show what a check of a training set found."""
     lines = [f"  {violation}" for violation in found.violations]
+    lines += [f"  not checked: {line}" for line in found.unchecked]
     if not found.intact:
         lines.append("  files: not those that were written: build the set again")
     return "\n".join(lines) or (

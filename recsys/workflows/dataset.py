@@ -34,6 +34,8 @@ class Inspected:
     rows: int
     intact: bool
     """Whether the files are those that were written."""
+    unchecked: tuple[str, ...]
+    """Views that could not be derived anew, with why."""
 
 
 def build_dataset(
@@ -80,7 +82,7 @@ def check_dataset(
     """Derive a saved training set's clocks anew, row by row, at every decision time.
 
     Raises:
-        ModelError: if it was not built, or its files are not those that were written.
+        ModelError: if it was not built.
         FeatureError: if the feature tables are not up to date.
     """
     tell = progress or (lambda *_: None)
@@ -97,12 +99,14 @@ def check_dataset(
             )
             raise ModelError(message)
         violations: list[Violation] = []
+        unchecked: dict[str, None] = {}
         rows = 0
         for part in (LEARN, TEST):
             table = found.rows(part)
             rows += len(table)
             moments = sorted(set(table[EVENT_TIMESTAMP].to_pylist()))
-            violations += building.checked(
-                table, part, moments if part == TEST or not building.shown else ()
-            ).violations
-        return Inspected(found, tuple(violations), rows, intact=found.digest == tables_digest(found.folder))
+            checked = building.checked(table, part, moments if part == TEST or not building.shown else ())
+            violations += checked.violations
+            unchecked |= dict.fromkeys(checked.unchecked)
+        intact = found.digest == tables_digest(found.folder)
+        return Inspected(found, tuple(violations), rows, intact, tuple(unchecked))

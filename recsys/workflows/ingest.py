@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from recsys.data.contract import REASON, judged_events_sql, judged_rows_sql, typed_sql
 from recsys.errors import DataError
-from recsys.ports import SourceCount
+from recsys.ports import Delivery, SourceCount
 from recsys.schema import (
     CREATED_TIMESTAMP,
     EVENT_ID,
@@ -77,7 +77,7 @@ def _bring_in(workspace: Workspace) -> Ingestion:
     shutil.rmtree(incoming, ignore_errors=True)
     incoming.mkdir(parents=True)
     try:
-        counts = _accept(workspace, incoming, manifest)
+        counts = _accept(workspace, source.deliver(incoming), incoming, manifest)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     events = file_digest(workspace.events)
@@ -85,9 +85,8 @@ def _bring_in(workspace: Workspace) -> Ingestion:
     return Ingestion(counts, events, reused=False)
 
 
-def _accept(workspace: Workspace, incoming: Path, manifest: Path) -> tuple[SourceCount, ...]:
+def _accept(workspace: Workspace, delivery: Delivery, incoming: Path, manifest: Path) -> tuple[SourceCount, ...]:
     """Judge a delivery, then write what is accepted and what is refused."""
-    delivery = workspace.adapters.source().deliver(incoming)
     contract, replayed = workspace.environment.data.contract, workspace.environment.clock != "system"
     latest = None if replayed else workspace.clock.now().isoformat()
     typed = _typed(

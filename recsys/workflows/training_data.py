@@ -240,6 +240,7 @@ class Building:
                 TEST: len(tables[TEST]),
             },
             "pool_size": pool_size,
+            "unchecked": list(dict.fromkeys(line for found in checked.values() for line in found.unchecked)),
             "left_out": {
                 "immature_decision_times": [time.isoformat() for time in parts.immature],
                 "immature_events": after,

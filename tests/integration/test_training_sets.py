@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.errors import LeakageError, ModelError
+from recsys.modeling.leakage import Sources, check_rows
 from recsys.modeling.requests import Requests
 from recsys.ports import FeatureSet
 from recsys.schema import CREATED_TIMESTAMP, EVENT_ID, EVENT_TIMESTAMP, EVENT_TYPE, EVENTS, PURCHASE, QUANTITY, VALUE
@@ -268,6 +269,52 @@ def test_a_label_younger_than_its_horizon(project: Workspace, monkeypatch: pytes
     monkeypatch.setattr(training_data, "split", hasty)
     with pytest.raises(ModelError, match=r"labels of 2017-11-27: immature until 2017-12-04"):
         build_dataset(project, "basket/v2", THEN)
+
+
+def test_a_young_label_that_slips_by_the_labels_is_found_by_the_check(
+    project: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_split, true_positives = training_data.split, training_data.positives
+    week = timedelta(days=7)
+    monkeypatch.setattr(training_data, "split", lambda known_at, *rest: true_split(known_at + week, *rest))
+    monkeypatch.setattr(training_data, "positives", lambda *args: true_positives(*args[:-1], args[-1] + week))
+    found = refused(project)
+    assert any("label: " in line and "a label younger than its horizon: it takes 1w" in line for line in found)
+
+
+def test_a_request_time_feature_that_its_inputs_do_not_give(
+    project: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = project.features.historical
+
+    def historical(entities: pa.Table, features: FeatureSet) -> pa.Table:
+        joined = source(entities, features)
+        place = joined.column_names.index("pair_share")
+        return joined.set_column(place, "pair_share", pc.add(joined["pair_share"], 0.5))
+
+    monkeypatch.setattr(project.features, "historical", historical)
+    (violation, *_) = refused(project)
+    assert "view rhythm: " in violation
+    assert "a value that its inputs at the decision time do not give" in violation
+
+
+def test_what_cannot_be_checked_is_said(project: Workspace) -> None:
+    """A view whose table transforms.py does not make is no silent pass."""
+    tables = project.adapters.feature_tables(project.feature_repository / "transforms.py")
+    rest = {name: table for name, table in tables.items() if name != "user_line"}
+    rows = build_dataset(project, "basket/v2", THEN).dataset.rows("test").slice(0, 50)
+    checked = check_rows(
+        rows,
+        project.features.feature_set("basket_full"),
+        project.catalog.problem("weekly_basket").target,
+        THEN,
+        Sources(project.engine, project.events, {n: project.feature_tables / n for n in rest}, lambda *_: rows, rest),
+        (),
+    )
+    assert checked.unchecked == (
+        "view user_line: transforms.py makes no table of its name",
+        "view rhythm: it reads a view that is not checked",
+    )
 
 
 def _join_as_if(
