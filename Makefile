@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-reliability test-all docs lock ui clean
+.PHONY: help install demo check format test test-reliability test-all oracles docs lock ui clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -47,6 +47,13 @@ test-reliability: $(STAMP)  ## Of them, those that kill commands at random momen
 
 test-all: $(STAMP)  ## The wheel, tested on every Python 3.11 to 3.13 that is here
 	$(BIN)/python tests/packaging/run_all.py $(ARGS)
+
+oracles: .oracles/recbole  ## Fetch the public data that tests and benchmarks are judged by (they skip without it)
+
+# Its example data is read and none of its code: its pins are older than the lock's.
+.oracles/recbole: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .oracles recbole==1.2.1
+	@touch $@
 
 docs: $(STAMP)  ## Make the generated references anew
 	$(BIN)/python docs/generate.py

@@ -1,7 +1,7 @@
 """Which columns does each family of models read?"""
 
 from feast import FeatureService
-from views import item_weekly, rhythm, user_item, user_line, user_weekly
+from views import item_weekly, response, rhythm, user_campaign, user_item, user_line, user_profile, user_weekly
 
 # In a list, for Feast would take a selection at module level for a second view of the same name.
 _USER_AND_ITEM = [
@@ -39,4 +39,31 @@ basket_full = FeatureService(
         rhythm,
     ],
     description="Households, products, their history together, and where they stand in it at the request",
+)
+coupon_campaign = FeatureService(
+    name="coupon_campaign",
+    features=[
+        user_weekly[
+            [
+                "user_baskets_28d",
+                "user_baskets_91d",
+                "user_baskets",
+                "user_lines_28d",
+                "user_lines_91d",
+                "user_value_91d",
+            ]
+        ],
+        user_campaign[
+            [
+                "campaign_mailed",
+                "campaign_mailed_91d",
+                "campaign_coupons",
+                "campaign_coupons_91d",
+                "campaign_redeemed",
+            ]
+        ],
+        user_profile,
+        response,
+    ],
+    description="How a household shops, what it was mailed and redeemed, and who it is",
 )

@@ -7,6 +7,9 @@ kinds of tables:
   ages and decays are brought to the request's time by `rhythm` in views.py;
 - windows (`user_weekly`, `item_weekly`): a row every week for whoever was active in the last 13 weeks.
 
+`user_campaign` is both: a row every week for 13 weeks, and one more, whose windows are empty and whose sums hold.
+`user_profile` has one row a household, from its first week on; what a household says of itself has no history.
+
 A transform gets the events as they were known at the end of a week, `until`, and makes rows up to it. When a row became
 known (`created_timestamp`) is not its business: `recsys features build` runs it week by week, appends what is new, and
 appends another version of a row where a late or cancelled order changed one. A cancelled purchase keeps its event with
@@ -63,11 +66,12 @@ def _purchases(events: ir.Table, items: ir.Table) -> ir.Table:
 
 
 def _weekly(purchases: ir.Table, key: str) -> ir.Table:
-    """Aggregate purchases to one row per user, key and week; `last` is null where all of them were cancelled."""
+    """Aggregate purchases to a row per user, key and week; `first` and `last` are null where all were cancelled."""
     return purchases.group_by(["user_id", key, "week_end"]).aggregate(
         baskets=_.session_id.nunique(where=_.live),
         quantity=_.quantity.sum(),
         cents=_.cents.sum(),
+        first=_.event_timestamp.min(where=_.live),
         last=_.event_timestamp.max(where=_.live),
     )
 
@@ -132,9 +136,9 @@ def user_line(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
     return _up_to(_state(_purchases(events, items), "line_id", "line"), until)
 
 
-def _windows(weekly: ir.Table, until: datetime) -> ir.Table:
+def _windows(weekly: ir.Table, until: datetime, weeks: int = WINDOW_WEEKS) -> ir.Table:
     """Repeat each week at its own end and the following ones, with its `age` in weeks; nothing past `until`."""
-    ages = ibis.memtable({"age": list(range(WINDOW_WEEKS))})
+    ages = ibis.memtable({"age": list(range(weeks))})
     spread = weekly.cross_join(ages).mutate(event_timestamp=_moment(_.week_end.epoch_seconds() + _.age * WEEK_S))
     return _up_to(spread, until)
 
@@ -144,6 +148,7 @@ def item_weekly(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
     pairs = _weekly(_purchases(events, items), "item_id")
     before = ibis.window(group_by=["user_id", "item_id"], order_by="week_end", preceding=(None, 1))
     pairs = pairs.mutate(previous=_["last"].max().over(before))
+    so_far = ibis.window(group_by="item_id", order_by="week_end", preceding=None, following=0)
     weekly = (
         pairs.mutate(gap_s=_["last"].epoch_seconds() - _.previous.epoch_seconds())
         .group_by(["item_id", "week_end"])
@@ -154,7 +159,9 @@ def item_weekly(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
             gap_s=_.gap_s.sum().fill_null(0),
             quantity=_.quantity.sum(),
             cents=_.cents.sum(),
+            first=_["first"].min(),
         )
+        .mutate(first_ever=_["first"].min().over(so_far))
     )
     stats = (
         _windows(weekly, until)
@@ -167,6 +174,7 @@ def item_weekly(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
             item_returning_share_91d=_.returning.sum() / _.users.sum().nullif(0),
             item_gap_days_91d=_.gap_s.sum() / _.returning.sum().nullif(0) / 86_400.0,
             item_price_91d=_.cents.sum() / 100.0 / _.quantity.sum().nullif(0),
+            item_first=_.first_ever.min(),
         )
     )
     catalogue = items.select(
@@ -220,22 +228,107 @@ def user_weekly(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
     )
 
 
-TABLES: Mapping[str, Callable[[ir.Table, ir.Table, datetime], ir.Table]] = {
+def user_campaign(events: ir.Table, until: datetime) -> ir.Table:
+    """What a household was mailed and what it redeemed: over 13 weeks, and since its first campaign.
+
+    A campaign is an event's `session_id`. One that was called off, or a coupon that was taken back, does not count.
+    """
+    seen = events.filter(_.event_type.isin(["mailed", "redeemed"])).select(
+        "user_id",
+        "event_timestamp",
+        campaign=_.session_id,
+        week_end=_week_end(_.event_timestamp),
+        mailed=(_.event_type == "mailed") & (_.quantity > 0),
+        redeemed=(_.event_type == "redeemed") & (_.quantity > 0),
+    )
+    in_campaign = ibis.window(group_by=["user_id", "campaign"])
+    seen = seen.mutate(first_redeemed=_.event_timestamp.min(where=_.redeemed).over(in_campaign))
+    answered = _.redeemed & (_week_end(_.first_redeemed) == _.week_end)
+    so_far = ibis.window(group_by="user_id", order_by="week_end", preceding=None, following=0)
+    weekly = (
+        seen.group_by(["user_id", "week_end"])
+        .aggregate(
+            mailed=_.mailed.sum().fill_null(0),
+            redeemed=_.redeemed.sum().fill_null(0),
+            answered=_.campaign.nunique(where=answered),
+            last_mailed=_.event_timestamp.max(where=_.mailed),
+            last_redeemed=_.event_timestamp.max(where=_.redeemed),
+        )
+        .mutate(
+            mailed_so_far=_.mailed.sum().over(so_far),
+            redeemed_so_far=_.redeemed.sum().over(so_far),
+            answered_so_far=_.answered.sum().over(so_far),
+            mailed_newest=_.last_mailed.max().over(so_far),
+            redeemed_newest=_.last_redeemed.max().over(so_far),
+        )
+    )
+    within = _.age < WINDOW_WEEKS
+    return (
+        _windows(weekly, until, WINDOW_WEEKS + 1)
+        .group_by(["user_id", "event_timestamp"])
+        .aggregate(
+            campaign_mailed=_.mailed_so_far.max().cast("float64"),
+            campaign_mailed_91d=_.mailed.sum(where=within).fill_null(0).cast("float64"),
+            campaign_coupons=_.redeemed_so_far.max().cast("float64"),
+            campaign_coupons_91d=_.redeemed.sum(where=within).fill_null(0).cast("float64"),
+            campaign_redeemed=_.answered_so_far.max().cast("float64"),
+            campaign_last_mailed=_.mailed_newest.max(),
+            campaign_last_redeemed=_.redeemed_newest.max(),
+        )
+    )
+
+
+PROFILE = (
+    "age",
+    "income",
+    "home_ownership",
+    "marital_status",
+    "household_size",
+    "household_composition",
+    "kids_count",
+)
+
+
+def user_profile(events: ir.Table, users: ir.Table, until: datetime) -> ir.Table:
+    """What a household says of itself, from the week of its first event on."""
+    first = events.group_by("user_id").aggregate(first=_.event_timestamp.min())
+    joined = first.left_join(users.select("user_id", *PROFILE), "user_id")
+    rows = joined.select(
+        "user_id",
+        event_timestamp=_week_end(joined["first"]),
+        **{f"profile_{name}": joined[name].fill_null("unknown") for name in PROFILE},
+    )
+    return _up_to(rows, until)
+
+
+TABLES: Mapping[str, Callable[..., ir.Table]] = {
     "user_weekly": user_weekly,
     "item_weekly": item_weekly,
     "user_item": user_item,
     "user_line": user_line,
+    "user_campaign": user_campaign,
+    "user_profile": user_profile,
 }
-"""Every feature table and the expression that makes it from events and catalogue."""
+"""Every feature table and the expression that makes it, from the tables that its parameters name: `events`, `items`
+and `users`."""
 
 KEYS: Mapping[str, tuple[str, ...]] = {
     "user_weekly": ("user_id",),
     "item_weekly": ("item_id",),
     "user_item": ("user_id", "item_id"),
     "user_line": ("user_id", "line_id"),
+    "user_campaign": ("user_id",),
+    "user_profile": ("user_id",),
 }
 """The columns that, with `event_timestamp`, name a row. The first is a column of the events too: a row depends only on
 the events of its own value of it, so that a build reads the history of those alone for whom something is new."""
 
-ACTIVE_PERIODS: Mapping[str, int] = {"user_weekly": 13, "item_weekly": 13, "user_item": 1, "user_line": 1}
+ACTIVE_PERIODS: Mapping[str, int] = {
+    "user_weekly": 13,
+    "item_weekly": 13,
+    "user_item": 1,
+    "user_line": 1,
+    "user_campaign": 14,
+    "user_profile": 1,
+}
 """For how many periods after an event the rows of its first key go on changing."""

@@ -66,6 +66,7 @@ item_weekly = FeatureView(
             "item_gap_days_91d",
             "item_price_91d",
         ),
+        Field(name="item_first", dtype=UnixTimestamp),
         Field(name="line_id", dtype=String),
         Field(name="item_department", dtype=String),
         Field(name="item_category", dtype=String),
@@ -101,6 +102,45 @@ user_line = FeatureView(
     ],
     source=_source("user_line"),
     description="A household's history with one maker's range in one category, as of its last purchase of it",
+)
+
+user_campaign = FeatureView(
+    name="user_campaign",
+    entities=[user],
+    ttl=FOREVER,
+    schema=[
+        *_numbers(
+            "campaign_mailed",
+            "campaign_mailed_91d",
+            "campaign_coupons",
+            "campaign_coupons_91d",
+            "campaign_redeemed",
+        ),
+        Field(name="campaign_last_mailed", dtype=UnixTimestamp),
+        Field(name="campaign_last_redeemed", dtype=UnixTimestamp),
+    ],
+    source=_source("user_campaign"),
+    description="What a household was mailed and what it redeemed, over 13 weeks and since its first campaign",
+)
+
+user_profile = FeatureView(
+    name="user_profile",
+    entities=[user],
+    ttl=FOREVER,
+    schema=[
+        Field(name=f"profile_{name}", dtype=String)
+        for name in (
+            "age",
+            "income",
+            "home_ownership",
+            "marital_status",
+            "household_size",
+            "household_composition",
+            "kids_count",
+        )
+    ],
+    source=_source("user_profile"),
+    description="What a household says of itself",
 )
 
 request = RequestSource(name="request", schema=[Field(name="request_timestamp", dtype=UnixTimestamp)])
@@ -181,3 +221,79 @@ def rhythm(inputs: dict[str, Any]) -> dict[str, Any]:
     }
     as_lists = isinstance(inputs["request_timestamp"], list)
     return {name: values.tolist() if as_lists else values for name, values in outputs.items()}
+
+
+@on_demand_feature_view(
+    sources=[user_weekly, user_campaign, request],
+    schema=_numbers(
+        "days_since_basket",
+        "days_since_mailed",
+        "days_since_redeemed",
+        "redemption_rate",
+        "basket_trend",
+        "basket_value",
+    ),
+    mode="python",
+    description="Where a household stands between its campaigns and its baskets at the moment of the decision",
+)
+def response(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Bring a household's campaigns and baskets to the decision's time; unknown values are NaN.
+
+    Lists and arrays as in `rhythm`; Feast stores this function by value, so everything it needs is inside.
+    """
+    import numpy as np
+
+    def number(name: str) -> Any:
+        return np.asarray(inputs[name], dtype=float)
+
+    def seconds(name: str) -> Any:
+        values = np.asarray(inputs[name])
+        if values.dtype.kind == "M":
+            whole = values.astype("datetime64[us]")
+            return np.where(np.isnat(whole), np.nan, whole.astype("int64") / 1e6)
+        return np.array([v.timestamp() if hasattr(v, "timestamp") else np.nan for v in inputs[name]])
+
+    now = seconds("request_timestamp")
+    baskets = number("user_baskets_91d")
+    outputs = {
+        "days_since_basket": (now - seconds("user_last")) / 86_400,
+        "days_since_mailed": (now - seconds("campaign_last_mailed")) / 86_400,
+        "days_since_redeemed": (now - seconds("campaign_last_redeemed")) / 86_400,
+        "redemption_rate": number("campaign_redeemed") / np.maximum(number("campaign_mailed"), 1),
+        "basket_trend": number("user_baskets_28d") / np.maximum(baskets * 28 / 91, 0.25),
+        "basket_value": number("user_value_91d") / np.maximum(baskets, 1),
+    }
+    as_lists = isinstance(inputs["request_timestamp"], list)
+    return {name: values.tolist() if as_lists else values for name, values in outputs.items()}
+
+
+covisit_scores = RequestSource(name="covisit_scores", schema=_numbers("covisit_score"))
+ease_scores = RequestSource(name="ease_scores", schema=_numbers("ease_score"))
+
+
+@on_demand_feature_view(
+    sources=[covisit_scores],
+    schema=_numbers("covisit_strength"),
+    mode="python",
+    description="How strongly what a household buys goes with a product; for placements with a source named covisit",
+)
+def retrieval_covisit(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Bring a source's score, a sum over the household's history, to a scale that long histories do not blow up."""
+    import numpy as np
+
+    strength = np.log1p(np.maximum(np.asarray(inputs["covisit_score"], dtype=float), 0))
+    return {"covisit_strength": strength.tolist() if isinstance(inputs["covisit_score"], list) else strength}
+
+
+@on_demand_feature_view(
+    sources=[ease_scores],
+    schema=_numbers("ease_strength"),
+    mode="python",
+    description="What the linear model of all products expects of one; for placements with a source named ease",
+)
+def retrieval_ease(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Hand on a source's score, which stands for a probability."""
+    import numpy as np
+
+    strength = np.asarray(inputs["ease_score"], dtype=float)
+    return {"ease_strength": strength.tolist() if isinstance(inputs["ease_score"], list) else strength}

@@ -118,9 +118,9 @@ def _features(workspace: Workspace, stages: Stages) -> None:
         stages.say("\n".join(f"  {line}" for line in said))
         entry.update(result="applied")
     with stages.stage("Online store", "recsys features build   # its second half") as entry:
-        until, kept = materialize(workspace)
-        stages.say(f"  online store {'already ' if kept else ''}at {until:%Y-%m-%d %H:%M} UTC")
-        entry.update(result=f"at {until:%Y-%m-%d}{_reused(kept)}")
+        online = materialize(workspace)
+        stages.say(printing.online_store(online))
+        entry.update(result=f"at {online.until:%Y-%m-%d}{_reused(online.reused)}")
 
 
 def _feast_apply(workspace: Workspace) -> list[str]:
@@ -190,8 +190,8 @@ def _experiment(workspace: Workspace, stages: Stages, server: "Server") -> None:
         stages.say(printing.evaluation(evaluated))
         entry.update(result=f"verdict {evaluated.verdict['name']}{_reused(evaluated.reused)}")
     with stages.stage("Online store, after the experiment", "recsys features build") as entry:
-        until, kept = materialize(workspace)
-        entry.update(result=f"at {until:%Y-%m-%d}{_reused(kept)}")
+        online = materialize(workspace)
+        entry.update(result=f"at {online.until:%Y-%m-%d}{_reused(online.reused)}")
     with stages.stage("Decision", f"recsys promote {EXPERIMENT}") as entry:
         server.wait_until_ready()
         before = server.recommend()

@@ -13,12 +13,15 @@ from recsys.ports import (
     FeatureReader,
     FeatureRepository,
     FeatureTable,
+    ItemModelStore,
     Ledger,
     ModelRegistry,
+    SettingsSearch,
     ShopSource,
 )
 from recsys.specs.catalog import load
 from recsys.specs.environment import Environment
+from recsys.specs.metric import Metric
 from recsys.specs.model import CatBoostAlgorithm
 from recsys.workflows.workspace import Workspace, find_root
 
@@ -87,6 +90,12 @@ class ChosenAdapters:
 
         return FeastFeatures(self.root / self.declared.feature_repo, self.declared.feature_store, namespace)
 
+    def item_models(self, namespace: Path | None) -> ItemModelStore:
+        """Return the item-item models in the state folder, or in a replay's own."""
+        from recsys.adapters.item_model_files import ItemModelFiles
+
+        return ItemModelFiles((namespace or self.state) / "item_models")
+
     def declared_features(self) -> FeatureReader:
         """Return what the feature repository's files declare, applied or not."""
         from recsys.adapters.feast_features import DeclaredFeatures
@@ -144,8 +153,16 @@ class ChosenAdapters:
 
         return SqlLedger(self.declared.event_log.format(state=self.state))
 
-    def estimator(self, algorithm: CatBoostAlgorithm, columns: tuple[str, ...]) -> Estimator:
-        """Return what fits an algorithm."""
+    def search(self, database: Path) -> SettingsSearch:
+        """Return what tries settings of a model, and keeps its trials in a file."""
+        from recsys.adapters.optuna_search import OptunaSearch
+
+        return OptunaSearch(database)
+
+    def estimator(
+        self, algorithm: CatBoostAlgorithm, columns: tuple[str, ...], metric: Metric | None = None
+    ) -> Estimator:
+        """Return what fits an algorithm; the metric is the gate's."""
         from recsys.adapters.catboost_ranker import CatBoostEstimator
 
-        return CatBoostEstimator(algorithm, columns, self.declared.limits.threads)
+        return CatBoostEstimator(algorithm, columns, self.declared.limits.threads, metric)

@@ -1,6 +1,7 @@
 """How do queries and feature transforms run on one machine? On DuckDB, spilling to disk beyond the memory limit."""
 
 import importlib.util
+import inspect
 import os
 import uuid
 import warnings
@@ -126,7 +127,7 @@ class DuckDBEngine:
                 # Ibis 12 still reads results by a name that DuckDB 2 renamed, and Feast turns such warnings on.
                 warnings.filterwarnings("ignore", message="fetch_arrow_table", category=DeprecationWarning)
                 inputs = {name: connection.read_parquet(path) for name, path in paths.items()}
-                yield functions[table.name], connection, inputs
+                yield _asking_for_what_it_names(functions[table.name]), connection, inputs
         except Exception as error:  # whatever a declared transform raises
             message = (
                 f"feature table {table.name}: its transform in {module.name} does not run on {', '.join(sources)}:"
@@ -140,6 +141,12 @@ class DuckDBEngine:
         """Give each connection a spill folder of its own: DuckDB names its files alike everywhere."""
         own = self._spill.with_name(f"{self._spill.name}-{os.getpid()}-{uuid.uuid4().hex}")
         return {**self._config, "temp_directory": str(own)}
+
+
+def _asking_for_what_it_names(transform: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a transform be given every source, of which it takes those that are its parameters."""
+    named = set(inspect.signature(transform).parameters)
+    return lambda **given: transform(**{name: value for name, value in given.items() if name in named})
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Which items exist for a placement at a moment, and what is known of each?"""
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from recsys.errors import FeatureError
 from recsys.schema import EVENT_TIMESTAMP, ITEM
-from recsys.specs.placement import Pool, Popular
+from recsys.specs.placement import Pool
+
+UNKNOWN: Final = "unknown"
+"""What a text is where nothing is known."""
 
 _NAT = -(2**63)  # how numpy writes a missing time
 _MANY = 5_000  # ids from which a vectorised look-up beats a dictionary
@@ -30,7 +33,6 @@ class ItemPool:
     """Which items may be shown: the view's row is live and the declared feature is large enough."""
     _row_of: dict[str, int] = field(repr=False)
     _index: pd.Index = field(repr=False)
-    _popular: dict[tuple[str, int], NDArray[np.int64]] = field(default_factory=dict, repr=False)
     _codes: dict[str, tuple[dict[Any, int], NDArray[np.int64]]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -43,21 +45,6 @@ class ItemPool:
             return np.asarray(self._index.get_indexer(items.to_pandas()), dtype=np.int64)
         row_of = self._row_of
         return np.fromiter((row_of.get(item, -1) for item in items.to_pylist()), dtype=np.int64, count=len(items))
-
-    def popular(self, source: Popular) -> NDArray[np.int64]:
-        """Return the rows of the eligible items with the largest value of a feature; ties fall to the item id."""
-        key = (source.order_by, source.limit)
-        if key not in self._popular:
-            if source.order_by not in self.columns:
-                message = (
-                    f"popular candidates: order_by {source.order_by!r} is not a feature of the pool's view:"
-                    f" {', '.join(self.columns)}"
-                )
-                raise FeatureError(message)
-            rows = np.flatnonzero(self.eligible)
-            values = np.nan_to_num(self.columns[source.order_by][rows].astype(float), nan=-np.inf)
-            self._popular[key] = rows[np.argsort(-values, kind="stable")][: source.limit]
-        return self._popular[key]
 
     def codes(self, key: str) -> tuple[dict[Any, int], NDArray[np.int64]]:
         """Return how an item attribute is numbered: value to code, and each item's code.
@@ -111,6 +98,11 @@ def build_pool(items: pa.Table, spec: Pool, at: datetime, ttl: timedelta | None)
     )
 
 
+def instant(at: datetime) -> np.datetime64:
+    """Return a moment in UTC as numpy has it."""
+    return np.datetime64(at.astimezone(UTC).replace(tzinfo=None), "us")
+
+
 def to_numpy(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
     """Return a column as numpy.
 
@@ -123,7 +115,7 @@ def to_numpy(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
             micros = pc.fill_null(micros, _NAT)
         return np.asarray(micros.to_numpy(zero_copy_only=False), dtype="int64").view("datetime64[us]")
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        filled = pc.fill_null(column, "unknown") if column.null_count else column
+        filled = pc.fill_null(column, UNKNOWN) if column.null_count else column
         return np.asarray(filled.to_numpy(zero_copy_only=False), dtype=object)
     if pa.types.is_boolean(kind):
         column = pc.cast(column, pa.int8())
@@ -135,5 +127,5 @@ def unknown(kind: str, count: int) -> NDArray[Any]:
     if kind == "time":
         return np.full(count, np.datetime64("NaT", "us"), dtype="datetime64[us]")
     if kind == "text":
-        return np.full(count, "unknown", dtype=object)
+        return np.full(count, UNKNOWN, dtype=object)
     return np.full(count, np.nan)

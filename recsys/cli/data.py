@@ -49,14 +49,14 @@ def features_build(
 
         with printing.Bar() as bar:
             tables = build_tables(workspace, lambda what: bar.say(f"table {what}"), rebuild=rebuild)
-            bar.say("materialize")
-            until, kept = materialize(workspace)
+            online = materialize(workspace, bar.say)
         document = {
             "tables": [asdict(table) for table in tables],
-            "materialized_until": until.isoformat(),
-            "reused": kept,
+            "materialized_until": online.until.isoformat(),
+            "reused": online.reused,
+            "item_models": [asdict(model) for model in online.item_models],
         }
-        show(document, as_json, printing.features(tables, until, kept, workspace))
+        show(document, as_json, printing.features(tables, online, workspace))
 
     run_in(env, run)
 

@@ -28,7 +28,12 @@ def serve(
 
 @app.command("serve-batch")
 def serve_batch(
-    placement: Annotated[str, typer.Argument(help="registry/placements/<placement>.yaml")],
+    placement: Annotated[
+        str, typer.Argument(help="registry/placements/<placement>.yaml, or audiences/<audience>.yaml")
+    ],
+    channel: Annotated[
+        Optional[str], typer.Option("--channel", help="Of an audience: its capacity cuts the one list of units.")
+    ] = None,
     date: Annotated[
         Optional[str], typer.Option("--date", help="The lists of this moment; the clock's time by default.")
     ] = None,
@@ -36,7 +41,7 @@ def serve_batch(
     env: Env = "local",
     as_json: Json = False,
 ) -> None:
-    """Write every known user's list, the one a request at this moment would get, to parquet."""
+    """Write every known user's list, the one a request at this moment would get, or whom a campaign reaches."""
 
     def run(workspace: "Workspace") -> None:
         from pathlib import Path
@@ -46,6 +51,12 @@ def serve_batch(
         from recsys.workflows.serve_batch import serve_batch as write
 
         moment = None if date is None else read_moment(date)
+        if channel is not None or placement in workspace.catalog.audiences:
+            from recsys.workflows.serve_campaign import serve_campaign
+
+            campaign = serve_campaign(workspace, placement, channel, moment, Path(out) if out else None)
+            show(printing.campaign_document(campaign, workspace), as_json, printing.campaign(campaign, workspace))
+            return
         with printing.Bar() as bar:
             done = write(
                 workspace, placement, moment, Path(out) if out else None, lambda n, total: bar.update("lists", n, total)

@@ -51,6 +51,66 @@ def train(
 
 
 @app.command()
+def tune(
+    model_version: Annotated[
+        str, typer.Option("--model-version", help="Such as basket/v2: registry/models/basket/v2.yaml.")
+    ],
+    trials: Annotated[
+        int, typer.Option("--trials", min=2, help="So many trials in all; the first is as declared.")
+    ] = 20,
+    named: Annotated[
+        Optional[str],
+        typer.Option("--as", help="Name of the new version, such as v4; the next free number by default."),
+    ] = None,
+    known_at: Annotated[
+        Optional[str],
+        typer.Option("--known-at", help="Use nothing known later than this; the clock's time by default."),
+    ] = None,
+    env: Env = "local",
+    as_json: Json = False,
+) -> None:
+    """Search the algorithm's settings on the validation weeks, and write the best as a new version for review."""
+
+    def run(workspace: "Workspace") -> None:
+        from recsys import printing
+        from recsys.specs.base import read_moment
+        from recsys.workflows.tune import tune as search
+
+        moment = None if known_at is None else read_moment(known_at)
+        with printing.Bar() as bar:
+            tuned = search(workspace, model_version, trials, named, moment, bar.update)
+        show(printing.tuned_document(tuned, workspace), as_json, printing.tuned(tuned, workspace))
+
+    run_in(env, run)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A trained version, such as basket/v1; its candidates are ranked.")],
+    second: Annotated[str, typer.Argument(help="Another one of the same problem, such as basket/v2.")],
+    known_at: Annotated[
+        Optional[str],
+        typer.Option("--known-at", help="Test weeks as known then; the clock's time by default."),
+    ] = None,
+    env: Env = "local",
+    as_json: Json = False,
+) -> None:
+    """Judge two trained versions on the same requests, which neither learned from, with paired intervals."""
+
+    def run(workspace: "Workspace") -> None:
+        from recsys import printing
+        from recsys.specs.base import read_moment
+        from recsys.workflows.compare import compare as pair
+
+        moment = None if known_at is None else read_moment(known_at)
+        with printing.Bar() as bar:
+            compared = pair(workspace, first, second, moment, bar.update)
+        show(compared.document, as_json, printing.compared(compared))
+
+    run_in(env, run)
+
+
+@app.command()
 def rollback(
     model: Annotated[str, typer.Argument(help="A registered model, such as basket.")],
     reason: Annotated[Optional[str], typer.Option("--reason", help="Kept with the record.")] = None,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from recsys.ports import Engine, ViewInfo
 from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM, TIMESTAMP, USER
+from recsys.specs.problem import Target
 
 ROW: Final = "row_number"
 
@@ -50,9 +51,12 @@ with versions as (
     select *, row_number() over (partition by event_id order by created_timestamp desc) as version
     from events where created_timestamp <= timestamptz '{known_at}' and event_type = '{event}'),
 taken as (
-    select user_id, item_id, event_timestamp from versions where version = 1 and quantity > 0 and item_id is not null)
-select r.{row}, count(t.event_timestamp) > 0 as reached
-from rows r left join taken t on r.user_id = t.user_id and r.item_id = t.item_id
+    select {keys}, event_timestamp, quantity, value from versions
+    where version = 1 and quantity > 0 and {named})
+select r.{row}, count(t.event_timestamp) > 0 as reached,
+       coalesce(sum(cast(t.quantity as decimal(18, 6))), 0)::double as count,
+       coalesce(sum(cast(t.value as decimal(18, 2))), 0)::double as amount
+from rows r left join taken t on {same}
   and t.event_timestamp > r.t and t.event_timestamp <= r.t + interval {horizon} second
 group by r.{row} order by r.{row}
 """
@@ -111,15 +115,32 @@ def where_from(
 def reached(
     engine: Engine, rows: pa.Table, events: Path, event: str, horizon: timedelta, known_at: datetime
 ) -> pa.ChunkedArray:
-    """Return whether each row's unit had an event with its item in (t, t + horizon], as known at a moment."""
-    asked = rows.select([USER, ITEM]).append_column("t", rows[EVENT_TIMESTAMP])
+    """Return whether each row's unit had an event in (t, t + horizon], as known at a moment; with its item, if any."""
+    return _happened(engine, rows, events, event, horizon, known_at)["reached"]
+
+
+def labels_anew(engine: Engine, rows: pa.Table, events: Path, target: Target, known_at: datetime) -> pa.ChunkedArray:
+    """Return what each row's label should be: 0 or 1, or the quantity or amount that the target measures (float64)."""
+    found = _happened(engine, rows, events, target.event, target.horizon, known_at)
+    return found["reached"].cast(pa.float64()) if target.measure == "event" else found[target.measure]
+
+
+def _happened(
+    engine: Engine, rows: pa.Table, events: Path, event: str, horizon: timedelta, known_at: datetime
+) -> pa.Table:
+    """Return reached, count and amount of each row; rows without an item are of everything their unit did."""
+    keys = [name for name in (USER, ITEM) if name in rows.column_names]
+    asked = rows.select(keys).append_column("t", rows[EVENT_TIMESTAMP])
     sql = _LABELS.format(
         event=event.replace("'", "''"),
         known_at=known_at.isoformat(),
         horizon=_seconds(horizon),
+        keys=", ".join(keys),
+        named=" and ".join(f"{key} is not null" for key in keys),
+        same=" and ".join(f"r.{key} = t.{key}" for key in keys),
         row=ROW,
     )
-    return engine.query(sql, {"rows": numbered(asked), "events": events})["reached"]
+    return engine.query(sql, {"rows": numbered(asked), "events": events})
 
 
 def numbered(rows: pa.Table) -> pa.Table:

@@ -45,6 +45,10 @@ class FeatureRanker:
         scores = values.astype(np.float64)
         return np.nan_to_num(scores, copy=False, nan=LOWEST, posinf=-LOWEST, neginf=LOWEST)
 
+    def importance(self) -> dict[str, float]:
+        """Return all of it for the one feature, in percent."""
+        return {self.feature: 100.0}
+
     def save(self, folder: Path) -> None:
         """Write `ranker.json` into a folder, which is made."""
         folder.mkdir(parents=True, exist_ok=True)

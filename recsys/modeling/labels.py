@@ -1,4 +1,4 @@
-"""What did a unit do within the horizon after a decision, as known at some moment?"""
+"""What did a unit do within the horizon after a decision, as known at some moment: with which items, or at all?"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,13 +14,31 @@ from recsys.schema import TIMESTAMP
 from recsys.specs.problem import Target
 
 _POSITIVES: Final = """
-select d.decision_time as event_timestamp, e.user_id, e.item_id, sum(e.quantity) as quantity
+select d.decision_time as event_timestamp, e.user_id, e.item_id, sum(e.quantity) as quantity,
+       {measured}::double as label
 from ({events}) e join decisions d
   on e.event_timestamp > d.decision_time and e.event_timestamp <= d.window_end
 where e.event_type = '{event}' and e.item_id is not null
-group by all having sum(e.quantity) > 0
-order by all
+group by 1, 2, 3 having sum(e.quantity) > 0
+order by 1, 2, 3
 """
+
+_UNITS: Final = """
+select d.decision_time as event_timestamp, e.user_id, {measured}::double as label
+from ({events}) e join decisions d
+  on e.event_timestamp > d.decision_time and e.event_timestamp <= d.window_end
+where e.event_type = '{event}'
+group by 1, 2 having sum(e.quantity) > 0
+order by 1, 2
+"""
+
+# Sums of integers are the same in every order: of whole cents, of millionths of a unit.
+MEASURES: Final = {
+    "event": "1",
+    "count": "coalesce(sum(round(e.quantity * 1000000)::bigint), 0) / 1000000",
+    "amount": "coalesce(sum(round(e.value * 100)::bigint), 0) / 100",
+}
+"""What a label is, over the target events `e` of one unit (and item) within the horizon."""
 
 # An event is credited once: to the last time its item was shown to its unit before it.
 _ATTRIBUTED: Final = """
@@ -49,16 +67,46 @@ def positives(
     Args:
         engine: runs the query.
         events: parquet of `schema.EVENT_TABLE`.
-        target: event, horizon and settle delay.
+        target: event, measure, horizon and settle delay.
         decision_times: moments t, all mature at `known_at`.
         known_at: events created after this moment do not exist yet.
 
     Returns:
-        event_timestamp (the decision time), user_id, item_id, quantity (float64).
+        event_timestamp (the decision time), user_id, item_id, quantity (float64), label (float64: 1, or the quantity or
+        amount that the target measures).
 
     Raises:
         ModelError: if a decision time is immature: part of its outcome is still to come.
     """
+    return _labelled(_POSITIVES, engine, events, target, decision_times, known_at)
+
+
+def unit_labels(
+    engine: Engine, events: Path, target: Target, decision_times: Sequence[datetime], known_at: datetime
+) -> pa.Table:
+    """Return which units acted: one row per decision time and unit with the target event in (t, t + horizon].
+
+    The event may be of an item or of none. A cancelled event counts until its cancellation is known.
+
+    Args:
+        engine: runs the query.
+        events: parquet of `schema.EVENT_TABLE`.
+        target: event, measure, horizon and settle delay.
+        decision_times: moments t, all mature at `known_at`.
+        known_at: events created after this moment do not exist yet.
+
+    Returns:
+        event_timestamp (the decision time), user_id, label (float64: 1, or the sum of what the target measures).
+
+    Raises:
+        ModelError: if a decision time is immature: part of its outcome is still to come.
+    """
+    return _labelled(_UNITS, engine, events, target, decision_times, known_at)
+
+
+def _labelled(
+    query: str, engine: Engine, events: Path, target: Target, decision_times: Sequence[datetime], known_at: datetime
+) -> pa.Table:
     wait = target.horizon + target.settle_delay
     young = [moment for moment in decision_times if moment + wait > known_at]
     if young:
@@ -74,8 +122,10 @@ def positives(
             "window_end": pa.array([t + target.horizon for t in decision_times], TIMESTAMP),
         }
     )
-    query = _POSITIVES.format(events=known_sql("events", known_at), event=_quoted(target.event))
-    return engine.query(query, {"events": events, "decisions": decisions})
+    sql = query.format(
+        events=known_sql("events", known_at), event=_quoted(target.event), measured=MEASURES[target.measure]
+    )
+    return engine.query(sql, {"events": events, "decisions": decisions})
 
 
 def attributed(engine: Engine, events: Path, target: Target, shown: pa.Table, known_at: datetime) -> pa.Table:

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from recsys.candidates.pool import to_numpy
 from recsys.data.steps import period_end
-from recsys.modeling.clocks import matched_rows, reached, same_values, where_from
+from recsys.modeling.clocks import labels_anew, matched_rows, same_values, where_from
+from recsys.modeling.given import given_columns
 from recsys.ports import Engine, FeatureSet, FeatureTable, ViewInfo
 from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, REQUEST_TIMESTAMP, TIMESTAMP, USER
 from recsys.specs.base import format_duration
@@ -58,6 +59,9 @@ class Sources:
     recompute: Callable[[str, datetime, pa.Array], pa.Table]
     """Makes the newest rows of a table for some units, from nothing but the events known at a moment."""
     declared: Mapping[str, FeatureTable]
+    given: Callable[[pa.Table, datetime], Mapping[str, "NDArray[Any]"]] | None = None
+    """Makes anew what requests brought along with some rows of one decision time: columns by name, one value a
+    row."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ def check_rows(
     """Check one part of a training set.
 
     Args:
-        rows: user_id, item_id and further join keys, event_timestamp, request_timestamp, label and feature columns.
+        rows: user_id, item_id (not of lists of units) and further join keys, event_timestamp, request_timestamp, label
+            and feature columns.
         features: what was joined.
         target: event, horizon and settle delay of the label.
         known_at: labels may use nothing created after it.
@@ -112,7 +117,14 @@ def check_rows(
         found += _clocks(rows, features, view, clocks[view.name], sources)
         for moment in recomputed:
             found += _ahead(rows, view, clocks[view.name], moment, sources)
-    derived = {name for view in features.views if view.name in clocks for name in view.features} | {REQUEST_TIMESTAMP}
+    given = given_columns(rows, features)
+    if given and (sources.given is None or not recomputed):
+        unchecked += [f"column {name}: the request brings it along, and it was not made anew" for name in given]
+    elif sources.given is not None:
+        for moment in recomputed:
+            found += _given(rows, given, moment, sources.given)
+    derived = {name for view in features.views if view.name in clocks for name in view.features}
+    derived |= {REQUEST_TIMESTAMP, *given}
     unchecked += [
         f"view {transform.name}: it reads a view that is not checked"
         for transform in features.transforms
@@ -148,17 +160,20 @@ def _immature(rows: pa.Table, target: Target, known_at: datetime) -> list[Violat
 
 
 def _labels(rows: pa.Table, target: Target, known_at: datetime, sources: Sources, exact: bool) -> list[Violation]:
-    truly = to_numpy(reached(sources.engine, rows, sources.events, target.event, target.horizon, known_at)) > 0
-    said = rows[LABEL].to_numpy() > 0
-    wrong = np.flatnonzero(said != truly) if exact else np.flatnonzero(said & ~truly)
+    truly = to_numpy(labels_anew(sources.engine, rows, sources.events, target, known_at))
+    said = rows[LABEL].to_numpy().astype(np.float64)
+    # Labels are float32; that of a credited event is right where there is one to credit.
+    close = np.isclose(said, truly, rtol=1e-6, atol=0)
+    wrong = np.flatnonzero(~close) if exact else np.flatnonzero((said > 0) & (truly <= 0))
     if not len(wrong):
         return []
     first = int(wrong[0])
+    measured = "" if target.measure == "event" else f"{target.measure} of "
     rule = (
-        f"a label that is not what the events say: {target.event} within {format_duration(target.horizon)} after the"
-        f" decision, known at {known_at:%Y-%m-%d %H:%M}"
+        f"a label that is not what the events say: {measured}{target.event} within {format_duration(target.horizon)}"
+        f" after the decision, known at {known_at:%Y-%m-%d %H:%M}"
     )
-    return [Violation(rule, "label", len(wrong), f"{_key(rows, first)}: {said[first]:d}, should be {truly[first]:d}")]
+    return [Violation(rule, "label", len(wrong), f"{_key(rows, first)}: {said[first]:g}, should be {truly[first]:g}")]
 
 
 def _clocks(
@@ -223,6 +238,32 @@ def _ahead(rows: pa.Table, view: ViewInfo, matched: pa.Table, moment: datetime, 
     return []
 
 
+def _given(
+    rows: pa.Table,
+    names: Sequence[str],
+    moment: datetime,
+    make: Callable[[pa.Table, datetime], Mapping[str, "NDArray[Any]"]],
+) -> list[Violation]:
+    """Make what requests bring along anew from what stood online at a decision time."""
+    at_moment = pc.equal(rows[EVENT_TIMESTAMP].cast(TIMESTAMP), pa.scalar(moment, TIMESTAMP))
+    numbers = np.flatnonzero(at_moment.to_numpy(zero_copy_only=False))
+    if not names or not len(numbers):
+        return []
+    mine = rows.take(numbers)
+    anew = {name: values.astype(np.float64) for name, values in make(mine, moment).items()}
+    found = []
+    for name in names:
+        said = to_numpy(mine[name])
+        wrong = np.flatnonzero(~same_values(said, anew[name], _TOLERANCE)) if name in anew else np.arange(len(mine))
+        if len(wrong):
+            first = int(wrong[0])
+            made = anew[name][first] if name in anew else "nothing: no source gives it"
+            example = f"{_key(mine, first)}: {name} is {said[first]}, should be {made}"
+            rule = "a value that the placement's sources at the decision time do not give"
+            found.append(Violation(rule, f"column {name}", len(wrong), example))
+    return found
+
+
 def _rows_by_key(rows: pa.Table, anew: pa.Table, keys: Sequence[str]) -> pa.Array:
     """Return the row of `anew` that has each row's keys, null where none has."""
     of_key = {key: row for row, key in enumerate(zip(*(anew[name].to_pylist() for name in keys), strict=True))}
@@ -232,7 +273,9 @@ def _rows_by_key(rows: pa.Table, anew: pa.Table, keys: Sequence[str]) -> pa.Arra
 
 def _transforms(rows: pa.Table, features: FeatureSet, clocks: Mapping[str, pa.Table]) -> list[Violation]:
     """Compute what is computed at request time from what the definition gives."""
-    known: dict[str, NDArray[Any]] = {REQUEST_TIMESTAMP: to_numpy(rows[REQUEST_TIMESTAMP])}
+    known: dict[str, NDArray[Any]] = {
+        name: to_numpy(rows[name]) for name in (REQUEST_TIMESTAMP, *given_columns(rows, features))
+    }
     for view in features.views:
         if view.name in clocks:
             known |= {name: to_numpy(clocks[view.name][name]) for name in view.features}
@@ -256,5 +299,5 @@ def _transforms(rows: pa.Table, features: FeatureSet, clocks: Mapping[str, pa.Ta
 
 
 def _key(rows: pa.Table, row: int, keys: Sequence[str] = (USER, ITEM)) -> str:
-    named = ", ".join(f"{name} {rows[name][row].as_py()}" for name in keys)
+    named = ", ".join(f"{name} {rows[name][row].as_py()}" for name in keys if name in rows.column_names)
     return f"{named} at {rows[EVENT_TIMESTAMP][row].as_py():%Y-%m-%d %H:%M}"

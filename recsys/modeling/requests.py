@@ -7,17 +7,17 @@ online.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys.candidates.pool import ItemPool
-from recsys.candidates.sources import candidates
-from recsys.modeling.moments import Moments, rows_by_unit
+from recsys.candidates.retrieval import Candidates
+from recsys.modeling.moments import Moment, Moments, rows_by_unit
 from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, REQUEST_TIMESTAMP, TIMESTAMP, USER
+from recsys.specs.candidates import SOURCES
 from recsys.specs.placement import Placement
 
 REQUEST: Final = "request"
@@ -30,13 +30,18 @@ class Requests:
 
     rows: pa.Table
     """request (int64), user_id, item_id, item attributes that are join keys, event_timestamp, request_timestamp,
-    label (float32), item_row (int64: ascends with the item id within a request)."""
+    label (float32), item_row (int64: ascends with the item id within a request). Of lists of items also sources
+    (int64: bit i is the placement's i-th source, which gave the item) and a score column (float64) of every source with
+    an item-item model."""
     users: NDArray[np.object_]
-    """The unit of each request."""
-    relevant: NDArray[np.int64]
-    """How many distinct items the unit took after each request, candidates or not."""
+    """[requests] the unit of each; None where a request is one list of units."""
+    moments: NDArray[np.datetime64]
+    """[requests] when each was, datetime64[us] in UTC."""
+    relevant: NDArray[np.float64]
+    """[requests] how many distinct items the unit took after it, candidates or not, without those that the placement's
+    filters keep out; of a list of units, the sum of all units' labels, in the list or not."""
     eligible: frozenset[str]
-    """Items that were eligible at some decision time."""
+    """Items (or units, of lists of units) that were eligible at some decision time."""
 
     def __len__(self) -> int:
         """Return the number of requests."""
@@ -59,12 +64,12 @@ def build_requests(
     sampling: Sampling,
     join_keys: Sequence[str],
 ) -> Requests:
-    """Make the requests of those units that took something, at each decision time.
+    """Make the requests of those units that took something that the filters let into a list, at each decision time.
 
     Args:
         moments: what would have stood online then.
         placement: pool and candidate sources.
-        positives: event_timestamp, user_id, item_id of what was taken after each decision time.
+        positives: event_timestamp, user_id, item_id, label of what was taken after each decision time.
         decision_times: ascending.
         sampling: of candidates that were not taken; a sampled request without a positive is left out.
         join_keys: item attributes (features of the pool's view) that feature views are keyed by.
@@ -79,6 +84,7 @@ def build_requests(
     return Requests(
         rows=pa.concat_tables(tables).combine_chunks(),
         users=np.concatenate([part.users for part in parts]),
+        moments=np.concatenate([part.moments for part in parts]),
         relevant=np.concatenate([part.relevant for part in parts]),
         eligible=frozenset().union(*(part.eligible for part in parts)),
     )
@@ -93,60 +99,78 @@ def _requests_at(
     join_keys: Sequence[str],
 ) -> Requests:
     known = moments.at(placement, moment)
-    pool, histories = known.pool, known.histories
     taken = positives.filter(pc.equal(positives[EVENT_TIMESTAMP], pa.scalar(moment, TIMESTAMP)))
-    items_taken = pool.locate(taken[ITEM])
+    items_taken, measured = known.pool.locate(taken[ITEM]), taken[LABEL].to_numpy()
     random = np.random.default_rng([sampling.seed, int(moment.timestamp())])
 
     users: list[str] = []
     relevant: list[int] = []
-    chosen: list[NDArray[np.int64]] = []
-    labels: list[NDArray[np.bool_]] = []
-    for user, mine in rows_by_unit(taken[USER]).items():
+    chosen: list[Candidates] = []
+    labels: list[NDArray[np.float32]] = []
+    for user, all_mine in rows_by_unit(taken[USER]).items():
+        histories = known.histories_of(user)
+        mine = all_mine[~known.retrieval.filtered(items_taken[all_mine], histories, known.instant)]
+        if not len(mine):
+            continue
         items = items_taken[mine]
-        rows = candidates(placement.candidates, pool, lambda name, user=user: histories[name].get(user))  # type: ignore[misc]
-        label = np.isin(rows, items)
+        found = known.retrieval.candidates(histories, known.instant)
+        label = _labels(found.rows, items, measured[mine])
         if sampling.per_request is not None:
             if not label.any():
                 continue
-            others = np.flatnonzero(~label)
+            others = np.flatnonzero(label == 0)
             kept = random.permutation(others)[: sampling.per_request]
             keep = np.sort(np.concatenate([np.flatnonzero(label), kept]))
-            rows, label = rows[keep], label[keep]
+            found, label = found.take(keep), label[keep]
         users.append(user)
         relevant.append(len(items))
-        chosen.append(rows)
+        chosen.append(found)
         labels.append(label)
     return Requests(
-        rows=_rows(pool, users, chosen, labels, moment, join_keys),
+        rows=_rows(known, placement, users, chosen, labels, join_keys),
         users=np.array(users, dtype=object),
-        relevant=np.array(relevant, dtype=np.int64),
-        eligible=frozenset(pool.ids[pool.eligible]),
+        moments=np.full(len(users), known.instant),
+        relevant=np.array(relevant, dtype=np.float64),
+        eligible=frozenset(known.pool.ids[known.pool.eligible]),
     )
 
 
 def _rows(
-    pool: ItemPool,
+    known: Moment,
+    placement: Placement,
     users: Sequence[str],
-    chosen: Sequence[NDArray[np.int64]],
-    labels: Sequence[NDArray[np.bool_]],
-    moment: datetime,
+    chosen: Sequence[Candidates],
+    labels: Sequence[NDArray[np.float32]],
     join_keys: Sequence[str],
 ) -> pa.Table:
-    counts = [len(rows) for rows in chosen]
-    rows = np.concatenate(chosen) if chosen else np.empty(0, dtype=np.int64)
-    label = np.concatenate(labels) if labels else np.empty(0, dtype=np.bool_)
-    numbers = np.repeat(np.arange(len(users)), counts)
-    stamps = pa.array(np.full(len(rows), np.datetime64(moment.replace(tzinfo=None), "us"))).cast(TIMESTAMP)
-    user_column = pa.array(users, pa.string()).take(pa.array(numbers))
+    pool = known.pool
+    rows = _joined([found.rows for found in chosen], np.int64)
+    numbers = np.repeat(np.arange(len(users)), [len(found.rows) for found in chosen])
+    stamps = pa.array(np.full(len(rows), known.instant)).cast(TIMESTAMP)
     columns = {
         REQUEST: pa.array(numbers, pa.int64()),
-        USER: user_column,
+        USER: pa.array(users, pa.string()).take(pa.array(numbers)),
         ITEM: pa.array(pool.ids, pa.string()).take(pa.array(rows)),
         **{key: pa.array(pool.columns[key], pa.string()).take(pa.array(rows)) for key in join_keys},
         EVENT_TIMESTAMP: stamps,
         REQUEST_TIMESTAMP: stamps,
-        LABEL: pa.array(label.astype(np.float32)),
+        LABEL: pa.array(_joined(labels, np.float32)),
         ITEM_ROW: pa.array(rows, pa.int64()),
+        SOURCES: pa.array(_joined([found.sources for found in chosen], np.int64)),
+        **{
+            name: pa.array(_joined([found.scores[name] for found in chosen], np.float64))
+            for name in placement.score_columns
+        },
     }
     return pa.table(columns)
+
+
+def _labels(rows: NDArray[np.int64], items: NDArray[np.int64], measured: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return each candidate's label: what was measured of an item that was taken, 0 of another."""
+    order = np.argsort(items)
+    nearest = order[np.minimum(np.searchsorted(items, rows, sorter=order), len(items) - 1)]
+    return np.where(items[nearest] == rows, measured[nearest], 0.0).astype(np.float32)
+
+
+def _joined(parts: Sequence[NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:
+    return np.concatenate([np.empty(0, dtype=kind), *parts]).astype(kind)

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys.candidates.pool import UNKNOWN, to_numpy
+from recsys.modeling.given import given_of
 from recsys.modeling.moments import Moments
 from recsys.modeling.requests import ITEM_ROW, REQUEST, Requests
 from recsys.ports import EventLog
 from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, POSITION, REQUEST_ID, REQUEST_TIMESTAMP, TIMESTAMP, USER
+from recsys.specs.candidates import SOURCES
 from recsys.specs.placement import Placement
-
-_UNKNOWN = "unknown"
 
 
 def shown_slots(log: EventLog, placement: str, start: datetime, end: datetime) -> pa.Table:
@@ -65,42 +66,52 @@ def shown_requests(
     pairs = set(zip(_texts(taken[REQUEST_ID]), _texts(taken[ITEM]), strict=True))
     label = np.array([pair in pairs for pair in zip(_texts(slots[REQUEST_ID]), _texts(slots[ITEM]), strict=True)])
     stamps = slots[EVENT_TIMESTAMP].cast(TIMESTAMP)
-    attributes, eligible = _attributes(moments, placement, slots, every, join_keys)
+    columns, eligible = _columns(moments, placement, slots, every, join_keys)
     rows = pa.table(
         {
             REQUEST: pa.array(numbers, pa.int64()),
             USER: slots[USER],
             ITEM: slots[ITEM],
-            **attributes,
+            **{key: columns[key] for key in join_keys},
             EVENT_TIMESTAMP: stamps,
             REQUEST_TIMESTAMP: stamps,
             LABEL: pa.array(label.astype(np.float32)),
             ITEM_ROW: pc.rank(slots[ITEM], tiebreaker="dense").cast(pa.int64()),
+            **{name: columns[name] for name in (SOURCES, *placement.score_columns)},
         }
     )
     users = _texts(slots[USER])[np.sort(first)] if len(slots) else np.empty(0, dtype=object)
-    relevant = np.bincount(numbers, weights=label, minlength=len(requests)).astype(np.int64)
-    return Requests(rows=rows, users=users, relevant=relevant, eligible=eligible)
+    relevant = np.bincount(numbers, weights=label, minlength=len(requests)).astype(np.float64)
+    when = to_numpy(stamps)[np.sort(first)]
+    return Requests(rows=rows, users=users, moments=when, relevant=relevant, eligible=eligible)
 
 
-def _attributes(
+def _columns(
     moments: Moments, placement: Placement, slots: pa.Table, every: timedelta, join_keys: Sequence[str]
 ) -> tuple[dict[str, pa.Array], frozenset[str]]:
-    """Look up item attributes as they stood online when the item was shown."""
+    """Look up item attributes, and which sources give an item with which scores, as it stood when it was shown."""
     from recsys.data.steps import period_end
 
-    items = _texts(slots[ITEM])
+    items, units = pa.array(_texts(slots[ITEM]), pa.string()), _texts(slots[USER])
     stood = [period_end(at, every) for at in slots[EVENT_TIMESTAMP].to_pylist()]
-    values = {key: np.full(len(items), _UNKNOWN, dtype=object) for key in join_keys}
+    values: dict[str, np.ndarray] = {key: np.full(len(items), UNKNOWN, dtype=object) for key in join_keys}
+    values[SOURCES] = np.zeros(len(items), dtype=np.int64)
+    values |= {name: np.zeros(len(items)) for name in placement.score_columns}
     eligible: set[str] = set()
     for moment in sorted(set(stood)):
-        pool = moments.at(placement, moment).pool
+        known = moments.at(placement, moment)
+        pool = known.pool
         eligible.update(pool.ids[pool.eligible])
         mine = np.flatnonzero([at == moment for at in stood])
-        rows = pool.locate(pa.chunked_array([pa.array(items[mine], pa.string())]))
+        rows = pool.locate(items.take(pa.array(mine)))
         for key in join_keys:
-            values[key][mine] = np.where(rows >= 0, pool.columns[key][rows], _UNKNOWN)
-    return {key: pa.array(column, pa.string()) for key, column in values.items()}, frozenset(eligible)
+            values[key][mine] = np.where(rows >= 0, pool.columns[key][rows], UNKNOWN)
+        for unit in dict.fromkeys(units[mine]):
+            of_unit = units[mine] == unit
+            for name, column in given_of(known, unit, rows[of_unit]).items():
+                values[name][mine[of_unit]] = column
+    kinds = dict.fromkeys(join_keys, pa.string())
+    return {name: pa.array(column, kinds.get(name)) for name, column in values.items()}, frozenset(eligible)
 
 
 def _texts(column: pa.ChunkedArray) -> np.ndarray:

@@ -1,35 +1,49 @@
 """What does a training leave behind, so that it can be looked at, checked and trained on again?
 
-A folder: `learn.parquet` (training and validation rows), `test.parquet` (all candidates of the test requests),
-`requests.parquet` (who was asked for, when, and how much they took) and `dataset.json`. The digest is that of the
-three tables' bytes; everything in them is in a fixed order.
+A folder: `learn.parquet` (training and validation rows of all splits), `test.parquet` (all candidates of the test
+requests), `requests.parquet` (who was asked for, when, and how much they took), `taken.parquet` (what they took),
+`items.parquet` (segments and reach of the items) and `dataset.json`. The digest is that of the tables' bytes;
+everything in them is in a fixed order.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from recsys.candidates.pool import to_numpy
-from recsys.modeling.offline_evaluation import Judged
-from recsys.modeling.requests import ITEM_ROW, REQUEST, Requests
+from recsys.modeling.decision_times import TEST, Split, read_split
+from recsys.modeling.judged import Judged, judged
+from recsys.modeling.requests import REQUEST, Requests
 from recsys.ports import TrainingRows
-from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, USER
+from recsys.schema import EVENT_TIMESTAMP, LABEL, TIMESTAMP, USER
+from recsys.specs.problem import Problem
 
 PART: Final = "part"
-TRAIN: Final = "train"
-VALIDATION: Final = "validation"
-TEST: Final = "test"
 LEARN: Final = "learn"
+REQUESTS: Final = "requests"
+TAKEN: Final = "taken"
+ITEMS: Final = "items"
 DOCUMENT: Final = "dataset.json"
-TABLES: Final = (LEARN, TEST, "requests")
+TABLES: Final = (LEARN, TEST, REQUESTS, TAKEN, ITEMS)
+REQUEST_SCHEMA: Final = pa.schema(
+    [
+        (PART, pa.string()),
+        (REQUEST, pa.int64()),
+        (USER, pa.string()),
+        (EVENT_TIMESTAMP, TIMESTAMP),
+        ("relevant", pa.float64()),
+        ("history", pa.int64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -46,25 +60,44 @@ class TrainingSet:
         return str(self.document["digest"])
 
     def rows(self, part: str) -> pa.Table:
-        """Return the rows of a part: learn (train and validation, told apart by `part`) or test."""
+        """Return the rows of a table: learn (train and validation of all splits), test, requests, taken or items."""
         return pq.read_table(self.folder / f"{part}.parquet")
 
-    def judged(self, test: pa.Table) -> Judged:
-        """Return what rankers are judged on, from the test rows."""
-        requests = pq.read_table(self.folder / "requests.parquet", filters=[(PART, "==", TEST)])
-        return Judged(
-            rows=TrainingRows({}, test[LABEL].to_numpy().astype(np.float32), test[REQUEST].to_numpy()),
-            item_row=test[ITEM_ROW].to_numpy(),
-            item_code=test[ITEM].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64),
-            users=to_numpy(requests[USER]),
-            relevant=requests["relevant"].to_numpy(),
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Return the splits, oldest first; the newest one's fit is registered."""
+        return tuple(read_split(one) for one in self.document["splits"])
+
+    def judged(self, test: pa.Table, problem: Problem, after: datetime | None = None) -> Judged:
+        """Return what rankers are judged on.
+
+        Args:
+            test: the test rows, of all decision times or of those after a moment.
+            problem: what is asked.
+            after: that moment.
+        """
+        splits = self.splits
+        requests, taken = self.rows(REQUESTS), self.rows(TAKEN)
+        if after is not None:
+            requests = requests.filter(pc.greater(requests[EVENT_TIMESTAMP], pa.scalar(after, TIMESTAMP)))
+            asked = requests.filter(pc.equal(requests[PART], TEST))[REQUEST]
+            taken = taken.filter(pc.is_in(taken[REQUEST], asked.combine_chunks()))
+        return judged(
+            problem,
+            test,
+            requests,
+            taken,
+            self.rows(ITEMS),
+            units=int(self.document["units"]),
             pool_size=int(self.document["pool_size"]),
+            splits={f"{one.test[0]:%Y-%m-%d}": one.test for one in splits} if len(splits) > 1 else None,
         )
 
 
-def learning_rows(rows: pa.Table, columns: tuple[str, ...], part: str) -> TrainingRows:
-    """Return train or validation rows as columns."""
-    of_part = rows.filter(pa.compute.equal(rows[PART], part))
+def learning_rows(rows: pa.Table, columns: tuple[str, ...], split: Split, part: str) -> TrainingRows:
+    """Return one split's train or validation rows as columns."""
+    held = split.holds(part, to_numpy(rows[EVENT_TIMESTAMP]))
+    of_part = rows.filter(pa.array(held))
     return TrainingRows(
         columns={name: to_numpy(of_part[name]) for name in columns},
         label=of_part[LABEL].to_numpy().astype(np.float32),
@@ -72,26 +105,25 @@ def learning_rows(rows: pa.Table, columns: tuple[str, ...], part: str) -> Traini
     )
 
 
-def request_table(requests: Mapping[str, Requests]) -> pa.Table:
-    """Return the requests of each part: part, request, user_id, event_timestamp, relevant."""
-    tables = []
+def request_table(requests: Mapping[str, Requests], histories: Mapping[str, pa.Array]) -> pa.Table:
+    """Return the requests of each part: part, request, user_id, event_timestamp, relevant, history.
+
+    Args:
+        requests: part to its requests.
+        histories: part to the earlier visits of each request's unit; a part without them has nulls.
+    """
+    tables = [REQUEST_SCHEMA.empty_table()]
     for part, made in requests.items():
-        numbers, first = np.unique(made.rows[REQUEST].to_numpy(), return_index=True)
-        moments = _moments(made, numbers, first)
-        tables.append(
-            pa.table(
-                {
-                    PART: pa.array([part] * len(made), pa.string()),
-                    REQUEST: pa.array(range(len(made)), pa.int64()),
-                    USER: pa.array(made.users, pa.string()),
-                    EVENT_TIMESTAMP: pa.array(moments, pa.timestamp("us")).cast(
-                        made.rows.schema.field(EVENT_TIMESTAMP).type
-                    ),
-                    "relevant": pa.array(made.relevant, pa.int64()),
-                }
-            )
-        )
-    return pa.concat_tables(tables)
+        columns = [
+            pa.array([part] * len(made), pa.string()),
+            pa.array(range(len(made)), pa.int64()),
+            pa.array(made.users, pa.string()),
+            pa.array(made.moments, pa.timestamp("us")).cast(TIMESTAMP),
+            pa.array(made.relevant, pa.float64()),
+            histories.get(part, pa.nulls(len(made), pa.int64())),
+        ]
+        tables.append(pa.table(columns, schema=REQUEST_SCHEMA))
+    return pa.concat_tables(tables).combine_chunks()
 
 
 def write_tables(folder: Path, tables: Mapping[str, pa.Table]) -> str:
@@ -116,10 +148,3 @@ def read_training_set(folder: Path) -> TrainingSet | None:
     except (FileNotFoundError, ValueError):
         return None
     return TrainingSet(folder, document)
-
-
-def _moments(made: Requests, numbers: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.datetime64]:
-    """Return each request's decision time; a request without a candidate has none of its own rows."""
-    moments = np.full(len(made), np.datetime64("NaT", "us"), dtype="datetime64[us]")
-    moments[numbers] = to_numpy(made.rows[EVENT_TIMESTAMP])[first]
-    return moments

@@ -68,7 +68,8 @@ def _under_placement(state: State, name: str, *, with_list: bool = True) -> set[
         return found
     if with_list:
         found.add(f"problems/{placement['problem']}")
-    views = {placement["pool"]["view"], *(source["view"] for source in placement["candidates"] if "view" in source)}
+    reading = (*placement["candidates"], *placement.get("filters", ()))
+    views = {placement["pool"]["view"], *(each["view"] for each in reading if "view" in each)}
     for view in views:
         found |= set(_under_view(state, view))
     return found

@@ -8,7 +8,9 @@ from recsys.ports.clock import Clock
 from recsys.ports.engine import Engine, FeatureTable, Step
 from recsys.ports.event_log import EventLog, Exposure, Ledger, LedgerEntry, ShownItem
 from recsys.ports.features import Definitions, FeatureReader, FeatureRepository, FeatureSet, RequestTransform, ViewInfo
+from recsys.ports.item_models import ItemModelStore, ItemWeights
 from recsys.ports.models import Columns, Estimator, ModelRegistry, Ranker, Registration, TrainingRows, Weights
+from recsys.ports.search import Range, Settings, SettingsSearch, Trial
 from recsys.ports.shop import Delivery, ShopSource, SourceCount
 
 __all__ = [
@@ -24,17 +26,23 @@ __all__ = [
     "FeatureRepository",
     "FeatureSet",
     "FeatureTable",
+    "ItemModelStore",
+    "ItemWeights",
     "Ledger",
     "LedgerEntry",
     "ModelRegistry",
+    "Range",
     "Ranker",
     "Registration",
     "RequestTransform",
+    "Settings",
+    "SettingsSearch",
     "ShopSource",
     "ShownItem",
     "SourceCount",
     "Step",
     "TrainingRows",
+    "Trial",
     "ViewInfo",
     "Weights",
 ]

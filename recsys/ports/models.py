@@ -25,6 +25,10 @@ class Ranker(Protocol):
         """Return one score a row."""
         ...
 
+    def importance(self) -> Mapping[str, float]:
+        """Return each column's share of the changes in prediction, in percent, largest first."""
+        ...
+
     def save(self, folder: Path) -> None:
         """Write everything that loading needs into an empty folder."""
         ...
@@ -83,6 +87,8 @@ class Registration:
     """File name to text, kept with the weights: report.json and the like."""
     sample: pa.Table
     """Some rows of features with their `score`: what a load of these weights must reproduce."""
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    """File name to an image, kept beside the reports."""
 
 
 class ModelRegistry(Protocol):

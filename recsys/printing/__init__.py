@@ -1,8 +1,20 @@
 """How do results read on a terminal?"""
 
-from recsys.printing.data import dataset, feature_tables, features, ingestion, inspection
+from recsys.printing.data import dataset, feature_tables, features, ingestion, inspection, online_store
 from recsys.printing.experiments import evaluation, replayed
-from recsys.printing.models import batch, history, history_document, promotion, promotion_document, trained
+from recsys.printing.models import (
+    batch,
+    campaign,
+    campaign_document,
+    compared,
+    history,
+    history_document,
+    promotion,
+    promotion_document,
+    trained,
+    tuned,
+    tuned_document,
+)
 from recsys.printing.plans import applied, plan, plan_document
 from recsys.printing.simulation import simulated, simulated_document
 from recsys.printing.terminal import Bar, table
@@ -11,6 +23,9 @@ __all__ = [
     "Bar",
     "applied",
     "batch",
+    "campaign",
+    "campaign_document",
+    "compared",
     "dataset",
     "evaluation",
     "feature_tables",
@@ -19,6 +34,7 @@ __all__ = [
     "history_document",
     "ingestion",
     "inspection",
+    "online_store",
     "plan",
     "plan_document",
     "promotion",
@@ -28,4 +44,6 @@ __all__ = [
     "simulated_document",
     "table",
     "trained",
+    "tuned",
+    "tuned_document",
 ]

@@ -1,6 +1,6 @@
 """How do the shop's data and its features read?"""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recsys.printing.terminal import table
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from recsys.workflows.dataset import Built, Inspected
-    from recsys.workflows.features import BuiltTable
+    from recsys.workflows.features import BuiltTable, Materialized
     from recsys.workflows.ingest import Ingestion
     from recsys.workflows.workspace import Workspace
 
@@ -27,10 +27,20 @@ def ingestion(done: "Ingestion", workspace: "Workspace") -> str:
     )
 
 
-def features(tables: "Sequence[BuiltTable]", until: Any, kept: bool, workspace: "Workspace") -> str:  # noqa: ANN401
-    """Show the feature tables and up to when they are online."""
-    online = f"online store {'already ' if kept else ''}at {until:%Y-%m-%d %H:%M} UTC"
-    return feature_tables(tables, workspace) + f"\n  {online}"
+def features(tables: "Sequence[BuiltTable]", online: "Materialized", workspace: "Workspace") -> str:
+    """Show the feature tables and what is online."""
+    return f"{feature_tables(tables, workspace)}\n{online_store(online)}"
+
+
+def online_store(online: "Materialized") -> str:
+    """Show up to when the features are online, and the item-item models that were made."""
+    lines = []
+    if online.item_models:
+        header = ["item-item model of", "items", "MB"]
+        rows = [[", ".join(each.sources), f"{each.items:,}", f"{each.megabytes:,.1f}"] for each in online.item_models]
+        lines.append(table(header, rows, right=(1, 2)))
+    lines.append(f"  online store {'already ' if online.reused else ''}at {online.until:%Y-%m-%d %H:%M} UTC")
+    return "\n".join(lines)
 
 
 def feature_tables(tables: "Sequence[BuiltTable]", workspace: "Workspace") -> str:

@@ -1,6 +1,6 @@
 """How do a training, the champion's moves and a batch of lists read?"""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from recsys.printing.terminal import interval, table
 
@@ -9,32 +9,72 @@ if TYPE_CHECKING:
 
     from recsys.decision.promotion import Promotion
     from recsys.ports import LedgerEntry
+    from recsys.workflows.compare import Compared
     from recsys.workflows.serve_batch import Batch
+    from recsys.workflows.serve_campaign import Campaign
     from recsys.workflows.train import Trained
+    from recsys.workflows.tune import Tuned
     from recsys.workflows.workspace import Workspace
 
 
+_TRIALS_SHOWN: Final = 8
+"""The best ones; all stand in --json."""
+
+
 def trained(done: "Trained") -> str:
-    """Show a version's offline metrics beside its baselines, and its gate."""
+    """Show a version's offline metrics beside its baselines, where it is good and where not, and its gate."""
     report = done.report
-    metrics: Mapping[str, Mapping[str, Mapping[str, float]]] = report["metrics"]
-    names = list(metrics["model"])
-    rows = []
-    for ranker, values in metrics.items():
-        label = done.weights.model_version if ranker == "model" else ranker
-        rows.append([label, *[interval(values[name], 4) for name in names]])
+    metrics: Mapping[str, Mapping[str, Mapping[str, float | None]]] = report["metrics"]
     gate = report["gate"]
-    test = report["split"]["test"]
-    requests = f"{report['requests']:,} requests of {report['units']:,} units"
+    test = [time for split in report["splits"] for time in split["test"]]
+    lists = report["kind"] == "lists"
+    asked = f"{report['requests']:,} {'requests' if lists else 'lists'} of {report['units']:,} units"
     weeks = f"weeks from {test[0][:10]} to {test[-1][:10]}; known at {report['known_at'][:10]}"
+    fits = f" in {len(report['splits'])} splits" if len(report["splits"]) > 1 else ""
     registered = " (already registered)" if done.reused else ""
     lines = [
-        f"  {requests}, {weeks}; {report['train_rows']:,} training rows",
-        table(["ranker", *names], rows),
+        f"  {asked}, {weeks}{fits}; {report['train_rows']:,} training rows",
+        _beside(done.weights.model_version, metrics),
+        *_candidates(report["candidates"]),
+        *_segments(report["segments"], gate["metric"]),
+        *(f"  note: {remark}" for remark in report["remarks"]),
         f"  gate {'PASSED' if gate['passed'] else 'REFUSED'}: {gate['reason']}",
         f"  {done.weights.model} version {done.weights.number}{registered}: {_service(done)}",
     ]
     return "\n".join(lines)
+
+
+def _beside(model_version: str, metrics: "Mapping[str, Mapping[str, Mapping[str, float | None]]]") -> str:
+    names = list(metrics["model"])
+    rows = [
+        [model_version if ranker == "model" else ranker, *[interval(values[name], 4) for name in names]]
+        for ranker, values in metrics.items()
+    ]
+    return table(["ranker", *names], rows)
+
+
+def _candidates(sources: "Sequence[Mapping[str, Any]]") -> list[str]:
+    """Say which share of what was taken the candidates hold."""
+    if not sources:
+        return []
+    union, *each = sources
+    parts = ", ".join(f"{source['source']} {source['recall']['estimate']:.3f}" for source in each)
+    count = union["candidates"]["estimate"]
+    return [f"  candidates: {count:.0f} a request, recall {union['recall']['estimate']:.3f} ({parts})"]
+
+
+def _segments(segments: "Mapping[str, Sequence[Mapping[str, Any]]]", metric: str) -> list[str]:
+    """Show the gate's metric by split and by how active units were."""
+    lines = []
+    for name in ("split", "activity"):
+        shares = [
+            f"{segment['name']} {interval(segment['metrics']['model'][metric], 4)}"
+            for segment in segments.get(name, ())
+            if metric in segment["metrics"]["model"]
+        ]
+        if shares:
+            lines.append(f"  {metric} by {name}: {'; '.join(shares)}")
+    return lines
 
 
 def _service(done: "Trained") -> str:
@@ -45,11 +85,105 @@ def _service(done: "Trained") -> str:
     return "kept with its reason (tag recsys.gate=failed), not in service"
 
 
+def tuned(done: "Tuned", workspace: "Workspace") -> str:
+    """Show the trials of a search by their value, the best ones first."""
+    names = list(done.best.settings)
+    ordered = sorted(done.trials, key=lambda trial: (-trial.value, trial.number))
+    shown = [*ordered[:_TRIALS_SHOWN], *(trial for trial in ordered[_TRIALS_SHOWN:] if trial.number == 0)]
+    rows = [
+        [
+            "as declared" if trial.number == 0 else str(trial.number),
+            f"{trial.value:.4f}",
+            *[f"{trial.settings[name]:.4g}" for name in names],
+        ]
+        for trial in shown
+    ]
+    header = ["trial", done.metric, *names]
+    if done.written is None:
+        found = "nothing was better than what is declared: no file is written"
+    else:
+        file = workspace.shown(done.written)
+        found = f"written for review: {file}; then `recsys train --model-version {done.named}`"
+    return (
+        f"  {len(done.trials)} trials on the validation weeks of {done.model_version}\n"
+        f"{table(header, rows, right=tuple(range(1, len(header))))}\n  {found}"
+    )
+
+
+def tuned_document(done: "Tuned", workspace: "Workspace") -> dict[str, Any]:
+    """Return a search as JSON values."""
+    return {
+        "model_version": done.model_version,
+        "metric": done.metric,
+        "declared": done.declared,
+        "best": {"trial": done.best.number, "value": done.best.value, "settings": dict(done.best.settings)},
+        "trials": [
+            {"trial": trial.number, "value": trial.value, "settings": dict(trial.settings)} for trial in done.trials
+        ],
+        "written": None if done.written is None else workspace.shown(done.written),
+        "named": done.named,
+    }
+
+
+def compared(done: "Compared") -> str:
+    """Show two versions beside each other, and the paired ratio of each metric."""
+    document = done.document
+    first, second = done.first.model_version, done.second.model_version
+    rows = [
+        [
+            metric,
+            interval(document["metrics"][first][metric], 4),
+            interval(document["metrics"][second][metric], 4),
+            interval(ratio, 3),
+        ]
+        for metric, ratio in document["ratios"].items()
+    ]
+    weeks = [time[:10] for time in document["decision_times"]]
+    asked = f"{document['requests']:,} requests of {document['units']:,} units"
+    lines = [
+        f"  {asked}, decided from {weeks[0]} to {weeks[-1]}; neither version learned from them",
+        table(["metric", first, second, f"{second} over {first}"], rows),
+        *(f"  {remark}" for remark in document["remarks"]),
+    ]
+    return "\n".join(lines)
+
+
 def batch(done: "Batch", workspace: "Workspace") -> str:
     """Show what a batch wrote."""
     answered = ", ".join(f"{units:,} by {name}" for name, units in sorted(done.answered_by.items()))
     state = " (up to date)" if done.reused else ""
     return f"  {done.units:,} units ({answered}), {done.rows:,} rows{state}\n  in {workspace.shown(done.folder)}/"
+
+
+def campaign(done: "Campaign", workspace: "Workspace") -> str:
+    """Show whom a campaign reaches."""
+    state = " (up to date)" if done.reused else ""
+    expected = "" if done.expected_precision is None else f"; {done.expected_precision:.1%} of them should act"
+    lines = [
+        f"  {done.channel}: {done.units:,} of {done.eligible:,} units by {done.model_version} (weights {done.weights})"
+        f"{expected}{state}"
+    ]
+    if not done.selects:
+        lines.append(f"  note: {done.capacity:,} are half of the eligible units or more: not a selection")
+    return "\n".join([*lines, f"  in {workspace.shown(done.folder)}/"])
+
+
+def campaign_document(done: "Campaign", workspace: "Workspace") -> dict[str, Any]:
+    """Return whom a campaign reaches as JSON values."""
+    return {
+        "audience": done.audience,
+        "channel": done.channel,
+        "capacity": done.capacity,
+        "at": done.at.isoformat(),
+        "folder": workspace.shown(done.folder),
+        "eligible": done.eligible,
+        "units": done.units,
+        "model_version": done.model_version,
+        "weights": done.weights,
+        "expected_precision": done.expected_precision,
+        "selects": done.selects,
+        "reused": done.reused,
+    }
 
 
 def promotion(done: "Promotion") -> str:

@@ -63,9 +63,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
     return "\n".join(lines)
 
 
-def interval(value: Mapping[str, float], digits: int) -> str:
-    """Show an estimate with its bounds."""
-    return f"{value['estimate']:.{digits}f} [{value['lower']:.{digits}f}, {value['upper']:.{digits}f}]"
+def interval(value: Mapping[str, float | None], digits: int) -> str:
+    """Show an estimate with its bounds, where it has any."""
+    estimate, lower, upper = (value[name] for name in ("estimate", "lower", "upper"))
+    if estimate is None:
+        return "not defined"
+    bounds = "" if lower is None or upper is None else f" [{lower:.{digits}f}, {upper:.{digits}f}]"
+    return f"{estimate:.{digits}f}{bounds}"
 
 
 def percent(value: Mapping[str, float | None]) -> str:

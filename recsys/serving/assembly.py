@@ -5,6 +5,7 @@ view are matched to the candidates by number, and request-time features are comp
 training join uses.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from recsys.candidates.history import History
 from recsys.candidates.pool import to_numpy, unknown
-from recsys.candidates.sources import History
 from recsys.errors import FeatureError
 from recsys.ports import FeatureReader, FeatureSet, ViewInfo
 from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, USER
@@ -83,7 +84,12 @@ class UnitRows:
 
 
 def assemble(
-    wanted: FeatureSet, matrix: ItemMatrix, unit: UnitRows, rows: NDArray[np.int64], at: datetime
+    wanted: FeatureSet,
+    matrix: ItemMatrix,
+    unit: UnitRows,
+    rows: NDArray[np.int64],
+    at: datetime,
+    given: Mapping[str, NDArray[Any]] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Return the columns of a feature set for a unit's candidates.
 
@@ -93,6 +99,7 @@ def assemble(
         unit: the unit's online rows.
         rows: [candidates] rows of the matrix.
         at: the moment of the request.
+        given: columns of [candidates] that the request brings along, such as scores of sources.
 
     Returns:
         Column to [candidates] values, in the order of `wanted.columns`.
@@ -101,7 +108,8 @@ def assemble(
         FeatureError: if a view is keyed by something that requests do not have.
     """
     values: dict[str, NDArray[Any]] = {
-        REQUEST_TIMESTAMP: np.full(len(rows), np.datetime64(at.replace(tzinfo=None), "us"))
+        REQUEST_TIMESTAMP: np.full(len(rows), np.datetime64(at.replace(tzinfo=None), "us")),
+        **(given or {}),
     }
     for view in wanted.views:
         values.update(_columns(view, matrix, unit, rows))
@@ -109,8 +117,8 @@ def assemble(
         absent = [name for name in transform.inputs if name not in values]
         if absent:
             message = (
-                f"request-time features {transform.name}: input {absent[0]!r} is neither a feature nor"
-                f" {REQUEST_TIMESTAMP}"
+                f"request-time features {transform.name}: input {absent[0]!r} is neither a feature nor what the"
+                f" request brings along ({', '.join([REQUEST_TIMESTAMP, *(given or {})])})"
             )
             raise FeatureError(message)
         values.update(transform.function({name: values[name] for name in transform.inputs}))

@@ -15,43 +15,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.candidates.sources import candidates
+from recsys.candidates.history import Histories
+from recsys.candidates.pool import instant
+from recsys.candidates.retrieval import Retrieval
+from recsys.errors import FeatureError
 from recsys.experiment.routing import Assignment, Router
-from recsys.ports import Clock, Exposure, FeatureReader, FeatureSet, ModelRegistry, Ranker, ShownItem, ViewInfo, Weights
-from recsys.schema import ITEM
+from recsys.ports import Clock, Exposure, ModelRegistry, ShownItem, Weights
 from recsys.serving.assembly import UnitRows, assemble
-from recsys.serving.item_matrix import ItemMatrix, read_matrix
-from recsys.specs.placement import Personal, Placement, Popular
+from recsys.serving.item_matrix import ItemMatrix
+from recsys.serving.state import Follower, LoadedModel, Online, ServingState
+from recsys.specs.candidates import SOURCES
+from recsys.specs.placement import Placement
 
 LOGGER = logging.getLogger(__name__)
 
 POPULAR = "popular list: no model could answer"
 NOTHING = "empty list: no model could answer and the placement declares no popular list"
 EMPTY = "empty list: no items are materialized"
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """Weights in memory and the features they read."""
-
-    weights: Weights
-    ranker: Ranker
-    features: FeatureSet
-
-
-@dataclass(frozen=True)
-class ServingState:
-    """All that answers are made from; replaced as a whole."""
-
-    matrix: ItemMatrix | None
-    models: Mapping[str, LoadedModel]
-    """Logic (basket/v2) to its weights in service."""
-    champion: LoadedModel | None
-    routers: Sequence[Router]
-    views: Mapping[str, ViewInfo]
-    """The unit × item views that candidates are drawn from."""
-    watermarks: Mapping[str, datetime | None]
-    """Newest event time online of every view that answers read."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +64,7 @@ class Resolver:
         self,
         name: str,
         placement: Placement,
-        features: FeatureReader,
+        online: Online,
         registry: ModelRegistry,
         champion_of: Callable[[str], Weights | None],
         routers: Sequence[Router],
@@ -96,7 +76,7 @@ class Resolver:
         Args:
             name: the placement's name.
             placement: its declaration.
-            features: the online store.
+            online: features and item-item models.
             registry: aliases and weights.
             champion_of: registered model to the weights that serve by default, or None.
             routers: of the experiments on this placement.
@@ -105,80 +85,32 @@ class Resolver:
         """
         self._name = name
         self._placement = placement
-        self._features = features
-        self._registry = registry
-        self._champion_of = champion_of
-        self._routers = tuple(routers)
+        self._features = online.features
         self._clock = clock
-        self._feature_service_of = feature_service_of
-        self._state = ServingState(None, {}, None, self._routers, {}, {})
+        self._follower = Follower(placement, online, registry, champion_of, routers, clock, feature_service_of)
+        self._state = ServingState.empty(tuple(routers))
 
     @property
     def state(self) -> ServingState:
         """Return what answers are made from right now."""
         return self._state
 
-    # ------------------------------------------------------------ following the registry and the online store
-
     def refresh(self) -> bool:
         """Follow aliases and materializations; returns whether anything changed."""
-        before = self._state
-        loaded = {
-            (model.weights.model, model.weights.number): model
-            for model in (*before.models.values(), before.champion)
-            if model is not None
-        }
-        versions = {arm.model_version for router in self._routers for arm in router.experiment.arms.values()}
-        models: dict[str, LoadedModel] = {}
-        for version in sorted(versions):
-            model, _, logic = version.partition("/")
-            weights = self._registry.resolve(model, f"logic-{logic}")
-            if weights is not None:
-                models[version] = self._loaded(weights, loaded)
-        weights = self._champion_of(self._placement.model)
-        champion = None if weights is None else self._loaded(weights, loaded)
-        reading = [*models.values(), *([champion] if champion else [])]
-        views = {
-            source.view: self._features.view(source.view)
-            for source in self._placement.candidates
-            if isinstance(source, Personal)
-        }
-        read = {view.name for model in reading for view in model.features.views} | {self._placement.pool.view, *views}
-        after = ServingState(
-            matrix=self._matrix(reading, before.matrix),
-            models=models,
-            champion=champion,
-            routers=self._routers,
-            views=views,
-            watermarks={name: self._features.watermark(name) for name in sorted(read)},
-        )
-        changed = after.matrix is not before.matrix or _numbers(after) != _numbers(before)
+        before, after = self._state, self._follower.follow(self._state)
         self._state = after
-        return changed
-
-    def _loaded(self, weights: Weights, loaded: dict[tuple[str, int], LoadedModel]) -> LoadedModel:
-        key = (weights.model, weights.number)
-        if key not in loaded:
-            features = self._features.feature_set(self._feature_service_of(weights.model_version))
-            loaded[key] = LoadedModel(weights, self._registry.load(weights), features)
-        return loaded[key]
-
-    def _matrix(self, models: Sequence[LoadedModel], before: ItemMatrix | None) -> ItemMatrix | None:
-        """Read the items again when their rows changed, a row went past its TTL, or a model needs another view."""
-        views = {view.name: view for model in models for view in model.features.views if view.join_keys == (ITEM,)}
-        now = self._clock.now()
-        if before is not None and {self._placement.pool.view, *views} <= set(before.generations):
-            same = all(self._features.generation(name) == number for name, number in before.generations.items())
-            if same and (before.expires is None or now <= before.expires):
-                return before
-        if not self._features.generation(self._placement.pool.view):
-            return None
-        return read_matrix(self._features, self._placement, views.values(), now)
+        return after.differs(before)
 
     # ------------------------------------------------------------ answering
 
     def recommend(
-        self, user_id: str, *, session_id: str | None = None, k: int | None = None, request_id: str | None = None
+        self,
+        user_id: str,
+        *,
+        session_id: str | None = None,
+        k: int | None = None,
+        request_id: str | None = None,
+        candidates: Sequence[str] = (),
     ) -> Answer:
         """Answer one request.
 
@@ -187,13 +119,24 @@ class Resolver:
             session_id: the visit, when the experiment's unit is the session.
             k: slots; the placement's by default.
             request_id: for idempotent logging; a random one by default.
+            candidates: item ids for the placement's `given` source; ids that it does not know are left out.
+
+        Raises:
+            FeatureError: if items are given to a placement without such a source.
         """
+        if candidates and not self._placement.takes_list:
+            message = (
+                f"placement {self._name}: the request gives {len(candidates)} candidates, and none of the placement's"
+                " sources takes them: declare {source: given, limit: …} or leave them out"
+            )
+            raise FeatureError(message)
         state = self._state
         at = self._clock.now()
         assignment = self._assignment(state, user_id, session_id, at)
         model = state.champion if assignment is None else state.models.get(assignment.model_version)
         slots = k or self._placement.k
-        items, digest, fallback = self._list(state, model, user_id, slots, at)
+        unit = None if state.matrix is None else UnitRows(self._features, state.matrix, user_id, at)
+        items, digest, fallback = self._list(state, model, unit, slots, at, candidates)
         answered = fallback is None and model is not None
         exposure = Exposure(
             request_id=request_id or str(uuid.uuid4()),
@@ -223,44 +166,69 @@ class Resolver:
         return None
 
     def _list(
-        self, state: ServingState, model: LoadedModel | None, user_id: str, slots: int, at: datetime
+        self,
+        state: ServingState,
+        model: LoadedModel | None,
+        unit: UnitRows | None,
+        slots: int,
+        at: datetime,
+        given: Sequence[str],
     ) -> tuple[list[ShownItem], str, str | None]:
-        if state.matrix is None:
+        if state.matrix is None or state.retrieval is None or unit is None:
             return [], "", EMPTY
+        asked = _Asked(state.matrix, state.retrieval, unit, lambda view: unit.history(state.views[view]), at)
         if model is not None:
             try:
-                items, digest = self._ranked(state, state.matrix, model, user_id, slots, at)
+                items, digest = _ranked(asked, model, slots, given)
             except Exception:
                 LOGGER.exception("placement %s: %s could not answer", self._name, model.weights.model_version)
             else:
                 return items, digest, None
-        items = self._popular(state.matrix, slots)
+        items = self._popular(asked, slots)
         return items, "", POPULAR if items else NOTHING
 
-    def _ranked(
-        self, state: ServingState, matrix: ItemMatrix, model: LoadedModel, user_id: str, slots: int, at: datetime
-    ) -> tuple[list[ShownItem], str]:
-        unit = UnitRows(self._features, matrix, user_id, at)
-        rows = candidates(self._placement.candidates, matrix.pool, lambda view: unit.history(state.views[view]))
-        columns = assemble(model.features, matrix, unit, rows, at)
-        scores = model.ranker.score(columns)
-        first = np.lexsort((rows, -np.nan_to_num(scores, nan=-np.inf)))[:slots]
-        items = [
-            ShownItem(str(matrix.pool.ids[rows[row]]), position, float(scores[row]))
-            for position, row in enumerate(first, start=1)
-        ]
-        return items, feature_digest(columns, first)
+    def _popular(self, asked: "_Asked", slots: int) -> list[ShownItem]:
+        if self._placement.fallback != "popular":
+            return []
+        try:
+            rows, values = asked.retrieval.fallback(slots, asked.histories, asked.instant)
+        except Exception:
+            LOGGER.exception(
+                "placement %s: the popular list is shown without what only the unit's rows tell", self._name
+            )
+            rows, values = asked.retrieval.fallback(slots, None, asked.instant)
+        return _shown(asked.matrix, rows, values)
 
-    def _popular(self, matrix: ItemMatrix, slots: int) -> list[ShownItem]:
-        for source in self._placement.candidates:
-            if self._placement.fallback == "popular" and isinstance(source, Popular):
-                rows = matrix.pool.popular(source)[:slots]
-                values = matrix.pool.columns[source.order_by][rows]
-                return [
-                    ShownItem(str(matrix.pool.ids[row]), position, float(value))
-                    for position, (row, value) in enumerate(zip(rows, values, strict=True), start=1)
-                ]
-        return []
+
+@dataclass(frozen=True)
+class _Asked:
+    """What one list is made from."""
+
+    matrix: ItemMatrix
+    retrieval: Retrieval
+    unit: UnitRows
+    histories: Histories
+    at: datetime
+
+    @property
+    def instant(self) -> np.datetime64:
+        return instant(self.at)
+
+
+def _ranked(asked: _Asked, model: LoadedModel, slots: int, given: Sequence[str]) -> tuple[list[ShownItem], str]:
+    found = asked.retrieval.candidates(asked.histories, asked.instant, given)
+    brought = {SOURCES: found.sources, **found.scores}
+    columns = assemble(model.features, asked.matrix, asked.unit, found.rows, asked.at, brought)
+    scores = model.ranker.score(columns)
+    first = np.lexsort((found.rows, -np.nan_to_num(scores, nan=-np.inf)))[:slots]
+    return _shown(asked.matrix, found.rows[first], scores[first]), feature_digest(columns, first)
+
+
+def _shown(matrix: ItemMatrix, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> list[ShownItem]:
+    return [
+        ShownItem(str(matrix.pool.ids[row]), position, float(score))
+        for position, (row, score) in enumerate(zip(rows, scores, strict=True), start=1)
+    ]
 
 
 def feature_digest(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> str:
@@ -276,8 +244,3 @@ def feature_digest(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64])
         else:
             state.update(np.ascontiguousarray(shown, dtype=np.float32).tobytes())
     return state.hexdigest()
-
-
-def _numbers(state: ServingState) -> tuple[Any, ...]:
-    champion = state.champion.weights.number if state.champion else None
-    return champion, {name: model.weights.number for name, model in state.models.items()}

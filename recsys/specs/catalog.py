@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 from recsys.errors import SpecError
 from recsys.specs.environment import Environment
 from recsys.specs.experiment import Experiment
-from recsys.specs.model import ModelVersion
-from recsys.specs.placement import Placement
+from recsys.specs.model import LOSSES, CatBoostAlgorithm, ModelVersion
+from recsys.specs.placement import Audience, Placement
 from recsys.specs.problem import Problem
 
 T = TypeVar("T")
@@ -24,10 +24,14 @@ KINDS: Final[Mapping[str, type[BaseModel]]] = {
     "problems": Problem,
     "models": ModelVersion,
     "placements": Placement,
+    "audiences": Audience,
     "experiments": Experiment,
     "environments": Environment,
 }
 """Folder under registry/ to what its files declare."""
+
+CHAMPION: Final = "champion"
+"""What a gate may be against besides the declared baselines: the weights that serve by default."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Catalog:
     problems: Mapping[str, Problem] = field(default_factory=dict)
     models: Mapping[str, ModelVersion] = field(default_factory=dict)
     placements: Mapping[str, Placement] = field(default_factory=dict)
+    audiences: Mapping[str, Audience] = field(default_factory=dict)
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
     environments: Mapping[str, Environment] = field(default_factory=dict)
 
@@ -51,6 +56,10 @@ class Catalog:
     def placement(self, name: str) -> Placement:
         """Return a placement, or raise SpecError naming those that exist."""
         return _get(self.placements, name, "placement", "placements")
+
+    def audience(self, name: str) -> Audience:
+        """Return an audience, or raise SpecError naming those that exist."""
+        return _get(self.audiences, name, "audience", "audiences")
 
     def experiment(self, name: str) -> Experiment:
         """Return an experiment, or raise SpecError naming those that exist."""
@@ -68,15 +77,19 @@ class Catalog:
             features_digest: of the feature service's definitions and their transforms.
         """
         spec = self.model(model_version)
-        placement = self.placement(spec.placement)
         problem = self.problem(spec.problem)
-        closure = {
-            "model": spec.model_dump(mode="json"),
+        closure: dict[str, Any] = {
+            "model": spec.model_dump(mode="json", exclude={"search"}),
             "features": features_digest,
-            "pool": placement.pool.model_dump(mode="json"),
-            "candidates": [source.model_dump(mode="json") for source in placement.candidates],
             "target": problem.target.model_dump(mode="json"),
         }
+        if problem.lists:
+            placement = self.placement(spec.placement)
+            closure["pool"] = placement.pool.model_dump(mode="json")
+            for kind in ("candidates", "new_units", "filters"):
+                closure[kind] = [each.model_dump(mode="json") for each in getattr(placement, kind)]
+        else:
+            closure["units"] = self.audience(spec.placement).units.model_dump(mode="json")
         return digest(closure)
 
 
@@ -188,23 +201,64 @@ def _unplaced(registry: Path) -> Iterator[str]:
 
 def _dangling(catalog: Catalog, present: Mapping[str, set[str]], root: str) -> Iterator[str]:
     """Check references against the files present, so that one broken file is reported once."""
-    model_names = {name.partition("/")[0] for name in present["models"]}
-
     for name, model in catalog.models.items():
-        shown = f"{root}/models/{name}.yaml"
-        yield from _missing(present, "problems", model.problem, "problem", shown)
-        yield from _missing(present, "placements", model.placement, "placement", shown)
-        if model.gate.against not in model.baselines:
-            known = ", ".join(model.baselines) or "none"
-            yield f"{shown}: gate.against: {model.gate.against}: not one of this version's baselines; they are: {known}"
-        if model.problem in present["problems"]:
-            yield from _placement_fits(catalog, model.placement, model.problem, "placement", shown)
-    for name, placement in catalog.placements.items():
-        shown = f"{root}/placements/{name}.yaml"
-        yield from _missing(present, "problems", placement.problem, "problem", shown)
-        if placement.model not in model_names:
-            yield f"{shown}: model: {placement.model}: no version of it under {root}/models/{placement.model}/"
+        yield from _dangling_model(catalog, present, root, name, model)
+    for kind, places in (("placements", catalog.placements), ("audiences", catalog.audiences)):
+        for name, place in places.items():
+            yield from _dangling_place(catalog, present, f"{root}/{kind}/{name}.yaml", kind, place)
+    for name in sorted(present["placements"] & present["audiences"]):
+        yield f"{root}/audiences/{name}.yaml: name: a placement has it too; `recsys serve-batch` takes either"
     yield from _dangling_arms(catalog, present, root)
+
+
+def _dangling_model(
+    catalog: Catalog, present: Mapping[str, set[str]], root: str, name: str, model: ModelVersion
+) -> Iterator[str]:
+    shown = f"{root}/models/{name}.yaml"
+    yield from _missing(present, "problems", model.problem, "problem", shown)
+    problem = catalog.problems.get(model.problem)
+    if model.gate.against not in (*model.baselines, CHAMPION):
+        known = ", ".join((*model.baselines, CHAMPION))
+        yield f"{shown}: gate.against: {model.gate.against}: not one of this version's baselines; they are: {known}"
+    kind = "audiences" if problem is not None and not problem.lists else "placements"
+    if problem is not None or model.placement not in present["audiences"]:
+        yield from _missing(present, kind, model.placement, "placement", shown)
+    if model.problem in present["problems"]:
+        yield from _place_fits(catalog, model.placement, model.problem, "placement", shown)
+    if problem is None:
+        return
+    measured = [str(metric) for metric in problem.metrics()]
+    if model.gate.metric not in measured:
+        yield f"{shown}: gate.metric: {model.gate.metric}: the channels of {model.problem} give {', '.join(measured)}"
+    if isinstance(model.algorithm, CatBoostAlgorithm):
+        yield from _algorithm_fits(model.algorithm, problem, model.problem, shown)
+
+
+def _algorithm_fits(algorithm: CatBoostAlgorithm, problem: Problem, name: str, shown: str) -> Iterator[str]:
+    fitting = LOSSES[problem.formulation]
+    if algorithm.loss not in fitting:
+        yield (
+            f"{shown}: algorithm.loss: {algorithm.loss}: problem {name} is a {problem.formulation};"
+            f" its losses are {', '.join(sorted(fitting))}"
+        )
+    if algorithm.calibration is not None and problem.formulation != "classification":
+        yield (
+            f"{shown}: algorithm.calibration: {algorithm.calibration}: problem {name} is a {problem.formulation};"
+            " probabilities are of a classification"
+        )
+
+
+def _dangling_place(
+    catalog: Catalog, present: Mapping[str, set[str]], shown: str, kind: str, place: Placement | Audience
+) -> Iterator[str]:
+    yield from _missing(present, "problems", place.problem, "problem", shown)
+    problem = catalog.problems.get(place.problem)
+    if problem is not None and problem.lists != (kind == "placements"):
+        what = "ranks items: it needs a placement" if problem.lists else "selects units: it needs an audience"
+        yield f"{shown}: problem: {place.problem} {what}, not one of {kind}"
+    if place.model not in {name.partition("/")[0] for name in present["models"]}:
+        root = shown.partition("/")[0]
+        yield f"{shown}: model: {place.model}: no version of it under {root}/models/{place.model}/"
 
 
 def _dangling_arms(catalog: Catalog, present: Mapping[str, set[str]], root: str) -> Iterator[str]:
@@ -216,7 +270,7 @@ def _dangling_arms(catalog: Catalog, present: Mapping[str, set[str]], root: str)
             yield from _missing(present, "models", arm.model_version, where, shown)
             served = catalog.models.get(arm.model_version)
             if served is not None and served.problem in present["problems"]:
-                yield from _placement_fits(catalog, experiment.placement, served.problem, where, shown)
+                yield from _place_fits(catalog, experiment.placement, served.problem, where, shown)
 
 
 def _missing(present: Mapping[str, set[str]], kind: str, name: str, where: str, shown: str) -> Iterator[str]:
@@ -225,10 +279,10 @@ def _missing(present: Mapping[str, set[str]], kind: str, name: str, where: str, 
         yield f"{shown}: {where}: {name}: not declared under registry/{kind}/; declared: {known}"
 
 
-def _placement_fits(catalog: Catalog, placement: str, problem: str, where: str, shown: str) -> Iterator[str]:
-    declared = catalog.placements.get(placement)
-    if declared is not None and declared.problem != problem:
-        yield (
-            f"{shown}: {where}: answers problem {problem}, but placement {placement} serves"
-            f" {declared.problem}: both must name one problem"
-        )
+def _place_fits(catalog: Catalog, place: str, problem: str, where: str, shown: str) -> Iterator[str]:
+    for kind, declared in (("placement", catalog.placements.get(place)), ("audience", catalog.audiences.get(place))):
+        if declared is not None and declared.problem != problem:
+            yield (
+                f"{shown}: {where}: answers problem {problem}, but {kind} {place} serves {declared.problem}:"
+                " both must name one problem"
+            )

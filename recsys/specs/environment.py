@@ -62,8 +62,16 @@ class Limits(Spec):
 
     threads: int = Field(default=2, ge=1)
     """For DuckDB and CatBoost."""
-    memory: str = "3GB"
-    """For DuckDB, which spills to disk beyond it."""
+    memory: str = Field(default="3GB", pattern=r"^\d+(\.\d+)?\s*([KMGT]i?)?B$")
+    """For DuckDB, which spills to disk beyond it, and for an item-item model of a candidate source while it is fitted,
+    which is refused beyond it: a number and a unit, such as 3GB or 512MiB."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory in bytes."""
+        unit = self.memory.lstrip("0123456789. ")
+        scale = 1024 if "i" in unit else 1000
+        return int(float(self.memory.removesuffix(unit)) * scale ** "BKMGT".index(unit[0]))
 
 
 class Environment(Spec):

@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from recsys.specs.base import Duration, Spec
+from recsys.specs.metric import LIST_METRICS, Metric, reach_metrics
 
 
 class Owners(Spec):
@@ -35,6 +36,9 @@ class Target(Spec):
     """How long after the decision time the event may happen: (t, t + horizon]."""
     settle_delay: Duration = timedelta(0)
     """How long after the horizon cancellations may still restate an event; younger rows are immature."""
+    measure: Literal["event", "count", "amount"] = "event"
+    """What the label is: event, whether it happened (0 or 1); count, its quantity; amount, its value in the shop's
+    currency. Count and amount are what a regression predicts."""
 
 
 class Funnel(Spec):
@@ -79,18 +83,51 @@ class Problem(Spec):
     """Where the predictions are used; the channel decides the metric."""
     guardrails: tuple[str, ...] = ()
     """Metrics that must not fall while the primary one rises, such as coverage@10."""
+    item_segment: str | None = None
+    """A column of the item table, such as department, by which results are told apart."""
+
+    @property
+    def lists(self) -> bool:
+        """Whether items are ranked for each unit; otherwise the units themselves are, in one list."""
+        return self.entity.item is not None
 
     @model_validator(mode="after")
     def _comparable(self) -> Self:
         capacities = [name for name, channel in self.channels.items() if channel.capacity]
+        slots = [name for name, channel in self.channels.items() if channel.k]
         if self.formulation == "ranking" and capacities:
             message = (
                 f"channel {capacities[0]} has a capacity, and the formulation is ranking: scores of a"
                 " ranking do not compare across units; use classification or regression"
             )
             raise ValueError(message)
+        if self.lists and capacities:
+            message = (
+                f"channel {capacities[0]} has a capacity, which selects units, and entity.item is"
+                f" {self.entity.item}: a problem that selects units has `item: null`"
+            )
+            raise ValueError(message)
+        if not self.lists and slots:
+            message = f"channel {slots[0]} has k, slots of a list of items, and entity.item is null: give a capacity"
+            raise ValueError(message)
         return self
 
-    def list_sizes(self) -> tuple[int, ...]:
-        """Return the distinct k of all list channels, ascending."""
-        return tuple(sorted({channel.k for channel in self.channels.values() if channel.k}))
+    @model_validator(mode="after")
+    def _labelled(self) -> Self:
+        measured = self.target.measure != "event"
+        if measured != (self.formulation == "regression"):
+            message = (
+                f"target.measure is {self.target.measure} and the formulation {self.formulation}: a regression"
+                " predicts a count or an amount, a ranking or classification an event"
+            )
+            raise ValueError(message)
+        return self
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Return what the channels measure: lists @k per user, or one list of units @capacity; in a fixed order."""
+        if self.lists:
+            sizes = sorted({channel.k for channel in self.channels.values() if channel.k})
+            return tuple(Metric(name, size, "user") for size in sizes for name in LIST_METRICS)
+        sizes = sorted({channel.capacity for channel in self.channels.values() if channel.capacity})
+        names = reach_metrics(measured=self.target.measure != "event")
+        return tuple(Metric(name, size, "global") for size in sizes for name in names)

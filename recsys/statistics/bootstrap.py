@@ -110,16 +110,33 @@ def bootstrap_means(
         DataError: if shapes differ, nothing was counted, or a value is not finite.
     """
     numerator, denominator = _columns(sums, counts)
-    columns = np.hstack((numerator, denominator))
     metrics = numerator.shape[1]
-    drawn = np.vstack([weights @ columns for weights in _weights(len(columns), resamples, seed)])
+    drawn = bootstrap_sums(np.hstack((numerator, denominator)), resamples=resamples, seed=seed)
     with np.errstate(invalid="ignore"):
         means: NDArray[np.float64] = drawn[:, :metrics] / drawn[:, metrics:]
     return means
 
 
-def _weights(units: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yield how often each unit was drawn, [some resamples, units]: rows of a multinomial."""
+def bootstrap_sums(columns: NDArray[np.float64], *, resamples: int = 1_000, seed: int = 0) -> NDArray[np.float64]:
+    """Draw the units with replacement and return the sum of every column in every draw.
+
+    Args:
+        columns: what is summed over units, [units, columns].
+        resamples: how often the units are drawn.
+        seed: equal seeds and numbers of units give equal draws.
+
+    Returns:
+        [resamples, columns], float64.
+    """
+    return np.vstack([weights @ columns for weights in unit_weights(len(columns), resamples, seed)])
+
+
+def unit_weights(units: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Yield how often each unit was drawn, [some resamples, units]: rows of a multinomial.
+
+    Equal seeds and numbers of units give equal draws, whatever is done with them: figures that are not sums pair with
+    those of `bootstrap_means`.
+    """
     generator = np.random.default_rng(seed)
     step = max(1, _DRAWS_AT_ONCE // units)
     for first in range(0, resamples, step):

@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 import recsys
-from recsys.errors import RecsysError
+from recsys.errors import FeatureError, RecsysError
 from recsys.ports import Exposure
 from recsys.serving.resolver import Resolver
 
@@ -27,6 +27,8 @@ class RecommendRequest(BaseModel):
     session_id: str | None = None
     k: Annotated[int | None, Field(ge=1, le=1000)] = None
     """Slots; the placement's by default."""
+    candidates: Annotated[list[str], Field(max_length=10_000)] = []
+    """Item ids for the placement's `given` source; ids that it does not know are left out."""
 
 
 def create_app(
@@ -57,7 +59,10 @@ def create_app(
         if resolver is None:
             known = ", ".join(sorted(resolvers))
             raise HTTPException(404, f"placement {request.placement!r} is not declared; declared: {known}")
-        return await run_in_threadpool(_answer, resolver, request, log)
+        try:
+            return await run_in_threadpool(_answer, resolver, request, log)
+        except FeatureError as error:  # the one thing that is wrong with a request itself: candidates nobody takes
+            raise HTTPException(422, str(error)) from error
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -73,7 +78,9 @@ def create_app(
 
 
 def _answer(resolver: Resolver, request: RecommendRequest, log: Callable[[Sequence[Exposure]], int]) -> dict[str, Any]:
-    answer = resolver.recommend(request.user_id, session_id=request.session_id, k=request.k)
+    answer = resolver.recommend(
+        request.user_id, session_id=request.session_id, k=request.k, candidates=request.candidates
+    )
     try:
         log([answer.exposure])
     except RecsysError:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recsys.errors import ModelError
+from recsys.modeling.decision_times import TEST
 from recsys.modeling.leakage import Violation
-from recsys.modeling.training_set import LEARN, TEST, TrainingSet, read_training_set, tables_digest
+from recsys.modeling.training_set import LEARN, TrainingSet, read_training_set, tables_digest
 from recsys.schema import EVENT_TIMESTAMP
 from recsys.workflows.exclusive import FEATURES, exclusive, sweep
 from recsys.workflows.table_records import require_built

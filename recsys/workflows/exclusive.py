@@ -6,7 +6,7 @@
 | `apply` | `apply` |
 | `replay`: the environment's clock | `replay` |
 | `experiment-<name>`: its exposures and report | `replay` and `evaluate` of it |
-| `batch-<placement>-<date>` | `serve-batch` of it |
+| `batch-<placement>-<date>`, `batch-<audience>-<channel>-<date>` | `serve-batch` of it |
 | `features`: tables, feature tables, online store, spill | `ingest`, `features build`, `apply` where Feast is told |
 | `aliases`: aliases and their transactions in the ledger | `promote`, `rollback`, `accept`, the end of `train` |
 

@@ -1,6 +1,7 @@
 """How do events become features?
 
-`recsys features build`: a table a view, grown by the periods that are over, then up to the clock into the online store.
+`recsys features build`: a table a view, grown by the periods that are over, then up to the clock into the online store,
+with the item-item models that candidate sources ask.
 """
 
 import shutil
@@ -16,6 +17,7 @@ from recsys.errors import FeatureError
 from recsys.ports import FeatureTable
 from recsys.specs.catalog import digest
 from recsys.workflows.exclusive import FEATURES, exclusive, read_written, sweep, write_by_rename
+from recsys.workflows.item_models import MadeItemModel, fit_item_models, needed_models, write_item_models
 from recsys.workflows.table_records import (
     BUILD,
     declared_tables,
@@ -152,7 +154,8 @@ class _Build:
 
     def _beginning(self, table: FeatureTable) -> dict[str, Any]:
         """Return the entry of a table without rows; `origin` tells one that is made anew from one that grew."""
-        made_from = [definition(table), self._inputs["items"], self._fingerprint(self._until(table))]
+        others = [self._inputs[name] for name in sorted(self._inputs) if name != "events"]
+        made_from = [definition(table), *others, self._fingerprint(self._until(table))]
         return {"digest": definition(table), "origin": digest(made_from), "files": {}, "until": None, "rows": 0}
 
     def _noted(
@@ -190,43 +193,63 @@ class _Build:
         return self._fingerprints[until]
 
 
-def materialize(workspace: Workspace) -> tuple[datetime, bool]:
-    """Bring the online store up to the environment's clock.
+@dataclass(frozen=True)
+class Materialized:
+    """What stands online."""
+
+    until: datetime
+    """The clock's time: nothing that happened or became known later is there."""
+    reused: bool
+    """Whether it stood there already."""
+    item_models: tuple[MadeItemModel, ...]
+    """The item-item models that were made for candidate sources."""
+
+
+def materialize(workspace: Workspace, progress: Callable[[str], None] | None = None) -> Materialized:
+    """Bring the online store and the item-item models of candidate sources up to the environment's clock.
 
     The marker that says so leaves before the first row is written and comes back after the last one: a run after a kill
     writes everything again.
 
-    Returns:
-        The clock's time, and whether the store was already there.
+    Args:
+        workspace: the project.
+        progress: told what is being made.
 
     Raises:
+        FeatureError: if an item-item model cannot be made; nothing is written then.
         StoreError: if another command works on the features for too long.
     """
     with exclusive(workspace, FEATURES, BUILD):
-        return _materialize(workspace)
+        return _materialize(workspace, progress or (lambda _: None))
 
 
-def _materialize(workspace: Workspace) -> tuple[datetime, bool]:
+def _materialize(workspace: Workspace, tell: Callable[[str], None]) -> Materialized:
     now = workspace.clock.now()
     marker = _marker(workspace)
-    tables = manifest(workspace)
+    tables, placements = manifest(workspace), workspace.catalog.placements
+    models = needed_models(placements.values())
     wanted = {
         "until": now.isoformat(),
         # A table that only grew is brought up to date; one made from the beginning is written anew.
         "tables": digest({name: entry["origin"] for name, entry in tables.items()}),
         "grown": {name: entry["until"] for name, entry in tables.items()},
+        "item_models": sorted(models),
     }
     known = read_written(marker)
-    if known == wanted:
-        return now, True
+    if known == wanted and all(workspace.item_models.generation(key) for key in models):
+        return Materialized(now, reused=True, item_models=())
     since = None
     if known and known["tables"] == wanted["tables"]:
         since = min(datetime.fromisoformat(moment) for moment in (known["until"], *known["grown"].values()))
+    tell("item-item models")
+    fitted = fit_item_models(workspace.features, placements.items(), now, workspace.environment.limits.memory_bytes)
     sweep(workspace.state, "materialized.*.partial")
     marker.unlink(missing_ok=True)
+    tell("online store")
     workspace.features.materialize(now, since)
+    made = write_item_models(workspace.item_models, fitted)
     write_by_rename(marker, wanted)
-    return now, False
+    return Materialized(now, reused=False, item_models=made)
 
 
 def require_materialized(workspace: Workspace) -> None:

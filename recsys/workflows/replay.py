@@ -25,6 +25,7 @@ from recsys.specs.catalog import digest
 from recsys.specs.experiment import Experiment
 from recsys.workflows.exclusive import FEATURES, REPLAY, exclusive, sweep
 from recsys.workflows.git import author
+from recsys.workflows.item_models import fit_item_models, write_item_models
 from recsys.workflows.serving import FixedClock, known_units, resolver_for
 from recsys.workflows.table_records import manifest, require_built, require_events
 from recsys.workflows.workspace import Workspace, file_digest
@@ -214,13 +215,16 @@ def _live_through(
     workspace: Workspace, name: str, experiment: Experiment, steps: list[datetime], folder: Path, tell: Progress
 ) -> tuple[int, int]:
     clock = FixedClock(steps[0])
-    features = workspace.adapters.features(folder)
-    resolver = resolver_for(workspace, experiment.placement, features, clock, {name: experiment})
+    features, item_models = workspace.adapters.features(folder), workspace.adapters.item_models(folder)
+    placement, memory = workspace.catalog.placement(experiment.placement), workspace.environment.limits.memory_bytes
+    resolver = resolver_for(workspace, experiment.placement, features, clock, {name: experiment}, item_models)
     logged = fallbacks = 0
     for number, moment in enumerate(steps):
         clock.at = moment
         tell(f"week of {moment:%Y-%m-%d}: materialize", number, len(steps))
         features.materialize(moment, steps[number - 1] if number else None)
+        fitted = fit_item_models(features, [(experiment.placement, placement)], moment, memory)
+        write_item_models(item_models, fitted)
         resolver.refresh()
         units = known_units(workspace, experiment.placement, moment)
         tell(f"week of {moment:%Y-%m-%d}: {len(units):,} requests", number, len(steps))

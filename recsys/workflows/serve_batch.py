@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from recsys.errors import FeatureError
 from recsys.serving.resolver import Answer, Resolver
 from recsys.specs.catalog import digest
-from recsys.workflows.exclusive import FEATURES, exclusive, read_written, sweep
+from recsys.workflows.batch_folder import MANIFEST, partial_folder, put_in_place, settle
+from recsys.workflows.exclusive import FEATURES, exclusive, read_written
 from recsys.workflows.features import require_materialized
 from recsys.workflows.serving import FixedClock, known_units, resolver_for
 from recsys.workflows.workspace import Workspace
@@ -27,7 +28,6 @@ from recsys.workflows.workspace import Workspace
 Progress = Callable[[int, int], None]
 
 CHUNK_UNITS: Final = 1_000
-MANIFEST: Final = "_manifest.json"
 DEFAULT_ARM: Final = "default"
 SCHEMA: Final = pa.schema(
     [
@@ -97,7 +97,7 @@ def _serve_batch(
 ) -> Batch:
     now = workspace.clock.now()
     folder = (out or workspace.state / "batch" / placement) / f"date={moment:%Y-%m-%d}"
-    _settle(folder)
+    settle(folder)
     known = _written(folder, placement, moment)
     if known is not None and moment < now:
         return known[0]
@@ -109,7 +109,7 @@ def _serve_batch(
     if known is not None and known[1] == identity:
         return known[0]
     units = known_units(workspace, placement, moment)
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = partial_folder(folder)
     rows = 0
     answered: Counter[str] = Counter()
     for start in range(0, len(units), CHUNK_UNITS):
@@ -121,23 +121,8 @@ def _serve_batch(
             progress(start + len(chunk), len(units))
     document = {"identity": identity, "units": len(units), "rows": rows, "answered_by": dict(answered)}
     (partial / MANIFEST).write_text(json.dumps(document, indent=2))
-    if folder.exists():
-        folder.rename(_aside(folder))
-    partial.rename(folder)
-    _settle(folder)
+    put_in_place(folder)
     return Batch(placement, moment, folder, len(units), rows, dict(answered), reused=False)
-
-
-def _settle(folder: Path) -> None:
-    """Remove what a killed batch left: its part; and the batch before it, which is put back if it has no successor."""
-    sweep(folder.parent, f".{folder.name}.partial")
-    if _aside(folder).exists() and not folder.exists():
-        _aside(folder).rename(folder)
-    sweep(folder.parent, _aside(folder).name)
-
-
-def _aside(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.before")
 
 
 def _written(folder: Path, placement: str, moment: datetime) -> tuple[Batch, str] | None:

@@ -8,8 +8,9 @@ from typing import Final
 from recsys.data.knowledge import known_sql
 from recsys.decision.champion import champion_status
 from recsys.experiment.routing import Router
-from recsys.ports import Clock, FeatureReader, Weights
+from recsys.ports import Clock, FeatureReader, ItemModelStore, Weights
 from recsys.serving.resolver import Resolver
+from recsys.serving.state import Online
 from recsys.specs.experiment import Experiment
 from recsys.workflows.workspace import Workspace
 
@@ -28,6 +29,7 @@ def resolver_for(
     features: FeatureReader | None = None,
     clock: Clock | None = None,
     experiments: Mapping[str, Experiment] | None = None,
+    item_models: ItemModelStore | None = None,
 ) -> Resolver:
     """Make the resolver of a placement; it is empty until its first `refresh`.
 
@@ -37,6 +39,7 @@ def resolver_for(
         features: the online store; the environment's by default.
         clock: the environment's by default.
         experiments: by name; all that are declared on this placement by default.
+        item_models: of candidate sources; the environment's by default.
     """
     declared = workspace.catalog.placement(placement)
     if experiments is None:
@@ -45,7 +48,7 @@ def resolver_for(
     return Resolver(
         name=placement,
         placement=declared,
-        features=features or workspace.features,
+        online=Online(features or workspace.features, item_models or workspace.item_models),
         registry=workspace.registry,
         champion_of=lambda model: recorded_champion(workspace, model),
         routers=routers,

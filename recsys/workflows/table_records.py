@@ -63,7 +63,7 @@ def definitions(workspace: Workspace) -> dict[str, str]:
 
 def sources(workspace: Workspace) -> dict[str, Path]:
     """Return the tables that transforms read, by the names of their parameters."""
-    return {"events": workspace.events, "items": workspace.tables / "items.parquet"}
+    return {"events": workspace.events, **{name: workspace.tables / f"{name}.parquet" for name in ("items", "users")}}
 
 
 def declared_tables(workspace: Workspace) -> Mapping[str, FeatureTable]:

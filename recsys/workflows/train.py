@@ -9,25 +9,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from recsys.candidates.pool import to_numpy
 from recsys.decision.promotion import GATE_TAG, REASON_TAG, recover, refresh, was_in_service
 from recsys.errors import ModelError
-from recsys.modeling.feature_ranker import FeatureRanker
-from recsys.modeling.offline_evaluation import MODEL, OfflineReport, evaluate
-from recsys.modeling.training_set import DOCUMENT, LEARN, TEST, TRAIN, VALIDATION, TrainingSet, learning_rows
-from recsys.ports import FeatureSet, Ranker, Registration, Weights
-from recsys.schema import SCORE
-from recsys.specs.model import FeatureAlgorithm, ModelVersion
+from recsys.modeling.decision_times import TEST, TRAIN, VALIDATION
+from recsys.modeling.offline_evaluation import GateResult
+from recsys.modeling.training_set import DOCUMENT, TrainingSet
+from recsys.ports import FeatureSet, Registration, Weights
+from recsys.schema import EVENT_TIMESTAMP, SCORE
+from recsys.specs.catalog import digest
+from recsys.specs.model import ModelVersion
 from recsys.workflows.dataset import built_dataset
 from recsys.workflows.exclusive import ALIASES, FEATURES, exclusive
+from recsys.workflows.fits import Fitted, fit_splits
 from recsys.workflows.git import author, commit
+from recsys.workflows.judging import REPORT, flat_metrics, judge
+from recsys.workflows.made_with import code_digest, library_versions
 from recsys.workflows.table_records import require_events
-from recsys.workflows.training_data import Progress, with_baselines
+from recsys.workflows.training_data import Progress
 from recsys.workflows.workspace import Workspace
 
-REPORT = "report.json"
 SAMPLE_ROWS = 100
 
 
@@ -86,49 +90,51 @@ def _train(workspace: Workspace, model_version: str, known_at: datetime | None, 
         report = json.loads(workspace.registry.report(existing, REPORT))
         return Trained(existing, report, reused=True, in_service=_in_service(workspace, existing), refreshed=refreshed)
 
-    ranker = _fitted(workspace, spec, features, dataset, tell)
-    tell("evaluation", 0, 1)
     test = dataset.rows(TEST)
-    columns = {name: to_numpy(test[name]) for name in with_baselines(workspace, spec).columns}
-    scores = {MODEL: ranker.score({name: columns[name] for name in features.columns})}
-    for name, reference in spec.baselines.items():
-        feature = reference.partition(":")[2]
-        scores[name] = FeatureRanker(feature).score(columns)
-    report = evaluate(
-        dataset.judged(test),
-        scores,
-        workspace.catalog.problem(spec.problem).list_sizes(),
-        spec.gate,
-        resamples=spec.testing.resamples,
-        confidence=spec.testing.confidence,
-    )
-    document = _document(dataset, report)
-    sample = test.select(list(features.columns)).slice(0, SAMPLE_ROWS)
-    sample = sample.append_column(SCORE, pa.array(scores[MODEL][:SAMPLE_ROWS]))
+    fitted = fit_splits(workspace, spec, features, dataset, test, tell)
+    judgement = judge(workspace, model_version, dataset, test, fitted, tell)
     weights = workspace.registry.register(
         Registration(
             model_version=model_version,
-            ranker=ranker,
-            tags=tags | {GATE_TAG: "passed" if report.gate.passed else "failed", REASON_TAG: report.gate.reason},
+            ranker=fitted.ranker,
+            tags=tags | _verdict(judgement.report.gate),
             parameters=_parameters(spec, dataset),
-            metrics=_metrics(report),
-            reports={REPORT: json.dumps(document, indent=2), DOCUMENT: json.dumps(dataset.document, indent=2)},
-            sample=sample,
+            metrics=flat_metrics(judgement.report),
+            reports={
+                REPORT: json.dumps(judgement.document, indent=2),
+                DOCUMENT: json.dumps(dataset.document, indent=2),
+            },
+            sample=_sample(test, features, dataset, fitted),
         )
     )
     refreshed = _put_in_service(workspace, weights)
-    return Trained(weights, document, reused=False, in_service=report.gate.passed, refreshed=refreshed)
+    passed = judgement.report.gate.passed
+    return Trained(weights, judgement.document, reused=False, in_service=passed, refreshed=refreshed)
+
+
+def _verdict(gate: GateResult) -> dict[str, str]:
+    return {GATE_TAG: "passed" if gate.passed else "failed", REASON_TAG: gate.reason}
+
+
+def _sample(test: pa.Table, features: FeatureSet, dataset: TrainingSet, fitted: Fitted) -> pa.Table:
+    """Return some rows that the registered fit scored: what a load of these weights must reproduce."""
+    mine = np.flatnonzero(dataset.splits[-1].holds(TEST, to_numpy(test[EVENT_TIMESTAMP])))[:SAMPLE_ROWS]
+    sample = test.select(list(features.columns)).take(pa.array(mine))
+    return sample.append_column(SCORE, pa.array(fitted.scores[mine]))
 
 
 # ---------------------------------------------------------------- identity
 
 
 def _identity(workspace: Workspace, model_version: str, dataset: TrainingSet, logic: str) -> dict[str, str]:
+    spec = workspace.catalog.model(model_version)
     return {
         "recsys.model_version": model_version.partition("/")[2],
         "recsys.logic_digest": logic,
         "recsys.data_digest": dataset.digest,
         "recsys.known_at": dataset.document["known_at"],
+        "recsys.spec_digest": digest(spec.model_dump(mode="json", exclude={"search"})),
+        "recsys.code_digest": code_digest(),
         "recsys.git_commit": commit(workspace.root),
         "feast.feature_service": dataset.document["feature_service"],
     }
@@ -169,42 +175,7 @@ def _in_service(workspace: Workspace, weights: Weights) -> bool:
     return served is not None and served.number == weights.number
 
 
-# ---------------------------------------------------------------- fit
-
-
-def _fitted(
-    workspace: Workspace, spec: ModelVersion, features: FeatureSet, dataset: TrainingSet, tell: Progress
-) -> Ranker:
-    algorithm = spec.algorithm
-    if isinstance(algorithm, FeatureAlgorithm):
-        if algorithm.feature not in features.columns:
-            message = (
-                f"algorithm.feature {algorithm.feature!r}: not a column of feature service {features.name}"
-                f" ({', '.join(features.columns)})"
-            )
-            raise ModelError(message)
-        return FeatureRanker(algorithm.feature)
-    rows = dataset.rows(LEARN)
-    early, late = (learning_rows(rows, features.columns, part) for part in (TRAIN, VALIDATION))
-    estimator = workspace.adapters.estimator(algorithm, features.columns)
-    return estimator.fit(early, late, lambda done, total: tell("fit", done, total))
-
-
 # ---------------------------------------------------------------- what is written down
-
-
-def _document(dataset: TrainingSet, report: OfflineReport) -> dict[str, Any]:
-    known = dataset.document
-    return {
-        "model_version": known["model_version"],
-        "known_at": known["known_at"],
-        "data_digest": dataset.digest,
-        "split": known["split"],
-        "train_rows": known["rows"][TRAIN],
-        "validation_rows": known["rows"][VALIDATION],
-        "left_out": known["left_out"],
-        **report.to_dict(),
-    }
 
 
 def _parameters(spec: ModelVersion, dataset: TrainingSet) -> dict[str, str]:
@@ -214,25 +185,8 @@ def _parameters(spec: ModelVersion, dataset: TrainingSet) -> dict[str, str]:
         "feature_service": spec.feature_service,
         "known_at": dataset.document["known_at"],
         **{f"{part}_rows": str(dataset.document["rows"][part]) for part in (TRAIN, VALIDATION)},
+        **{f"version.{package}": number for package, number in library_versions().items()},
     }
-
-
-def _metrics(report: OfflineReport) -> dict[str, float]:
-    """Flatten a report for the registry.
-
-    `ndcg@10/user` is the model's, `personal_frequency.ndcg@10/user` a baseline's; `.lower` and `.upper` are bounds.
-    """
-    flat: dict[str, float] = {}
-    for ranker, metrics in report.metrics.items():
-        prefix = "" if ranker == MODEL else f"{ranker}."
-        for metric, interval in metrics.items():
-            flat[f"{prefix}{metric}"] = interval.estimate
-            if ranker == MODEL:
-                flat[f"{metric}.lower"], flat[f"{metric}.upper"] = interval.lower, interval.upper
-    for baseline, ratio in report.ratios.items():
-        flat[f"ratio_to_{baseline}"] = ratio.estimate
-        flat[f"ratio_to_{baseline}.lower"], flat[f"ratio_to_{baseline}.upper"] = ratio.lower, ratio.upper
-    return flat
 
 
 def _put_in_service(workspace: Workspace, weights: Weights) -> bool:

@@ -4,36 +4,47 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys.candidates.pool import to_numpy
 from recsys.data.knowledge import fingerprint
 from recsys.errors import LeakageError, ModelError
+from recsys.modeling.audience import audience_requests, check_units_alone
 from recsys.modeling.clocks import reached
-from recsys.modeling.decision_times import split
-from recsys.modeling.labels import attributed, count_after, positives
+from recsys.modeling.decision_times import TEST, TRAIN, VALIDATION, rolling_splits, times_of
+from recsys.modeling.judged import Judged, judged
+from recsys.modeling.labels import attributed, count_after, positives, unit_labels
 from recsys.modeling.leakage import Checked, Sources, check_rows
 from recsys.modeling.profile import profile
+from recsys.modeling.request_facts import (
+    ITEM_FACTS,
+    NO_ITEMS_TAKEN,
+    count_units,
+    histories,
+    item_facts,
+    taken_items,
+)
 from recsys.modeling.requests import REQUEST, Requests, Sampling, build_requests
 from recsys.modeling.shown import shown_requests, shown_slots
 from recsys.modeling.training_set import (
     DOCUMENT,
+    ITEMS,
     LEARN,
-    PART,
-    TEST,
-    TRAIN,
-    VALIDATION,
+    REQUESTS,
+    TAKEN,
     TrainingSet,
     request_table,
     write_tables,
 )
 from recsys.ports import FeatureSet
-from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_ID, TIMESTAMP, USER
+from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, REQUEST_ID, REQUEST_TIMESTAMP, TIMESTAMP, USER
 from recsys.specs.catalog import digest
 from recsys.specs.model import FeatureAlgorithm, ModelVersion
 from recsys.workflows.table_records import declared_tables, definitions, sources, transforms_module
@@ -43,6 +54,18 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 SHOWN: Final = "shown"
+
+_NOTHING: Final = pa.schema(
+    [
+        (REQUEST, pa.int64()),
+        (USER, pa.string()),
+        (ITEM, pa.string()),
+        (EVENT_TIMESTAMP, TIMESTAMP),
+        (REQUEST_TIMESTAMP, TIMESTAMP),
+        (LABEL, pa.float32()),
+    ]
+)
+"""What a ranker of one feature learns from."""
 
 
 class Building:
@@ -58,9 +81,11 @@ class Building:
         self._problem = workspace.catalog.problem(self._spec.problem)
         self._features = workspace.features.feature_set(self._spec.feature_service)
         self._judged = with_baselines(workspace, self._spec)
-        self._split = split(known_at, self._problem.target, self._spec.training, self._spec.testing)
+        self._splits = rolling_splits(known_at, self._problem.target, self._spec.training, self._spec.testing)
         self._learns = not isinstance(self._spec.algorithm, FeatureAlgorithm)
         self.shown = self._spec.negatives.source == SHOWN
+        if not self._problem.lists:
+            check_units_alone(self._judged)
 
     @cached_property
     def inputs(self) -> str:
@@ -88,22 +113,44 @@ class Building:
             LeakageError: if a row knows more than its decision time did; nothing is saved.
             ModelError: if there is nothing to learn from.
         """
+        newest = self._splits[-1]
         learn, requests = self._learn()
         self._tell("test candidates", 0, 1)
-        test = self._requests(self._split.test, Sampling())
+        test = self._requests(times_of(self._splits, TEST), Sampling())
         self._tell("test features", 0, 1)
         test_rows = self._workspace.features.historical(test.rows, self._judged)
-        tables = {LEARN: learn, TEST: test_rows, "requests": request_table({**requests, TEST: test})}
         self._tell("check", 0, 1)
         checked = {
-            LEARN: self.checked(learn, LEARN, () if self.shown else self._split.validation),
-            TEST: self.checked(test_rows, TEST, self._split.test[:1]),
+            LEARN: self.checked(learn, LEARN, () if self.shown else newest.validation),
+            TEST: self.checked(test_rows, TEST, newest.test[:1]),
         }
         violations = [violation for found in checked.values() for violation in found.violations]
         if violations:
             what = f"training set of {self._name}"
             raise LeakageError(what, [str(violation) for violation in violations])
+        tables = {LEARN: learn, TEST: test_rows, **self._facts(requests, test)}
         return self._save(tables, checked, len(test.eligible))
+
+    def validation_set(self) -> tuple[pa.Table, Judged]:
+        """Return all candidates of the validation times of all splits, with their features, and what came of them.
+
+        What a search of settings is judged on: the test weeks stay unseen.
+        """
+        self._tell("validation candidates", 0, 1)
+        made = self._requests(times_of(self._splits, VALIDATION), Sampling())
+        self._tell("validation features", 0, 1)
+        rows = self._workspace.features.historical(made.rows, self._features)
+        facts = self._facts({}, made)
+        of_judged = judged(
+            self._problem,
+            rows,
+            facts[REQUESTS],
+            facts[TAKEN],
+            facts[ITEMS],
+            units=self._units(made.moments.min().item().replace(tzinfo=UTC)),
+            pool_size=len(made.eligible),
+        )
+        return rows, of_judged
 
     def checked(self, rows: pa.Table, part: str, recomputed: Sequence[datetime]) -> Checked:
         """Check one part."""
@@ -133,36 +180,40 @@ class Building:
     def _learn(self) -> tuple[pa.Table, dict[str, Requests]]:
         """Make what is learned from; a ranker of one feature learns from nothing."""
         if not self._learns:
-            nothing = pa.schema([(PART, pa.string()), (REQUEST, pa.int64()), (USER, pa.string()), (ITEM, pa.string())])
-            times = pa.schema([(EVENT_TIMESTAMP, TIMESTAMP), ("request_timestamp", TIMESTAMP), ("label", pa.float32())])
-            return pa.schema([*nothing, *times]).empty_table(), {}
+            return _NOTHING.empty_table(), {}
         self._tell("training candidates", 0, 1)
         spec = self._spec
         if self.shown:
             made = self._shown()
         else:
             sampling = Sampling(spec.negatives.per_request, spec.negatives.seed)
-            made = self._requests((*self._split.train, *self._split.validation), sampling)
+            made = self._requests(times_of(self._splits, TRAIN, VALIDATION), sampling)
         self._tell("training features", 0, 1)
-        joined = self._workspace.features.historical(made.rows, self._features)
-        late = pc.greater_equal(
-            joined[EVENT_TIMESTAMP].cast(TIMESTAMP), pa.scalar(self._split.validation[0], TIMESTAMP)
-        )
-        part = pc.if_else(late, VALIDATION, TRAIN)
-        return joined.add_column(0, PART, part), {LEARN: made}
+        return self._workspace.features.historical(made.rows, self._features), {LEARN: made}
 
     def _requests(self, times: Sequence[datetime], sampling: Sampling) -> Requests:
         """Make the requests of some decision times, with what was taken as known at the moment of training."""
         workspace, target = self._workspace, self._problem.target
-        taken = positives(workspace.engine, workspace.events, target, times, self.known_at)
+        taken = self._taken(times)
         if not len(taken):
             message = (
                 f"training data known at {self.known_at:%Y-%m-%d}: no {target.event} within the horizon of any decision"
                 f" time from {times[0]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}; check the events and --known-at"
             )
             raise ModelError(message)
+        if not self._problem.lists:
+            audience = workspace.catalog.audience(self._spec.placement)
+            return audience_requests(workspace.features, audience, taken, times, self._histories)
         placement = workspace.catalog.placement(self._spec.placement)
         return build_requests(workspace.moments, placement, taken, times, sampling, self._join_keys())
+
+    def _taken(self, times: Sequence[datetime]) -> pa.Table:
+        workspace, labels = self._workspace, positives if self._problem.lists else unit_labels
+        return labels(workspace.engine, workspace.events, self._problem.target, times, self.known_at)
+
+    def _histories(self, users: pa.ChunkedArray, moments: pa.ChunkedArray) -> pa.Array:
+        workspace = self._workspace
+        return histories(workspace.engine, workspace.events, self._problem.target.event, users, moments)
 
     def _shown(self) -> Requests:
         workspace, target = self._workspace, self._problem.target
@@ -170,7 +221,7 @@ class Building:
         if not len(slots):
             message = (
                 f"training data of {self._name}: negatives are what was shown, and placement"
-                f" {self._spec.placement} has no logged exposures from {self._split.train[0]:%Y-%m-%d} on that are"
+                f" {self._spec.placement} has no logged exposures from {self._splits[0].train[0]:%Y-%m-%d} on that are"
                 f" mature ({left_out:,} slots are not);"
                 " serve or replay first, or learn from candidates"
             )
@@ -182,23 +233,38 @@ class Building:
 
     def _slots(self) -> tuple[pa.Table, int]:
         """Return what was shown and is mature before the next part decides, and how many slots are not."""
-        parts, target = self._split, self._problem.target
-        slots = shown_slots(self._workspace.event_log, self._spec.placement, parts.train[0], parts.test[0])
-        wait = target.horizon + target.settle_delay
-        at = slots[EVENT_TIMESTAMP].cast(TIMESTAMP)
-        before = pc.less_equal(at, pa.scalar(parts.validation[0] - wait, TIMESTAMP))
-        between = pc.and_(
-            pc.greater_equal(at, pa.scalar(parts.validation[0], TIMESTAMP)),
-            pc.less_equal(at, pa.scalar(parts.test[0] - wait, TIMESTAMP)),
-        )
-        kept = slots.filter(pc.or_(before, between))
-        return kept, len(slots) - len(kept)
+        first, last = self._splits[0].train[0], self._splits[-1].test[0]
+        slots = shown_slots(self._workspace.event_log, self._spec.placement, first, last)
+        at = to_numpy(slots[EVENT_TIMESTAMP])
+        held = np.zeros(len(slots), dtype=bool)
+        for split in self._splits:
+            held |= split.holds(TRAIN, at) | split.holds(VALIDATION, at)
+        return slots.filter(pa.array(held)), int((~held).sum())
 
     def _join_keys(self) -> list[str]:
         views = (*self._features.views, *self._judged.views)
         return sorted({key for view in views for key in view.join_keys} - {USER, ITEM})
 
     # -------------------------------------------------------- what is written down
+
+    def _facts(self, requests: Mapping[str, Requests], test: Requests) -> dict[str, pa.Table]:
+        """Return who was asked for, what they took, and what is known of the items."""
+        workspace, problem = self._workspace, self._problem
+        engine, events, event = workspace.engine, workspace.events, problem.target.event
+        times = tuple(moment.replace(tzinfo=UTC) for moment in sorted(set(test.moments.tolist())))
+        users, moments = pa.array(test.users, pa.string()), pa.array(test.moments).cast(TIMESTAMP)
+        seen = {TEST: self._histories(users, moments)} if problem.lists else {}
+        asked = request_table({**requests, TEST: test}, seen)
+        if not problem.lists:
+            return {REQUESTS: asked, TAKEN: NO_ITEMS_TAKEN.empty_table(), ITEMS: ITEM_FACTS.empty_table()}
+        taken = taken_items(engine, events, event, self._taken(times), users, moments, self.known_at)
+        items = pc.unique(pa.chunked_array([*test.rows[ITEM].chunks, *taken[ITEM].chunks]))
+        facts = item_facts(engine, workspace.tables, problem, items, times[0], self.known_at)
+        return {REQUESTS: asked, TAKEN: taken, ITEMS: facts}
+
+    def _units(self, before: datetime) -> int:
+        workspace = self._workspace
+        return count_units(workspace.engine, workspace.events, self._problem.target.event, before, self.known_at)
 
     def _save(self, tables: Mapping[str, pa.Table], checked: Mapping[str, Checked], pool_size: int) -> TrainingSet:
         """Write the folder under another name, and give it its own when it is whole."""
@@ -219,31 +285,27 @@ class Building:
         self, tables: Mapping[str, pa.Table], checked: Mapping[str, Checked], pool_size: int, rows_digest: str
     ) -> dict[str, Any]:
         learn, target = tables[LEARN], self._problem.target
-        parts = self._split
-        after = count_after(
-            self._workspace.engine, self._workspace.events, target, parts.test[-1] + target.horizon, self.known_at
-        )
+        workspace, newest = self._workspace, self._splits[-1]
+        engine, events = workspace.engine, workspace.events
+        learned = to_numpy(learn[EVENT_TIMESTAMP])
         return {
             "model_version": self._name,
             "known_at": self.known_at.isoformat(),
             "digest": rows_digest,
             "feature_service": self._features.name,
             "negatives": self._spec.negatives.source,
-            "split": {
-                TRAIN: [time.isoformat() for time in parts.train] if self._learns else [],
-                VALIDATION: [time.isoformat() for time in parts.validation] if self._learns else [],
-                TEST: [time.isoformat() for time in parts.test],
-            },
+            "splits": [split.to_dict() for split in self._splits],
             "rows": {
-                TRAIN: int(pc.sum(pc.equal(learn[PART], TRAIN)).as_py() or 0),
-                VALIDATION: int(pc.sum(pc.equal(learn[PART], VALIDATION)).as_py() or 0),
+                TRAIN: int(newest.holds(TRAIN, learned).sum()),
+                VALIDATION: int(newest.holds(VALIDATION, learned).sum()),
                 TEST: len(tables[TEST]),
             },
             "pool_size": pool_size,
+            "units": self._units(times_of(self._splits, TEST)[0]),
             "unchecked": list(dict.fromkeys(line for found in checked.values() for line in found.unchecked)),
             "left_out": {
-                "immature_decision_times": [time.isoformat() for time in parts.immature],
-                "immature_events": after,
+                "immature_decision_times": [time.isoformat() for time in newest.immature],
+                "immature_events": count_after(engine, events, target, newest.test[-1] + target.horizon, self.known_at),
                 "immature_slots": self._slots()[1] if self.shown else 0,
             },
             "profile": {

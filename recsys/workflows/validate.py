@@ -7,7 +7,8 @@ from recsys.errors import FeatureError, SpecError
 from recsys.ports import FeatureReader
 from recsys.specs.catalog import Catalog
 from recsys.specs.model import CatBoostAlgorithm, FeatureAlgorithm, ModelVersion
-from recsys.specs.placement import Personal, Popular
+from recsys.specs.placement import Placement
+from recsys.workflows.validate_placements import audience_findings, placement_findings, request_findings
 from recsys.workflows.workspace import Workspace
 
 
@@ -18,6 +19,7 @@ class Validated:
     problems: int
     models: int
     placements: int
+    audiences: int
     experiments: int
     environments: int
 
@@ -36,6 +38,7 @@ def validate(workspace: Workspace) -> Validated:
         problems=len(catalog.problems),
         models=len(catalog.models),
         placements=len(catalog.placements),
+        audiences=len(catalog.audiences),
         experiments=len(catalog.experiments),
         environments=len(catalog.environments),
     )
@@ -44,35 +47,22 @@ def validate(workspace: Workspace) -> Validated:
 def feature_findings(catalog: Catalog, features: FeatureReader) -> Iterator[str]:
     """Yield every reference into the feature repository that leads nowhere."""
     for name, placement in catalog.placements.items():
-        shown = f"registry/placements/{name}.yaml"
-        yield from _view_features(features, placement.pool.view, (placement.pool.feature,), "pool", shown)
-        for number, source in enumerate(placement.candidates):
-            where = f"candidates.{number}"
-            if isinstance(source, Personal):
-                yield from _view_features(features, source.view, source.order_by, where, shown)
-            elif isinstance(source, Popular):
-                yield from _view_features(features, placement.pool.view, (source.order_by,), where, shown)
+        yield from placement_findings(features, placement, f"registry/placements/{name}.yaml")
+    for name, audience in catalog.audiences.items():
+        yield from audience_findings(features, audience, f"registry/audiences/{name}.yaml")
     for name, model in catalog.models.items():
-        yield from _model(features, model, f"registry/models/{name}.yaml")
+        yield from _model(features, model, catalog.placements.get(model.placement), f"registry/models/{name}.yaml")
 
 
-def _view_features(features: FeatureReader, view: str, names: tuple[str, ...], where: str, shown: str) -> Iterator[str]:
+def _model(features: FeatureReader, model: ModelVersion, placement: Placement | None, shown: str) -> Iterator[str]:
     try:
-        known = features.view(view).features
-    except FeatureError as error:
-        yield f"{shown}: {where}.view: {error}"
-        return
-    for name in names:
-        if name not in known:
-            yield f"{shown}: {where}: {name}: not a feature of view {view}; it has {', '.join(known)}"
-
-
-def _model(features: FeatureReader, model: ModelVersion, shown: str) -> Iterator[str]:
-    try:
-        columns = features.feature_set(model.feature_service).columns
+        read = features.feature_set(model.feature_service)
     except FeatureError as error:
         yield f"{shown}: feature_service: {error}"
         return
+    columns = read.columns
+    if placement is not None:
+        yield from request_findings(read, model.placement, placement, f"{shown}: feature_service")
     wanted: tuple[str, ...] = ()
     if isinstance(model.algorithm, CatBoostAlgorithm):
         wanted = model.algorithm.categorical
@@ -83,6 +73,9 @@ def _model(features: FeatureReader, model: ModelVersion, shown: str) -> Iterator
             yield f"{shown}: algorithm: {name}: not a column of {model.feature_service}; it has {', '.join(columns)}"
     for baseline, reference in model.baselines.items():
         try:
-            features.feature_set([reference])
+            read = features.feature_set([reference])
         except FeatureError as error:
             yield f"{shown}: baselines.{baseline}: {error}"
+            continue
+        if placement is not None:
+            yield from request_findings(read, model.placement, placement, f"{shown}: baselines.{baseline}")

@@ -19,12 +19,15 @@ from recsys.ports import (
     FeatureReader,
     FeatureRepository,
     FeatureTable,
+    ItemModelStore,
     Ledger,
     ModelRegistry,
+    SettingsSearch,
     ShopSource,
 )
 from recsys.specs.catalog import Catalog
 from recsys.specs.environment import Environment
+from recsys.specs.metric import Metric
 from recsys.specs.model import CatBoostAlgorithm
 
 
@@ -41,6 +44,10 @@ class Adapters(Protocol):
 
     def features(self, namespace: Path | None) -> FeatureReader:
         """Return features from a namespace folder (a replay's), or from the configured stores."""
+        ...
+
+    def item_models(self, namespace: Path | None) -> ItemModelStore:
+        """Return the item-item models of candidate sources, of a namespace folder (a replay's) or the environment's."""
         ...
 
     def declared_features(self) -> FeatureReader:
@@ -71,8 +78,14 @@ class Adapters(Protocol):
         """Return the audit of decisions."""
         ...
 
-    def estimator(self, algorithm: CatBoostAlgorithm, columns: tuple[str, ...]) -> Estimator:
-        """Return what fits an algorithm over columns."""
+    def search(self, database: Path) -> SettingsSearch:
+        """Return what tries settings of a model, and keeps its trials in a file."""
+        ...
+
+    def estimator(
+        self, algorithm: CatBoostAlgorithm, columns: tuple[str, ...], metric: Metric | None = None
+    ) -> Estimator:
+        """Return what fits an algorithm over columns; the metric is the gate's, by which a fit may be stopped."""
         ...
 
 
@@ -146,9 +159,14 @@ class Workspace:
         return self.adapters.features(None)
 
     @cached_property
+    def item_models(self) -> ItemModelStore:
+        """Item-item models of candidate sources, as requests read them."""
+        return self.adapters.item_models(None)
+
+    @cached_property
     def moments(self) -> Moments:
         """Past moments, read once a process."""
-        return Moments(self.features)
+        return Moments(self.features, self.environment.limits.memory_bytes)
 
     @cached_property
     def registry(self) -> ModelRegistry:

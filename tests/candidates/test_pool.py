@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 
 from recsys.candidates.pool import ItemPool, build_pool, to_numpy, unknown
 from recsys.errors import FeatureError
 from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM, TIMESTAMP
-from recsys.specs.placement import Pool, Popular
+from recsys.specs.placement import Pool
 
 EXAMPLES = settings(deadline=None, derandomize=True)
 
@@ -38,11 +37,6 @@ def items(*rows: tuple[str, float | None, datetime], **columns: list[Any]) -> pa
 def pool(*rows: tuple[str, float | None, datetime], ttl: timedelta | None = WEEK, **columns: list[Any]) -> ItemPool:
     """Build the pool of now."""
     return build_pool(items(*rows, **columns), SPEC, NOW, ttl)
-
-
-def popular(order_by: str = "sales", limit: int = 10) -> Popular:
-    """Declare a popular list."""
-    return Popular(source="popular", order_by=order_by, limit=limit)
 
 
 def test_rows_ascend_by_item_id() -> None:
@@ -73,7 +67,6 @@ def test_a_pool_by_an_unknown_feature_is_refused() -> None:
 def test_an_empty_view_is_an_empty_pool() -> None:
     built = pool()
     assert len(built) == 0
-    assert built.popular(popular()).tolist() == []
     assert built.locate(pa.array(["a"])).tolist() == [-1]
 
 
@@ -82,30 +75,6 @@ def test_items_are_found_by_id_however_many_are_asked(many: int) -> None:
     built = pool(("b", 1, NOW), ("a", 0, NOW), ("c", 1, NOW))
     asked = pa.chunked_array([["c", "x"], ["a", None]] * many, pa.string())
     assert built.locate(asked).tolist() == [2, -1, 0, -1] * many
-
-
-def test_popular_is_largest_first_and_ties_fall_to_the_item_id() -> None:
-    built = pool(("d", 5, NOW), ("a", 5, NOW), ("c", 9, NOW), ("b", 0, NOW), ("e", 5, NOW - WEEK - TICK))
-    assert built.ids[built.popular(popular())].tolist() == ["c", "a", "d"]
-    assert built.ids[built.popular(popular(limit=2))].tolist() == ["c", "a"]
-
-
-def test_popular_by_an_unknown_value_comes_last() -> None:
-    built = pool(("a", 1, NOW), ("b", 1, NOW), ("c", 1, NOW), trend=[None, -5.0, 2.0])
-    assert built.ids[built.popular(popular("trend"))].tolist() == ["c", "b", "a"]
-
-
-def test_popular_by_an_unknown_feature_is_refused() -> None:
-    with pytest.raises(FeatureError, match="order_by 'price' is not a feature of the pool's view: sales"):
-        pool(("a", 1, NOW)).popular(popular("price"))
-
-
-@EXAMPLES
-@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 3)), unique_by=lambda row: row[0]), st.integers(1, 20))
-def test_popular_is_the_top_of_the_eligible(rows: list[tuple[int, int]], limit: int) -> None:
-    built = pool(*[(f"i{number:02}", float(sales), NOW) for number, sales in rows])
-    expected = sorted((-sales, f"i{number:02}") for number, sales in rows if sales >= 1)[:limit]
-    assert built.ids[built.popular(popular(limit=limit))].tolist() == [item for _, item in expected]
 
 
 def test_attributes_are_numbered() -> None:

@@ -8,12 +8,15 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from recsys.candidates.pool import ItemPool, build_pool
-from recsys.candidates.sources import Histories, History, candidates
+from recsys.candidates.history import Histories, History
+from recsys.candidates.pool import ItemPool, build_pool, instant
+from recsys.candidates.retrieval import Retrieval
 from recsys.errors import FeatureError
 from recsys.schema import EVENT_TIMESTAMP, ITEM, TIMESTAMP
-from recsys.specs.placement import CandidateSource, Personal, Pool, Popular
+from recsys.specs.candidates import CandidateSource, Personal, Popular
+from recsys.specs.placement import Placement, Pool
 
 EXAMPLES = settings(deadline=None, derandomize=True)
 
@@ -48,6 +51,15 @@ def personal(*order_by: str, view: str = "pair", limit: int = 10) -> Personal:
 def popular(limit: int = 10) -> Popular:
     """Declare what everybody takes."""
     return Popular(source="popular", order_by="sales", limit=limit)
+
+
+def candidates(sources: Sequence[CandidateSource], built: ItemPool, histories: Histories) -> NDArray[np.int64]:
+    """Return the rows of the union; each source has a name of its own."""
+    named = [source.model_copy(update={"name": f"s{number}"}) for number, source in enumerate(sources)]
+    placement = Placement(
+        problem="p", model="m", k=1, pool=Pool(view="items", feature="sales"), candidates=tuple(named)
+    )
+    return Retrieval(placement, built, {}).candidates(histories, instant(NOW)).rows
 
 
 def listed(sources: Sequence[CandidateSource], histories: Histories) -> str:

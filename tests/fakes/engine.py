@@ -1,5 +1,6 @@
 """What is the slowest engine that is plainly right? Transforms run over everything, once for every week's end."""
 
+import inspect
 import math
 import runpy
 from collections.abc import Iterable, Mapping
@@ -110,7 +111,9 @@ def _made(module: Path, table: FeatureTable, until: datetime, sources: Mapping[s
     connection = ibis.duckdb.connect()
     try:
         connection.raw_sql("set timezone = 'UTC'")
-        made = functions[table.name](**{name: ibis.memtable(rows) for name, rows in inputs.items()}, until=until)
+        named = set(inspect.signature(functions[table.name]).parameters)
+        given = {name: ibis.memtable(rows) for name, rows in inputs.items() if name in named}
+        made = functions[table.name](**given, until=until)
         return connection.to_pyarrow(made)
     except Exception as error:
         message = f"feature table {table.name}: {error}"

@@ -12,11 +12,11 @@ from typing import Any
 
 import ir_measures
 import numpy as np
-from ir_measures import RR, P, Qrel, R, ScoredDoc, nDCG
+from ir_measures import AP, RR, P, Qrel, R, ScoredDoc, nDCG
 
 K = 10
 REQUESTS = 120
-MEASURES = {"ndcg": nDCG @ K, "precision": P @ K, "recall": R @ K, "mrr": RR @ K}
+MEASURES = {"ndcg": nDCG @ K, "precision": P @ K, "recall": R @ K, "mrr": RR @ K, "map": AP @ K}
 
 
 def request(generator: np.random.Generator, number: int) -> dict[str, Any]:

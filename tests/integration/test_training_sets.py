@@ -1,5 +1,6 @@
 """Is a training set what was known then, the same however late it is built, and refused where it leaks?"""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from recsys.candidates.pool import to_numpy
 from recsys.errors import LeakageError, ModelError
 from recsys.modeling.leakage import Sources, check_rows
 from recsys.modeling.requests import Requests
@@ -117,9 +119,11 @@ def test_what_a_set_is_of_stands_beside_its_rows(project: Workspace) -> None:
     built = build_dataset(project, "basket/v2", THEN)
     document = json.loads((built.dataset.folder / "dataset.json").read_text())
     learn, test = built.dataset.rows("learn"), built.dataset.rows("test")
+    (split,) = built.dataset.splits
+    latest = pa.scalar(split.validation[0])
     assert document["rows"] == {
-        "train": pc.sum(pc.equal(learn["part"], "train")).as_py(),
-        "validation": pc.sum(pc.equal(learn["part"], "validation")).as_py(),
+        "train": pc.sum(pc.less(learn[EVENT_TIMESTAMP], latest)).as_py(),
+        "validation": pc.sum(pc.equal(learn[EVENT_TIMESTAMP], latest)).as_py(),
         "test": len(test),
     }
     assert [entry["rows"] for entry in document["profile"]["test"]] == [
@@ -130,8 +134,37 @@ def test_what_a_set_is_of_stands_beside_its_rows(project: Workspace) -> None:
         assert entry["views"]["user_weekly"]["oldest_days"] <= 7
         assert 0 < entry["views"]["user_item"]["missing"] < 1
         assert set(entry["missing"]) > {"pair_baskets", "pair_overdue", "item_department"}
-    assert document["split"]["test"][-1] == LAST_TEST.isoformat()
+    assert document["splits"][-1]["test"][-1] == LAST_TEST.isoformat()
     assert build_dataset(project, "basket/v2", THEN).reused
+
+
+def test_what_was_taken_stands_beside_the_requests(project: Workspace) -> None:
+    dataset = build_dataset(project, "basket/v2", THEN).dataset
+    test, requests = dataset.rows("test"), dataset.rows("requests")
+    asked = requests.filter(pc.equal(requests["part"], "test"))
+    taken, items = dataset.rows("taken"), dataset.rows("items")
+    per_request = pc.value_counts(taken["request"]).to_pylist()
+    assert {row["values"]: row["counts"] for row in per_request} == dict(
+        zip(asked["request"].to_pylist(), asked["relevant"].to_pylist(), strict=True)
+    )
+    hits = set(zip(test["request"].to_pylist(), test["item_id"].to_pylist(), test["label"].to_pylist(), strict=True))
+    pairs = set(zip(taken["request"].to_pylist(), taken["item_id"].to_pylist(), strict=True))
+    assert {(request, item) for request, item, label in hits if label} <= pairs
+    assert set(items["item_id"].to_pylist()) == set(test["item_id"].to_pylist()) | {item for _, item in pairs}
+    assert pc.any(taken["new"]).as_py()
+    assert not pc.all(taken["new"]).as_py()
+
+
+def test_splits_are_judged_on_weeks_that_follow_each_other(project: Workspace) -> None:
+    edit(
+        project.root / "registry/models/basket/v2.yaml",
+        lambda model: model.update(training={"decision_times": 3}, testing={"decision_times": 1, "splits": 3}),
+    )
+    dataset = build_dataset(open_workspace("local", project.root), "basket/v2", THEN).dataset
+    assert [split.test for split in dataset.splits] == [(LAST_TEST - timedelta(days=7 * back),) for back in (2, 1, 0)]
+    moments = set(dataset.rows("learn")[EVENT_TIMESTAMP].to_pylist())
+    assert moments == {time for split in dataset.splits for time in (*split.train, *split.validation)}
+    assert set(dataset.rows("test")[EVENT_TIMESTAMP].to_pylist()) == {split.test[0] for split in dataset.splits}
 
 
 def test_decision_times_that_are_not_mature_are_left_out_and_counted(project: Workspace) -> None:
@@ -238,8 +271,7 @@ def test_a_duplicated_entity_row(project: Workspace, monkeypatch: pytest.MonkeyP
 
     def twice(*args: Any) -> Requests:
         made = build(*args)
-        rows = pa.concat_tables([made.rows.slice(0, 3), made.rows])
-        return Requests(rows=rows, users=made.users, relevant=made.relevant, eligible=made.eligible)
+        return dataclasses.replace(made, rows=pa.concat_tables([made.rows.slice(0, 3), made.rows]))
 
     monkeypatch.setattr(training_data, "build_requests", twice)
     assert any(
@@ -261,12 +293,12 @@ def test_a_label_that_counts_what_came_after_its_horizon(project: Workspace, mon
 
 
 def test_a_label_younger_than_its_horizon(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    true_split = training_data.split
+    true_split = training_data.rolling_splits
 
     def hasty(known_at: datetime, *rest: Any) -> Any:
         return true_split(known_at + timedelta(days=7), *rest)
 
-    monkeypatch.setattr(training_data, "split", hasty)
+    monkeypatch.setattr(training_data, "rolling_splits", hasty)
     with pytest.raises(ModelError, match=r"labels of 2017-11-27: immature until 2017-12-04"):
         build_dataset(project, "basket/v2", THEN)
 
@@ -274,9 +306,9 @@ def test_a_label_younger_than_its_horizon(project: Workspace, monkeypatch: pytes
 def test_a_young_label_that_slips_by_the_labels_is_found_by_the_check(
     project: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true_split, true_positives = training_data.split, training_data.positives
+    true_split, true_positives = training_data.rolling_splits, training_data.positives
     week = timedelta(days=7)
-    monkeypatch.setattr(training_data, "split", lambda known_at, *rest: true_split(known_at + week, *rest))
+    monkeypatch.setattr(training_data, "rolling_splits", lambda known_at, *rest: true_split(known_at + week, *rest))
     monkeypatch.setattr(training_data, "positives", lambda *args: true_positives(*args[:-1], args[-1] + week))
     found = refused(project)
     assert any("label: " in line and "a label younger than its horizon: it takes 1w" in line for line in found)
@@ -352,7 +384,12 @@ def test_negatives_may_be_what_was_really_shown(replayed: Workspace, tmp_path: P
     assert pc.max(rows.group_by("request").aggregate([("label", "count")])["label_count"]).as_py() == 10
     taken = pc.sum(rows["label"]).as_py()
     assert 0 < taken < len(rows) / 2
-    assert set(rows["part"].to_pylist()) == {"train", "validation"}
+    (split,) = dataset.splits
+    shown_at = to_numpy(rows["event_timestamp"])
+    early, late = split.holds("train", shown_at), split.holds("validation", shown_at)
+    assert early.any()
+    assert late.any()
+    assert (early ^ late).all()
     assert not check_dataset(workspace, "basket/shown").violations
     assert dataset.document["negatives"] == "shown"
 

@@ -11,7 +11,7 @@ import pytest
 from recsys import schema
 from recsys.adapters.duckdb_engine import DuckDBEngine
 from recsys.errors import ModelError
-from recsys.modeling.labels import attributed, count_after, positives
+from recsys.modeling.labels import attributed, count_after, positives, unit_labels
 from recsys.ports import Engine
 from recsys.specs.environment import Limits
 from recsys.specs.problem import Target
@@ -57,8 +57,9 @@ def taken(
     numbered = [{schema.EVENT_ID: str(number), **row} for number, row in enumerate(events)]
     path = write_events(folder / "events.parquet", numbered)
     table = positives(engine, path, target, decision_times, KNOWN_AT)
-    assert table.column_names == [schema.EVENT_TIMESTAMP, schema.USER, schema.ITEM, schema.QUANTITY]
-    return [tuple(row.values()) for row in table.to_pylist()]
+    columns = [schema.EVENT_TIMESTAMP, schema.USER, schema.ITEM, schema.QUANTITY]
+    assert table.column_names == [*columns, schema.LABEL]
+    return [tuple(row.values()) for row in table.select(columns).to_pylist()]
 
 
 def items(engine: Engine, folder: Path, *events: dict[str, Any], target: Target = TARGET) -> list[str]:
@@ -157,6 +158,46 @@ def test_an_event_is_credited_to_the_last_exposure_of_its_item_before_it(engine:
     found = attributed(engine, path, TARGET, shown, KNOWN_AT).to_pylist()
     # r3 showed `a` after it was bought, `b` was bought at the moment of r1, `c` after its horizon, `d` was cancelled.
     assert [tuple(row.values()) for row in found] == [("r2", "a", 1.0), ("r2", "e", 3.0)]
+
+
+def test_a_label_is_what_the_target_measures(engine: Engine, tmp_path: Path) -> None:
+    """Whether, how many, how much; of one item, and of everything a unit did."""
+    rows = [
+        event("a", DAY, event_id="1", quantity=2.0, value=3.1),
+        event("a", 2 * DAY, event_id="2", quantity=0.5, value=0.2),
+        event("b", 2 * DAY, event_id="3", value=None),
+        event(None, 3 * DAY, event_id="4", quantity=4.0, value=10.0),
+        event("c", DAY, event_id="5", quantity=0.0, user_id="u2"),
+        event("a", 8 * DAY, event_id="6", user_id="u3"),
+    ]
+    path = write_events(tmp_path / "events.parquet", rows)
+    wanted = {"event": ([1.0, 1.0], [1.0]), "count": ([2.5, 1.0], [7.5]), "amount": ([3.3, 0.0], [13.3])}
+    for measure, (of_items, of_units) in wanted.items():
+        target = TARGET.model_copy(update={"measure": measure})
+        assert positives(engine, path, target, [MONDAY], KNOWN_AT)[schema.LABEL].to_pylist() == of_items
+        found = unit_labels(engine, path, target, [MONDAY], KNOWN_AT)
+        assert found.column_names == [schema.EVENT_TIMESTAMP, schema.USER, schema.LABEL]
+        assert found[schema.USER].to_pylist() == ["u1"]
+        assert found[schema.LABEL].to_pylist() == of_units
+
+
+def test_units_have_the_horizon_and_the_knowledge_of_items(engine: Engine, tmp_path: Path) -> None:
+    """The decision time is outside and the horizon inside; what was cancelled or known later is not there."""
+    rows = [
+        event(None, 0 * DAY, user_id="at"),
+        event(None, TICK, user_id="after"),
+        event(None, WEEK, user_id="end"),
+        event(None, WEEK + TICK, user_id="late"),
+        event(None, DAY, user_id="unknown", created_timestamp=KNOWN_AT + TICK),
+        event(None, DAY, user_id="other", event_type="mailed"),
+        event(None, DAY, user_id="cancelled", quantity=0.0),
+    ]
+    path = write_events(tmp_path / "events.parquet", [{schema.EVENT_ID: str(n), **row} for n, row in enumerate(rows)])
+    found = unit_labels(engine, path, TARGET, [MONDAY, MONDAY + DAY], KNOWN_AT).to_pylist()
+    told = [(row[schema.EVENT_TIMESTAMP] - MONDAY, row[schema.USER]) for row in found]
+    assert told == [(0 * DAY, "after"), (0 * DAY, "end"), (DAY, "end"), (DAY, "late")]
+    with pytest.raises(ModelError, match=r"immature until .* choose earlier decision times"):
+        unit_labels(engine, path, TARGET, [KNOWN_AT - WEEK + TICK], KNOWN_AT)
 
 
 def test_no_decision_times_no_labels(engine: Engine, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.modeling.metrics import TopK, list_metrics, top_k
+from recsys.modeling.metrics import TopK, list_metrics, reached, top_k
+from recsys.specs.metric import LIST_METRICS
 
 EXAMPLES = settings(deadline=None, derandomize=True)
 
@@ -67,20 +68,60 @@ def test_a_request_without_candidates_is_an_empty_list() -> None:
 @pytest.mark.parametrize(
     ("hits", "relevant", "expected"),
     [
-        ([1, 0, 0], 1, {"ndcg": 1.0, "precision": 1 / 3, "recall": 1.0, "mrr": 1.0}),
-        ([0, 1, 0], 1, {"ndcg": 1 / np.log2(3), "precision": 1 / 3, "recall": 1.0, "mrr": 0.5}),
-        ([0, 0, 0], 2, {"ndcg": 0.0, "precision": 0.0, "recall": 0.0, "mrr": 0.0}),
-        ([1, 1, 1], 3, {"ndcg": 1.0, "precision": 1.0, "recall": 1.0, "mrr": 1.0}),
-        ([1, 1, 1], 6, {"ndcg": 1.0, "precision": 1.0, "recall": 0.5, "mrr": 1.0}),
+        ([1, 0, 0], 1, {"ndcg": 1.0, "precision": 1 / 3, "recall": 1.0, "mrr": 1.0, "map": 1.0}),
+        ([0, 1, 0], 1, {"ndcg": 1 / np.log2(3), "precision": 1 / 3, "recall": 1.0, "mrr": 0.5, "map": 0.5}),
+        ([0, 0, 0], 2, {"ndcg": 0.0, "precision": 0.0, "recall": 0.0, "mrr": 0.0, "map": 0.0}),
+        ([1, 1, 1], 3, {"ndcg": 1.0, "precision": 1.0, "recall": 1.0, "mrr": 1.0, "map": 1.0}),
+        ([1, 1, 1], 6, {"ndcg": 1.0, "precision": 1.0, "recall": 0.5, "mrr": 1.0, "map": 0.5}),
         (
             [1, 0, 1],
             2,
-            {"ndcg": (1 + 0.5) / (1 + 1 / np.log2(3)), "precision": 2 / 3, "recall": 1.0, "mrr": 1.0},
+            {"ndcg": 1.5 / (1 + 1 / np.log2(3)), "precision": 2 / 3, "recall": 1.0, "mrr": 1.0, "map": 5 / 6},
         ),
     ],
 )
 def test_lists_by_hand(hits: list[int], relevant: int, expected: dict[str, float]) -> None:
     assert metrics(hits, relevant) == pytest.approx(expected)
+
+
+def test_average_precision_divides_by_all_relevant() -> None:
+    assert metrics([1, 0], 5)["map"] == pytest.approx(1 / 5)  # not by the 2 that fit
+
+
+def test_requests_of_many_sizes_are_ranked_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    counts = rng.integers(0, 40, 60)
+    scores = [rng.integers(0, 5, count).astype(float).tolist() for count in counts]
+    requests = [(mine, [1] * len(mine)) for mine in scores]
+    whole = ranked(requests, k=7)
+    monkeypatch.setattr("recsys.modeling.metrics._CELLS_AT_ONCE", 50)
+    assert np.array_equal(ranked(requests, k=7).rows, whole.rows)
+
+
+# ---------------------------------------------------------------- one list of units
+
+UNITS = np.array([[1.0, 10.0], [0.0, 20.0], [1.0, 40.0], [1.0, 80.0]])
+
+
+def test_a_list_is_cut_at_each_capacity() -> None:
+    found = reached(np.ones((1, 4)), UNITS, (1, 3, 9))
+    assert found.tolist() == [[[1, 10], [2, 70], [3, 150]]]
+
+
+def test_a_unit_that_counts_more_takes_more_places() -> None:
+    weights = np.array([[3.0, 0.0, 2.0, 1.0], [0.0, 1.0, 1.0, 5.0]])
+    found = reached(weights, UNITS, (2, 4))
+    assert found[0].tolist() == [[2, 20], [4, 70]]  # the first unit twice; then thrice, and once the third
+    assert found[1].tolist() == [[1, 60], [3, 220]]  # none, one, one, and two of five
+
+
+@EXAMPLES
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=9), st.integers(1, 12))
+def test_a_weighted_cut_is_that_of_the_units_written_out(units: list[tuple[int, bool]], capacity: int) -> None:
+    written_out = [hit for weight, hit in units for _ in range(weight)][:capacity]
+    weights = np.array([[float(weight) for weight, _ in units]])
+    found = reached(weights, np.array([[float(hit), 1.0] for _, hit in units]), (capacity,))
+    assert found[0, 0].tolist() == [sum(written_out), len(written_out)]
 
 
 # ---------------------------------------------------------------- by another implementation
@@ -92,7 +133,7 @@ def cases() -> list[Mapping[str, Any]]:
     return read
 
 
-@pytest.mark.parametrize("metric", ["ndcg", "precision", "recall", "mrr"])
+@pytest.mark.parametrize("metric", LIST_METRICS)
 def test_metrics_agree_with_ir_measures(metric: str) -> None:
     golden = cases()
     top = ranked([(case["scores"], case["labels"]) for case in golden], k=10)

@@ -9,48 +9,60 @@ import pytest
 from numpy.typing import NDArray
 
 from recsys.errors import ModelError
-from recsys.modeling.offline_evaluation import MODEL, Judged, OfflineReport, evaluate
-from recsys.ports import TrainingRows
+from recsys.modeling.judged import Items, JudgedLists, Rows, TakenItems
+from recsys.modeling.offline_evaluation import MODEL, OfflineReport, evaluate
+from recsys.specs.metric import LIST_METRICS, Metric
 from recsys.specs.model import Gate
 
 USERS = 60
 CANDIDATES = 8
 
 
-def judged(*, times: int = 1, outside: int = 0) -> Judged:
-    """Make requests of 8 candidates, of which the request's number tells the one that was taken."""
-    requests = USERS * times
+METRICS = tuple(Metric(name, size, "user") for size in (1, 3) for name in LIST_METRICS)
+
+
+def judged(*, times: int = 1, outside: int = 0, users: int = USERS) -> JudgedLists:
+    """Make requests of 8 candidates, of which the request's number tells the one that was taken.
+
+    Beside it each unit takes `outside` items that were no candidates.
+    """
+    requests = users * times
     labels = np.zeros((requests, CANDIDATES), dtype=np.float32)
     labels[np.arange(requests), np.arange(requests) % CANDIDATES] = 1
-    return Judged(
-        rows=TrainingRows({}, labels.ravel(), np.repeat(np.arange(requests), CANDIDATES)),
-        item_row=np.tile(np.arange(CANDIDATES), requests),
-        item_code=np.tile(np.arange(CANDIDATES), requests),
-        users=np.array([f"u{number % USERS}" for number in range(requests)], dtype=object),
-        relevant=np.full(requests, 1 + outside),
-        pool_size=CANDIDATES * 2,
+    asked = np.arange(requests)
+    taken = np.concatenate([asked % CANDIDATES, np.tile(CANDIDATES + np.arange(outside), requests)])
+    return JudgedLists(
+        rows=Rows(labels.ravel(), np.repeat(asked, CANDIDATES), np.tile(np.arange(CANDIDATES), requests)),
+        item=np.tile(np.arange(CANDIDATES), requests),
+        sources=np.tile([1, 1, 1, 2, 2, 2, 3, 3], requests),
+        users=np.array([f"u{number % users:03}" for number in range(requests)], dtype=object),
+        moments=np.datetime64("2017-11-13", "us") + (asked // users).astype("timedelta64[W]"),
+        relevant=np.full(requests, 1.0 + outside),
+        history=asked % 5,
+        taken=TakenItems(np.concatenate([asked, np.repeat(asked, outside)]), taken, taken == 0),
+        items=Items(np.array([*"aabbccdd", *[None] * 8], dtype=object), np.arange(16), users, CANDIDATES * 2),
     )
 
 
-def perfect(on: Judged) -> NDArray[np.float64]:
+def perfect(on: JudgedLists) -> NDArray[np.float64]:
     """Score what was taken above the rest."""
     return on.rows.label.astype(np.float64)
 
 
-def nothing(on: Judged) -> NDArray[np.float64]:
+def nothing(on: JudgedLists) -> NDArray[np.float64]:
     """Score all alike: ties fall to the first items."""
     return np.zeros(len(on.rows.label))
 
 
-def noise(on: Judged, seed: int) -> NDArray[np.float64]:
+def noise(on: JudgedLists, seed: int) -> NDArray[np.float64]:
     """Score by chance."""
     return np.random.default_rng(seed).random(len(on.rows.label))
 
 
-def report(on: Judged, scores: Mapping[str, NDArray[np.float64]], **changes: Any) -> OfflineReport:
+def report(on: JudgedLists, scores: Mapping[str, NDArray[np.float64]], **changes: Any) -> OfflineReport:
     """Evaluate at 1 and 3 slots with a gate on ndcg@3."""
     gate = Gate.model_validate({"metric": "ndcg@3/user", "against": "baseline"} | changes)
-    return evaluate(on, scores, (1, 3), gate, resamples=200, confidence=0.95)
+    return evaluate(on, scores, METRICS, gate, resamples=200, confidence=0.95, sources=("popular", "personal"))
 
 
 def test_a_better_model_passes() -> None:
@@ -99,7 +111,7 @@ def test_metrics_of_every_ranker_and_size_are_told() -> None:
     on = judged(outside=1)
     found = report(on, {MODEL: perfect(on), "baseline": nothing(on)})
     assert (found.requests, found.units) == (USERS, USERS)
-    names = {f"{metric}@{k}/user" for metric in ("ndcg", "precision", "recall", "mrr") for k in (1, 3)}
+    names = {f"{metric}@{k}/user" for metric in LIST_METRICS for k in (1, 3)}
     assert set(found.metrics) == {MODEL, "baseline"}
     assert all(set(metrics) == names for metrics in found.metrics.values())
     assert found.metrics[MODEL]["recall@3/user"].estimate == pytest.approx(0.5)
@@ -138,7 +150,7 @@ def test_the_same_evaluation_twice_is_the_same() -> None:
     assert report(on, scores) == report(on, scores)
 
 
-@pytest.mark.parametrize("metric", ["ndcg@7/user", "ndcg@3", "auc"])
+@pytest.mark.parametrize("metric", ["ndcg@7/user", "precision@3/global"])
 def test_an_unknown_metric_is_refused_with_the_known_ones(metric: str) -> None:
     on = judged()
     with pytest.raises(ModelError, match=rf"gate\.metric '{metric}': the problem's channels give .*ndcg@3/user"):

@@ -8,26 +8,32 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys.candidates.sources import candidates
+from recsys.candidates.fitted import PoolModel, model_key
+from recsys.candidates.pool import instant
+from recsys.candidates.retrieval import Retrieval
 from recsys.modeling.moments import Moments
 from recsys.modeling.requests import ITEM_ROW, REQUEST, Requests, Sampling, build_requests
 from recsys.ports import FeatureReader
 from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, LINE, REQUEST_TIMESTAMP, TIMESTAMP, USER
 from recsys.serving.assembly import UnitRows
 from recsys.serving.item_matrix import read_matrix
+from recsys.specs.candidates import label
+from recsys.workflows.item_models import fit_item_models, write_item_models
 from tests.fakes.features import FakeFeatures
+from tests.fakes.item_models import FakeItemModels
 from tests.serving.small_shop import DAY, NOW, PAIR, history, pair, placement, shop, sold
 
 EARLIER = NOW - 7 * DAY
 
 
-def taken(*rows: tuple[datetime, str, str]) -> pa.Table:
-    """Make positives: decision time, unit and item."""
+def taken(*rows: tuple[datetime, str, str], label: Sequence[float] = ()) -> pa.Table:
+    """Make positives: decision time, unit, item and label, which is 1 by default."""
     return pa.table(
         {
             EVENT_TIMESTAMP: pa.array([at for at, _, _ in rows], TIMESTAMP),
             USER: pa.array([user for _, user, _ in rows], pa.string()),
             ITEM: pa.array([item for _, _, item in rows], pa.string()),
+            LABEL: pa.array(label or [1.0] * len(rows), pa.float64()),
         }
     )
 
@@ -156,19 +162,53 @@ class TestSampling:
         assert requests(positives).users.tolist() == ["u1", "u2"]
 
 
+COVISIT = {"source": "covisit", "view": "pair", "limit": 4, "minimum": 1, "together": 1, "shrinkage": 0.0}
+PERSONAL = {"source": "personal", "view": "pair", "order_by": ["times"], "limit": 4}
+BEST = {"source": "popular", "order_by": "sold", "limit": 4}
+WEIGHED = COVISIT | {"name": "weighed", "strength": "times", "own": False}
+EASE = {"source": "ease", "view": "pair", "limit": 3, "minimum": 1, "l2": 2.0}
+PLACEMENTS = {
+    "plain": {},
+    "all": {
+        "candidates": [PERSONAL, COVISIT, WEIGHED, EASE, BEST | {"by": "brand", "per_value": 1}],
+        "new_units": [BEST | {"name": "starters"}],
+    },
+    "filtered": {
+        "candidates": [EASE, COVISIT, BEST],
+        "filters": [
+            {"filter": "seen", "view": "pair", "by": "last", "within": "14d"},
+            {"filter": "items", "deny": ["i2"]},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("changes", PLACEMENTS.values(), ids=PLACEMENTS)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("days", [0, 1, 9.5, 28])
-def test_candidates_are_what_the_online_store_would_have_given(seed: int, days: float) -> None:
+def test_candidates_are_what_the_online_store_would_have_given(seed: int, days: float, changes: dict[str, Any]) -> None:
     at = NOW - days * DAY
-    features, spec = history(seed), placement()
+    features, spec = history(seed), placement(**changes)
     units = [f"u{number}" for number in range(7)]
-    built = requests(taken(*[(at, unit, "i0") for unit in units]), features, (at,))
+    built = requests(taken(*[(at, unit, "nothing anybody has") for unit in units]), features, (at,), **changes)
     features.materialize(at)
+    store = FakeItemModels()
+    write_item_models(store, fit_item_models(features, [("home", spec)], at, 10**9))
     matrix = read_matrix(features, spec, [], at)
+    models = {
+        label(source): PoolModel(fitted, matrix.pool)
+        for source in spec.fitted
+        if (fitted := store.read(model_key(source, spec.pool))) is not None
+    }
+    retrieval = Retrieval(spec, matrix.pool, models)
     for number, unit in enumerate(units):
         rows = UnitRows(features, matrix, unit, at)
-        online = candidates(spec.candidates, matrix.pool, lambda _, rows=rows: rows.history(PAIR))  # type: ignore[misc]
-        assert items_of(built, number) == matrix.pool.ids[online].tolist()
+        online = retrieval.candidates(lambda _, rows=rows: rows.history(PAIR), instant(at))  # type: ignore[misc]
+        assert items_of(built, number) == matrix.pool.ids[online.rows].tolist()
+        past = built.rows.filter(pa.array(built.rows[REQUEST].to_numpy() == number))
+        assert past["sources"].to_pylist() == online.sources.tolist()
+        for name, scores in online.scores.items():
+            assert past[name].to_pylist() == scores.tolist()
 
 
 class CountedFeatures(FakeFeatures):
@@ -194,3 +234,73 @@ def test_a_moment_is_read_once_a_candidate_specification() -> None:
     assert moments.at(other, NOW) is not moments.at(placement(), NOW)
     moments.at(placement(), EARLIER)
     assert len(features.read) == 6
+
+
+def test_a_label_is_what_was_measured_of_its_item() -> None:
+    """Counts and amounts reach the rows of their items; what was not taken has 0."""
+    built = requests(taken((NOW, "u1", "b"), (NOW, "u1", "nowhere"), (NOW, "u1", "a"), label=[2.5, 9.0, 4.0]))
+    of_item = dict(zip(built.rows[ITEM].to_pylist(), built.rows[LABEL].to_pylist(), strict=True))
+    assert {item: label for item, label in of_item.items() if label} == {"a": 4.0, "b": 2.5}
+    assert built.relevant.tolist() == [3.0]
+
+
+def test_rows_tell_which_sources_gave_them_and_what_each_says_of_them() -> None:
+    features = shop(
+        item_week=[sold(item, sales, line=item) for item, sales in zip("abcd", (1, 2, 3, 4), strict=True)],
+        pair=[pair(user, item, 1) for user, item in (("u1", "a"), ("u2", "a"), ("u2", "b"), ("u3", "c"))],
+    )
+    built = requests(taken((NOW, "u1", "d")), features, candidates=[PERSONAL, COVISIT, BEST | {"limit": 1}])
+    assert items_of(built) == ["a", "b", "d"]
+    assert built.rows["sources"].to_pylist() == [1, 2, 4]
+    assert built.rows["sources"].type == pa.int64()
+    assert built.rows["covisit_score"].to_pylist() == pytest.approx([0, 1 / 2**0.5, 0])
+    assert built.rows["covisit_score"].type == pa.float64()
+    assert "covisit_score" not in requests(taken((NOW, "u1", "d")), features).rows.column_names
+
+
+def test_a_sample_keeps_its_rows_bits_and_scores() -> None:
+    changes = {"candidates": [PERSONAL, COVISIT, BEST]}
+    whole, sampled = (
+        requests(TestSampling.POSITIVES, sampling=sampling, **changes) for sampling in (Sampling(), Sampling(1))
+    )
+    for request in range(len(whole)):
+        of_all = whole.rows.filter(pa.array(whole.rows[REQUEST].to_numpy() == request)).to_pylist()
+        some = sampled.rows.filter(pa.array(sampled.rows[REQUEST].to_numpy() == request)).to_pylist()
+        assert some
+        assert all(row in of_all for row in some)
+
+
+def test_the_past_of_a_model_ends_at_its_decision_time() -> None:
+    """The same request of the earlier moment, with and without what came after it."""
+    weeks = [sold(item, 1, at) for item in "abc" for at in (EARLIER, NOW)]
+    before = [pair("u1", "a", 1, EARLIER), pair("u2", "a", 1, EARLIER), pair("u2", "b", 1, EARLIER)]
+    after = [pair(user, "c", 1, NOW) for user in ("u1", "u2", "u3")]
+    made = [
+        requests(taken((EARLIER, "u1", "b")), shop(item_week=weeks, pair=rows), (EARLIER,), candidates=[COVISIT]).rows
+        for rows in (before, [*before, *after])
+    ]
+    assert made[0].equals(made[1])
+    assert made[0][ITEM].to_pylist() == ["b"]
+
+
+def test_what_the_filters_keep_out_of_a_list_is_not_relevant_for_it() -> None:
+    positives = taken((NOW, "u1", "a"), (NOW, "u1", "b"), (NOW, "u1", "nowhere"), (NOW, "u2", "c"), (NOW, "u3", "e"))
+    filters = [{"filter": "seen", "view": "pair"}, {"filter": "items", "deny": ["e"]}]
+    built = requests(positives, filters=filters)
+    assert built.users.tolist() == ["u1", "u2"]
+    assert built.relevant.tolist() == [2, 1]
+    assert items_of(built, 0) == ["b", "c", "d"]
+
+
+def test_models_that_take_too_much_are_forgotten_and_fitted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys.modeling.moments.KEPT_BYTES", 1)
+    features = history(3)
+    spec = placement(candidates=[{"source": "ease", "view": "pair", "limit": 4, "minimum": 1}])
+    moments = Moments(features)
+    first = moments.at(spec, EARLIER)
+    moments.at(spec, NOW)
+    again = moments.at(spec, EARLIER)
+    assert again is not first
+    unit = next(iter(first.histories["pair"]))
+    one, other = (known.retrieval.candidates(known.histories_of(unit), known.instant) for known in (first, again))
+    np.testing.assert_array_equal(one.scores["ease_score"], other.scores["ease_score"])

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pyarrow as pa
+import pytest
 
 from recsys.modeling.moments import Moments
 from recsys.modeling.requests import ITEM_ROW, REQUEST
@@ -10,7 +11,7 @@ from recsys.modeling.shown import shown_requests, shown_slots
 from recsys.ports import Exposure, ShownItem
 from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, LINE, REQUEST_ID, USER
 from tests.fakes.event_log import FakeEventLog
-from tests.serving.small_shop import DAY, NOW, placement, shop, sold
+from tests.serving.small_shop import DAY, NOW, pair, placement, shop, sold
 
 WEEK = timedelta(days=7)
 
@@ -88,3 +89,20 @@ def test_nothing_shown_gives_no_rows() -> None:
     )
     assert len(made) == 0
     assert len(made.rows) == 0
+
+
+def test_shown_items_have_what_their_requests_brought_along() -> None:
+    sources = [
+        {"source": "covisit", "view": "pair", "limit": 4, "minimum": 1, "together": 1, "shrinkage": 0.0},
+        {"source": "popular", "order_by": "sold", "limit": 1},
+    ]
+    features = shop(
+        item_week=[sold(item, sales) for item, sales in zip("abc", (1, 2, 3), strict=True)],
+        pair=[pair(user, item, 1) for user, item in (("u1", "a"), ("u2", "a"), ("u2", "b"))],
+    )
+    read = slots(exposure("r1", "u1", "bzca", DAY), exposure("r2", "stranger", "b", DAY))
+    nothing = pa.table({REQUEST_ID: pa.array([], pa.string()), ITEM: pa.array([], pa.string())})
+    rows = shown_requests(Moments(features), placement(candidates=sources), read, nothing, WEEK, []).rows
+    assert rows[ITEM].to_pylist() == ["b", "z", "c", "a", "b"]
+    assert rows["sources"].to_pylist() == [1, 0, 2, 0, 0]
+    assert rows["covisit_score"].to_pylist() == pytest.approx([1 / 2**0.5, 0, 0, 0, 0])

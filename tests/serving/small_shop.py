@@ -118,7 +118,10 @@ def history(seed: int, users: int = 6, items: int = 9, changes: int = 12) -> Fak
     for user in user_ids:
         rows["user_week"] += [row(*m, user_id=user, visits=number(), seen=m[0]) for m in moments()]
         for item in item_ids:
-            rows["pair"] += [row(*m, user_id=user, item_id=item, times=number(), last=m[0]) for m in moments()]
+            for m in moments():
+                times = number()  # where nothing is left of a pair, all its features are unknown
+                last = None if times is None else m[0]
+                rows["pair"].append(row(*m, user_id=user, item_id=item, times=times, last=last))
         for line in ("line0", "line2", "gone"):
             rows["user_line"] += [row(*m, user_id=user, line_id=line, line_times=number()) for m in moments()]
     return shop(**rows)

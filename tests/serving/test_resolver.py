@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from recsys.errors import FeatureError, ModelError, RecsysError
 from recsys.experiment.routing import Router
-from recsys.ports import Columns, Ranker, Registration, Weights
+from recsys.ports import Columns, Ranker, Registration, RequestTransform, Weights
 from recsys.serving.resolver import EMPTY, POPULAR, Answer, Resolver, feature_digest
+from recsys.serving.state import Online
 from recsys.specs.experiment import Experiment
+from recsys.workflows.item_models import fit_item_models, write_item_models
 from tests.fakes.clock import FixedClock
 from tests.fakes.features import FakeFeatures
+from tests.fakes.item_models import FakeItemModels
 from tests.fakes.ranker import FakeRanker
 from tests.fakes.registry import FakeRegistry
 from tests.serving.small_shop import DAY, NOW, TICK, pair, placement, row, shop, sold
@@ -74,13 +77,14 @@ class World:
     clock: FixedClock = field(default_factory=lambda: FixedClock(NOW))
     routers: list[Router] = field(default_factory=list)
     changes: dict[str, Any] = field(default_factory=dict)
+    item_models: FakeItemModels = field(default_factory=FakeItemModels)
 
     def __post_init__(self) -> None:
         """Put the resolver together."""
         self.resolver = Resolver(
             "home",
             placement(**self.changes),
-            self.features,
+            Online(self.features, self.item_models),
             self.registry,
             lambda model: self.registry.resolve(model, "champion"),
             self.routers,
@@ -517,3 +521,99 @@ def test_a_digest_tells_values_of_every_kind_apart(values: NDArray[Any], other: 
     assert feature_digest({"x": values}, rows) != feature_digest({"x": other}, rows)
     assert feature_digest({"x": values}, rows) != feature_digest({"y": values}, rows)
     assert feature_digest({"x": values}, rows) != feature_digest({"x": values}, rows[::-1])
+
+
+# ---------------------------------------------------------------- candidate sources
+
+
+PERSONAL = {"source": "personal", "view": "pair", "order_by": ["times"], "limit": 4}
+POPULAR_LIST = {"source": "popular", "order_by": "sold", "limit": 4}
+COVISIT = {"source": "covisit", "view": "pair", "limit": 4, "minimum": 1, "together": 1, "shrinkage": 0.0}
+
+
+def test_a_callers_list_is_ranked_without_what_nobody_knows() -> None:
+    made = world(changes={"candidates": [{"source": "given", "limit": 3}]})
+    assert made.shown(k=9, candidates=["d", "nobody", "a", "d", "e", "b"]) == "ead"
+    assert made.shown() == ""
+
+
+def test_a_callers_list_that_no_source_takes_is_refused() -> None:
+    with pytest.raises(FeatureError, match="placement home: the request gives 1 candidates, and none of the placement"):
+        world().answer(candidates=["a"])
+
+
+def test_a_unit_without_history_has_sources_of_its_own() -> None:
+    starters = [{"source": "popular", "order_by": "sold", "limit": 2}]
+    made = world(changes={"candidates": [PERSONAL], "new_units": starters})
+    assert made.shown("stranger") == "bc"
+    assert made.shown("u1") == "eac"
+
+
+def test_filters_keep_items_out_of_lists_and_of_what_everybody_takes() -> None:
+    filters = [{"filter": "items", "deny": ["b"]}, {"filter": "seen", "view": "pair"}]
+    made = world(changes={"filters": filters})
+    assert made.shown(k=9) == "d"
+    assert made.shown("stranger", k=9) == "acde"
+    made.register("basket/v2", failing(ModelError("broken")), "champion")
+    made.resolver.refresh()
+    exposure = made.answer(k=9).exposure
+    assert ([item.item_id for item in exposure.items], exposure.fallback) == (["d"], POPULAR)
+
+
+def test_a_store_that_is_down_leaves_the_filters_that_need_no_unit() -> None:
+    filters = [{"filter": "items", "deny": ["b"]}, {"filter": "seen", "view": "pair"}]
+    made = world(Unreachable(small(), FeatureError("no answer")), changes={"filters": filters})
+    exposure = made.answer(k=9).exposure
+    assert [item.item_id for item in exposure.items] == ["c", "d", "e", "a"]
+    assert exposure.fallback == POPULAR
+
+
+def with_scores() -> tuple[World, FakeFeatures]:
+    """Make a world whose champion orders by what a source says, over the features that it brings along."""
+    rows = [
+        pair(user, item, 1) for user, items in {"u1": "a", "u2": "ab", "u3": "abc", "u4": "d"}.items() for item in items
+    ]
+    source = shop(item_week=[sold(item, 1) for item in "abcd"], pair=rows)
+    score = RequestTransform(
+        "strength", ("covisit_score",), ("strength",), lambda inputs: {"strength": inputs["covisit_score"]}
+    )
+    features = FakeFeatures(
+        [source.view(name) for name in source._views],
+        {name: pa.Table.from_pylist(source._rows[name], schema=source._schemas[name]) for name in source._views},
+        {"sales": ["strength:strength"]},
+        [score],
+    )
+    features.materialize(NOW)
+    made = World(features, changes={"candidates": [COVISIT, POPULAR_LIST]})
+    made.register("basket/v1", FakeRanker((("strength", 1.0),)), "champion")
+    return made, features
+
+
+def test_what_a_source_says_of_every_candidate_is_a_feature() -> None:
+    made, features = with_scores()
+    declared = placement(candidates=[COVISIT, POPULAR_LIST])
+    write_item_models(made.item_models, fit_item_models(features, [("home", declared)], NOW, 10**9))
+    made.resolver.refresh()
+    items = made.answer(k=9).exposure.items
+    assert [item.item_id for item in items] == ["b", "c", "a", "d"]
+    assert [item.score for item in items] == pytest.approx([2 / 6**0.5, 1 / 3**0.5, 0, 0])
+    assert made.answer().exposure.watermarks["candidates/covisit"] == NOW.isoformat()
+
+
+def test_a_model_of_a_source_is_followed_and_a_missing_one_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    made, features = with_scores()
+    made.resolver.refresh()
+    assert not made.resolver.refresh()
+    assert [item.score for item in made.answer(k=9).exposure.items] == [0] * 4
+    assert [line.message.partition(":")[0] for line in caplog.records] == ["candidates covisit"]
+    declared = placement(candidates=[COVISIT, POPULAR_LIST])
+    write_item_models(made.item_models, fit_item_models(features, [("home", declared)], NOW, 10**9))
+    before = made.resolver.state
+    assert made.resolver.refresh()
+    assert made.resolver.state.matrix is before.matrix
+    assert made.answer(k=1).exposure.items[0].item_id == "b"
+    assert not made.resolver.refresh()
+    made.item_models.keep(frozenset())
+    assert made.resolver.refresh()
+    assert made.answer(k=1).exposure.items[0].score == 0
+    assert len(caplog.records) == 2

@@ -35,12 +35,12 @@ _DEFINITIONS: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "feature_views": {
         "item_weekly": {
             "join_keys": ["item_id"],
-            "features": {"item_baskets_28d": "Float64", "item_baskets_91d": "Float64"},
+            "features": {"item_baskets_28d": "number", "item_baskets_91d": "number"},
             "description": "what everybody takes",
         },
         "user_item": {
             "join_keys": ["user_id", "item_id"],
-            "features": {"pair_baskets": "Float64", "pair_weeks": "Float64"},
+            "features": {"pair_baskets": "number", "pair_weeks": "number"},
             "description": "what one household takes",
         },
     },

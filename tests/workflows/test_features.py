@@ -13,7 +13,7 @@ from recsys.workflows.ingest import ingest
 from recsys.workflows.table_records import manifest, require_built
 from tests.workflows.files_project import START, TRANSFORMS, WEEK, FilesProject, event, week_of
 
-TABLES = ["user_weekly", "item_weekly", "user_item", "user_line"]
+TABLES = ["user_weekly", "item_weekly", "user_item", "user_line", "user_campaign", "user_profile"]
 
 
 @pytest.fixture

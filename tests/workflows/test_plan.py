@@ -133,7 +133,7 @@ def test_a_views_change_lists_the_versions_arms_and_running_experiments_it_hits(
 
 def test_a_request_transform_hits_whoever_reads_it_and_a_view_below_it_too(project: SmallProject) -> None:
     defined = project.repository.files
-    defined["feature_views"]["user_line"] = {"join_keys": ["user_id", "line_id"], "features": {"line_weeks": "Float64"}}
+    defined["feature_views"]["user_line"] = {"join_keys": ["user_id", "line_id"], "features": {"line_weeks": "number"}}
     defined["request_transforms"]["rhythm"] = {"reads": ["user_line"], "code": "a"}
     defined["feature_services"]["basket_rhythm"] = {"references": ["rhythm:pace"]}
     project.change(SECOND_MODEL, "feature_service", "basket_rhythm")

@@ -3,9 +3,12 @@
 Numbers travel as one float32 matrix and categories as one matrix of bytes (CatBoost's FeaturesData, its
 fastest input), so numbers come first and categories last, in training, in scoring and in `columns` alike.
 Scores are raw values of the formula (log-odds for Logloss): what `mlflow.catboost.load_model(...).predict`
-gives.
+gives. Where the algorithm is calibrated they are probabilities, and MLflow's own predict still gives the raw values.
 
+- `checks`: rows that cannot be learned from, refused in one line
+- `stopping`: which of CatBoost's metrics watches a fit
 - `estimator`: `CatBoostEstimator`, the port `Estimator`
+- `calibration`: raw scores to probabilities, by numbers that travel as JSON
 - `ranker`: `CatBoostRanker`, the port `Ranker`; how it is loaded, and how MLflow sees it
 - `matrices`: columns by name to CatBoost's input
 """

@@ -58,7 +58,8 @@ def _numeric_matrix(columns: Columns, names: Sequence[str]) -> NDArray[np.float3
                 " list a text under algorithm.categorical, turn a time into an age"
             )
             raise ModelError(message)
-        matrix[:, index] = values
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, which CatBoost takes for the largest
+            matrix[:, index] = values
     return matrix
 
 

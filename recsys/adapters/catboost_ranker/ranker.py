@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.adapters.catboost_ranker.calibration import Calibrator, read_calibrator
 from recsys.adapters.catboost_ranker.matrices import failures, features_data
 from recsys.errors import ModelError
 from recsys.ports import Columns
@@ -20,15 +21,22 @@ _MODEL_FILE: Final = "model.cbm"
 class CatBoostRanker:
     """`ports.Ranker` over a fitted CatBoost model."""
 
-    def __init__(self, model: Any, threads: int = 1) -> None:  # noqa: ANN401 - catboost has no types
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401 - catboost has no types
+        threads: int = 1,
+        calibrator: Calibrator | None = None,
+    ) -> None:
         """Take a fitted model.
 
         Args:
             model: a `catboost.CatBoost` fitted on FeaturesData or on columns with names.
             threads: threads for more than 20,000 rows; below, one is faster.
+            calibrator: makes probabilities of raw scores; None leaves them raw.
         """
         self._model = model
         self._threads = threads
+        self._calibrator = calibrator
         names = tuple(model.feature_names_)
         categorical = set(model.get_cat_feature_indices())
         self._numeric = tuple(name for index, name in enumerate(names) if index not in categorical)
@@ -58,8 +66,15 @@ class CatBoostRanker:
         pairs = zip(self.columns, (float(value) for value in values), strict=True)
         return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 
+    @property
+    def calibration(self) -> str | None:
+        """Return how its scores became probabilities: sigmoid or isotonic; None where they are raw."""
+        return None if self._calibrator is None else str(self._calibrator.to_dict()["type"])
+
     def score(self, columns: Columns) -> NDArray[np.float64]:
-        """Return one raw score a row; columns are taken by name, so their order does not matter.
+        """Return one score a row, a probability where the model is calibrated, else the formula's raw value.
+
+        Columns are taken by name, so their order does not matter.
 
         Raises:
             ModelError: if a column is missing, of the wrong type or of another length.
@@ -69,14 +84,21 @@ class CatBoostRanker:
         if rows == 0:
             return np.empty(0)
         with failures("score"):
-            scores = self._model.predict(data, thread_count=self._threads if rows > _LARGE else 1)
-        return np.asarray(scores, dtype=np.float64)
+            raw = self._model.predict(data, thread_count=self._threads if rows > _LARGE else 1)
+        scores = np.asarray(raw, dtype=np.float64)
+        return scores if self._calibrator is None else self._calibrator.probabilities(scores)
 
     def save(self, folder: Path) -> None:
         """Write `ranker.json` and `model.cbm` into a folder, which is made."""
         folder.mkdir(parents=True, exist_ok=True)
         self._model.save_model(str(folder / _MODEL_FILE))
-        document = {"type": "catboost", "columns": list(self.columns), "categorical": list(self._categorical)}
+        document: dict[str, Any] = {
+            "type": "catboost",
+            "columns": list(self.columns),
+            "categorical": list(self._categorical),
+        }
+        if self._calibrator is not None:
+            document["calibration"] = self._calibrator.to_dict()
         (folder / _RANKER_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
@@ -86,9 +108,9 @@ def load_catboost_ranker(folder: Path, threads: int = 1) -> CatBoostRanker:
     Raises:
         ModelError: if the folder does not hold one, or its model has other columns than its `ranker.json`.
     """
-    document = _read_document(folder / _RANKER_FILE)
+    document, calibrator = _read_document(folder / _RANKER_FILE)
     with failures(f"load {folder / _MODEL_FILE}"):
-        ranker = CatBoostRanker(_load_model(folder), threads)
+        ranker = CatBoostRanker(_load_model(folder), threads, calibrator)
     if ranker.columns != tuple(document["columns"]):
         declared = ", ".join(document["columns"])
         message = (
@@ -100,7 +122,7 @@ def load_catboost_ranker(folder: Path, threads: int = 1) -> CatBoostRanker:
 
 
 def write_catboost_flavor(bundle: Path, folder: Path, mlflow_model: Any) -> None:  # noqa: ANN401
-    """Write a saved ranker as an MLflow model of the catboost flavour.
+    """Write a saved ranker as an MLflow model of the catboost flavour: its formula, whose values are raw scores.
 
     Args:
         bundle: folder that `CatBoostRanker.save` wrote.
@@ -124,11 +146,12 @@ def _load_model(folder: Path) -> Any:  # noqa: ANN401 - catboost has no types
     return model
 
 
-def _read_document(path: Path) -> dict[str, Any]:
+def _read_document(path: Path) -> tuple[dict[str, Any], Calibrator | None]:
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if document["type"] == "catboost" and isinstance(document["columns"], list):
-            return document
+            calibration = document.get("calibration")
+            return document, None if calibration is None else read_calibrator(calibration)
         reason = f"type {document['type']}"
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"

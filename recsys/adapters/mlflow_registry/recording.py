@@ -46,17 +46,19 @@ def metric_from_mlflow(name: str) -> str:
 
 
 def record_run(client: Any, run_id: str, registration: Registration, scratch: Path) -> None:  # noqa: ANN401
-    """Write parameters and reports into a run."""
+    """Write parameters, reports and pictures into a run."""
     from mlflow.entities import Param
 
     parameters = [Param(name, str(value)) for name, value in registration.parameters.items()]
     for start in range(0, len(parameters), _PARAMETERS_A_CALL):
         client.log_batch(run_id, params=parameters[start : start + _PARAMETERS_A_CALL])
-    if registration.reports:
+    if registration.reports or registration.pictures:
         folder = scratch / REPORTS
         folder.mkdir()
         for name, text in registration.reports.items():
             (folder / name).write_text(text, encoding="utf-8")
+        for name, image in registration.pictures.items():
+            (folder / name).write_bytes(image)
         client.log_artifacts(run_id, str(folder), REPORTS)
 
 

@@ -1,0 +1,119 @@
+"""Do placements and audiences name views and features that are there, of the right keys and kinds?"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from recsys.errors import FeatureError
+from recsys.ports import FeatureReader, FeatureSet
+from recsys.schema import ITEM, REQUEST_TIMESTAMP, USER
+from recsys.specs.candidates import SOURCES, Covisit, Ease, Newest, Personal, Popular, Seen, Stock, Values
+from recsys.specs.placement import Audience, Placement, Pool
+
+ANY: Final = "anything"
+NUMBER: Final = "number"
+TEXT: Final = "text"
+TIME: Final = "time"
+
+_ITEMS: Final = (ITEM,)
+_PAIRS: Final = (USER, ITEM)
+
+_Wanted = tuple[str, tuple[str, ...], Mapping[str, str]]
+"""A view, its keys, and features of it to their kinds."""
+
+
+def placement_findings(features: FeatureReader, placement: Placement, shown: str) -> Iterator[str]:
+    """Yield every reference of a placement that leads nowhere, or to something of another kind.
+
+    Args:
+        features: what the feature repository declares.
+        placement: the declaration.
+        shown: its file, as people read it.
+    """
+    yield from _check(features, _pool(placement.pool, _ITEMS), "pool", shown)
+    for kind in ("candidates", "new_units", "filters"):
+        for number, each in enumerate(getattr(placement, kind)):
+            wanted = _wanted(each, placement.pool)
+            if wanted is not None:
+                yield from _check(features, wanted, f"{kind}.{number}", shown)
+
+
+def audience_findings(features: FeatureReader, audience: Audience, shown: str) -> Iterator[str]:
+    """Yield every reference of an audience that leads nowhere, or to something of another kind."""
+    yield from _check(features, _pool(audience.units, (USER,)), "units", shown)
+
+
+def request_findings(wanted: FeatureSet, placement: str, declared: Placement, where: str) -> Iterator[str]:
+    """Yield what features need of a request and the placement's requests do not bring along.
+
+    Args:
+        wanted: the features of a model version.
+        placement: the placement's name.
+        declared: the placement.
+        where: the file and field, as people read them.
+    """
+    stored = {name for view in wanted.views for name in view.features}
+    brought = (REQUEST_TIMESTAMP, SOURCES, *declared.score_columns)
+    for transform in wanted.transforms:
+        for name in transform.inputs:
+            if name not in stored and name not in brought:
+                yield (
+                    f"{where}: on-demand view {transform.name} reads {name} of the request; requests of placement"
+                    f" {placement} bring {', '.join(brought)}: `<source>_score` is of a covisit or ease source of that"
+                    " name"
+                )
+
+
+def _pool(pool: Pool, keys: tuple[str, ...]) -> _Wanted:
+    return pool.view, keys, {pool.feature: NUMBER}
+
+
+def _wanted(each: Any, pool: Pool) -> _Wanted | None:  # noqa: ANN401 - any source or filter
+    asked = _of_units(each)
+    if asked is not None:
+        return each.view, _PAIRS, asked
+    asked = _of_items(each)
+    return None if asked is None else (pool.view, _ITEMS, asked)
+
+
+def _of_units(each: Any) -> Mapping[str, str] | None:  # noqa: ANN401 - any source or filter
+    """Return the features of its own unit × item view that a source or filter names, or None where it reads none."""
+    if isinstance(each, Personal):
+        return dict.fromkeys(each.order_by, NUMBER)
+    if isinstance(each, Covisit | Ease):
+        return {} if each.strength is None else {each.strength: NUMBER}
+    if isinstance(each, Seen):
+        return {} if each.by is None else {each.by: TIME}
+    return None
+
+
+def _of_items(each: Any) -> Mapping[str, str] | None:  # noqa: ANN401 - any source or filter
+    """Return the features of the pool's view that a source or filter names, or None where it reads none."""
+    if isinstance(each, Popular):
+        return ({} if each.by is None else {each.by: ANY}) | {each.order_by: NUMBER}
+    if isinstance(each, Newest):
+        return {each.order_by: TIME}
+    if isinstance(each, Values):
+        return {each.feature: TEXT}
+    if isinstance(each, Stock):
+        return {each.feature: NUMBER}
+    return None
+
+
+def _check(features: FeatureReader, wanted: _Wanted, where: str, shown: str) -> Iterator[str]:
+    name, keys, kinds = wanted
+    try:
+        view = features.view(name)
+    except FeatureError as error:
+        yield f"{shown}: {where}.view: {error}"
+        return
+    if view.join_keys != keys:
+        yield (
+            f"{shown}: {where}.view: {name}: keyed by {', '.join(view.join_keys)}; it has to be a view of"
+            f" {' and '.join(keys)}"
+        )
+        return
+    for feature, kind in kinds.items():
+        if feature not in view.features:
+            yield f"{shown}: {where}: {feature}: not a feature of view {name}; it has {', '.join(view.features)}"
+        elif kind not in (ANY, view.kinds[feature]):
+            yield f"{shown}: {where}: {feature}: a {view.kinds[feature]} in view {name}; it has to be a {kind}"

@@ -1,0 +1,131 @@
+"""Is every reference of a placement into the feature repository checked: there, keyed right and of the right kind?"""
+
+from typing import Any
+
+import pytest
+
+from recsys.ports import FeatureSet, RequestTransform
+from recsys.specs.placement import Audience
+from recsys.workflows.validate_placements import audience_findings, placement_findings, request_findings
+from tests.serving.small_shop import placement, shop
+
+SHOP = shop()
+FILE = "registry/placements/home.yaml"
+PERSONAL = {"source": "personal", "view": "pair", "order_by": ["times"], "limit": 4}
+
+
+def findings(*candidates: dict[str, Any], **changes: Any) -> list[str]:
+    """Return what is wrong with a placement, without the file's name."""
+    declared = placement(candidates=candidates or (PERSONAL,), **changes)
+    found = list(placement_findings(SHOP, declared, FILE))
+    assert all(line.startswith(f"{FILE}: ") for line in found)
+    return [line.removeprefix(f"{FILE}: ") for line in found]
+
+
+def test_a_placement_that_holds_together_has_no_findings() -> None:
+    sources = [
+        PERSONAL,
+        {"source": "covisit", "view": "pair", "strength": "times", "limit": 4},
+        {"source": "ease", "view": "pair", "limit": 4},
+        {"source": "popular", "order_by": "sold", "by": "brand", "per_value": 2, "limit": 4},
+        {"source": "given", "limit": 4},
+    ]
+    filters = [
+        {"filter": "seen", "view": "pair", "by": "last", "within": "7d"},
+        {"filter": "items", "deny": ["a"]},
+        {"filter": "values", "feature": "brand", "deny": ["x"]},
+        {"filter": "stock", "feature": "sold"},
+    ]
+    starters = [{"source": "popular", "name": "starters", "order_by": "sold", "limit": 4}]
+    assert findings(*sources, filters=filters, new_units=starters) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "finding"),
+    [
+        (PERSONAL | {"view": "gone"}, "candidates.0.view: feature view 'gone': not declared"),
+        (
+            PERSONAL | {"view": "user_line"},
+            "candidates.0.view: user_line: keyed by user_id, line_id; it has to be a view",
+        ),
+        (PERSONAL | {"order_by": ["x"]}, "candidates.0: x: not a feature of view pair; it has times, last"),
+        (PERSONAL | {"order_by": ["last"]}, "candidates.0: last: a time in view pair; it has to be a number"),
+        (
+            {"source": "covisit", "view": "item_week", "limit": 4},
+            "candidates.0.view: item_week: keyed by item_id; it has",
+        ),
+        (
+            {"source": "covisit", "view": "pair", "strength": "last", "limit": 4},
+            "candidates.0: last: a time in view pair",
+        ),
+        ({"source": "ease", "view": "gone", "limit": 4}, "candidates.0.view: feature view 'gone': not declared"),
+        (
+            {"source": "popular", "order_by": "brand", "limit": 4},
+            "candidates.0: brand: a text in view item_week; it has to",
+        ),
+        (
+            {"source": "popular", "order_by": "sold", "by": "x", "per_value": 1, "limit": 4},
+            "candidates.0: x: not a feature of view item_week",
+        ),
+        (
+            {"source": "newest", "order_by": "sold", "within": "7d", "limit": 4},
+            "candidates.0: sold: a number in view item_week; it has to be a time",
+        ),
+    ],
+)
+def test_a_source_that_leads_nowhere_is_found(source: dict[str, Any], finding: str) -> None:
+    (found,) = findings(source)
+    assert found.startswith(finding)
+
+
+@pytest.mark.parametrize(
+    ("filter_", "finding"),
+    [
+        ({"filter": "seen", "view": "user_line"}, "filters.0.view: user_line: keyed by user_id, line_id"),
+        ({"filter": "seen", "view": "pair", "by": "times", "within": "7d"}, "filters.0: times: a number in view pair"),
+        ({"filter": "values", "feature": "sold", "deny": ["x"]}, "filters.0: sold: a number in view item_week; it has"),
+        ({"filter": "stock", "feature": "brand"}, "filters.0: brand: a text in view item_week; it has to be a number"),
+        ({"filter": "stock", "feature": "x"}, "filters.0: x: not a feature of view item_week"),
+    ],
+)
+def test_a_filter_that_leads_nowhere_is_found(filter_: dict[str, Any], finding: str) -> None:
+    (found,) = findings(filters=[filter_])
+    assert found.startswith(finding)
+
+
+def test_all_findings_of_a_placement_come_at_once() -> None:
+    found = findings(
+        PERSONAL | {"view": "gone"},
+        pool={"view": "pair", "feature": "times"},
+        new_units=[{"source": "popular", "order_by": "x", "limit": 3}],
+    )
+    assert [line.partition(":")[0] for line in found] == ["pool.view", "candidates.0.view", "new_units.0.view"]
+
+
+def test_an_audience_is_of_a_view_of_units() -> None:
+    def of(view: str, feature: str) -> list[str]:
+        audience = Audience.model_validate({"problem": "p", "model": "m", "units": {"view": view, "feature": feature}})
+        return list(audience_findings(SHOP, audience, "registry/audiences/all.yaml"))
+
+    assert of("user_week", "visits") == []
+    assert of("item_week", "sold") == [
+        "registry/audiences/all.yaml: units.view: item_week: keyed by item_id; it has to be a view of user_id"
+    ]
+    assert of("user_week", "seen") == [
+        "registry/audiences/all.yaml: units: seen: a time in view user_week; it has to be a number"
+    ]
+
+
+def test_what_features_need_of_a_request_has_to_be_a_sources_score() -> None:
+    strength = RequestTransform(
+        "strength", ("times", "covisit_score", "request_timestamp"), ("s",), lambda inputs: inputs
+    )
+    wanted = FeatureSet("f", ("s",), ("strength:s",), (SHOP.view("pair"),), (strength,))
+    where = "registry/models/basket/v3.yaml: feature_service"
+    covisit = {"source": "covisit", "view": "pair", "limit": 4}
+    assert list(request_findings(wanted, "home", placement(candidates=[PERSONAL, covisit]), where)) == []
+    (found,) = request_findings(wanted, "home", placement(candidates=[PERSONAL, covisit | {"name": "other"}]), where)
+    assert found.startswith(
+        f"{where}: on-demand view strength reads covisit_score of the request; requests of placement home bring"
+        " request_timestamp, sources, other_score:"
+    )
