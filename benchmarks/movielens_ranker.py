@@ -10,7 +10,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from movielens_data import MovieLens, Ratings, folds
@@ -28,7 +28,9 @@ DAY = 86_400
 class Design:
     """What was chosen on inner splits of the training ratings."""
 
-    algorithm: CatBoostAlgorithm = CatBoostAlgorithm(type="catboost", loss="Logloss", iterations=300, depth=4)
+    algorithm: CatBoostAlgorithm = field(
+        default_factory=lambda: CatBoostAlgorithm(type="catboost", loss="Logloss", iterations=300, depth=4)
+    )
     candidates: int = 150
     """A user."""
     folds: int = 4

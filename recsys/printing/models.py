@@ -159,10 +159,8 @@ def campaign(done: "Campaign", workspace: "Workspace") -> str:
     """Show whom a campaign reaches."""
     state = " (up to date)" if done.reused else ""
     expected = "" if done.expected_precision is None else f"; {done.expected_precision:.1%} of them should act"
-    lines = [
-        f"  {done.channel}: {done.units:,} of {done.eligible:,} units by {done.model_version} (weights {done.weights})"
-        f"{expected}{state}"
-    ]
+    by = f"{done.model_version} (weights {done.weights})"
+    lines = [f"  {done.channel}: {done.units:,} of {done.eligible:,} units by {by}{expected}{state}"]
     if not done.selects:
         lines.append(f"  note: {done.capacity:,} are half of the eligible units or more: not a selection")
     return "\n".join([*lines, f"  in {workspace.shown(done.folder)}/"])

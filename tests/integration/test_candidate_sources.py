@@ -245,8 +245,10 @@ def test_scores_are_derived_anew_and_changed_ones_are_found(explored: Workspace)
     leaked = joined.set_column(joined.column_names.index("covisit_score"), "covisit_score", ahead)
     assert violations(leaked) == ["column covisit_score", "view retrieval_covisit"]
     unknown = violations(joined, None)
-    assert unknown == [f"column {name}: the request brings it along, and it was not made anew" for name in
-                       ("covisit_score", "ease_score")]
+    assert unknown == [
+        f"column {name}: the request brings it along, and it was not made anew"
+        for name in ("covisit_score", "ease_score")
+    ]
 
 
 def test_a_build_says_what_it_made_and_makes_it_once(explored: Workspace) -> None:

@@ -31,7 +31,7 @@ TASTES = np.array([0.2, 0.6, 1.0, 2.0, 4.0])
 TASTE_SHARES = np.array([0.25, 0.25, 0.3, 0.15, 0.05])
 
 DECISION_TIMES = 2
-CHANCE, STEEPNESS = 0.6, 3.0
+CHANCE, STEEPNESS = 0.8, 2.0
 """A unit whose score is s acts with probability CHANCE * s ** STEEPNESS; scores are uniform."""
 
 

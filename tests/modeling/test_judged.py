@@ -1,4 +1,4 @@
-"""Do the tables of a training set become what rankers are judged on, and are tables that do not belong together told?"""
+"""Do the tables of a training set become what rankers are judged on, and are tables of two sets told apart?"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

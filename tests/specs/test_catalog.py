@@ -207,7 +207,10 @@ def test_a_broken_file_is_told_once_and_not_by_those_that_name_it(tmp_path: Path
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("home.yaml", "folder: declarations live in problems, models, placements, audiences, experiments, environments"),
+        (
+            "home.yaml",
+            "folder: declarations live in problems, models, placements, audiences, experiments, environments",
+        ),
         ("placement/home.yaml", "folder: declarations live in"),
         ("placements/side.yml", "suffix: .yml is not read; name it .yaml"),
         ("models/v1.yaml", "folder: a model version is models/<model>/<version>.yaml"),

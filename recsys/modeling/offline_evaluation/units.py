@@ -2,8 +2,8 @@
 
 A percentile interval of such a figure needs hits: where fewer than `ENOUGH_HITS` stand in a ranker's lists together, as
 with a capacity of 10 and few that act, its bounds and those of its ratios are too near to each other, and the report
-remarks it. In simulated shops the bounds of a ratio that are to hold the truth in 95 % do so in 92 % where the lists have
-11 and 3 hits, in 66 % at 6 and 1, and as often as said from 17 and 4 on; tests/modeling/test_interval_coverage.py.
+remarks it. In simulated shops the bounds of a ratio that are to hold the truth in 95 % do so in 92 % where the lists
+have 11 and 3 hits, in 66 % at 6 and 1, and as often as said from 17 and 4 on; tests/modeling/test_interval_coverage.py.
 """
 
 from collections.abc import Mapping, Sequence
