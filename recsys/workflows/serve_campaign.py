@@ -83,6 +83,11 @@ def serve_campaign(
         FeatureError: if nothing is materialized, or the online store has moved past the moment.
         StoreError: if the same list is being written, or the features are, for too long.
     """
+    if audience in workspace.catalog.placements:
+        problem = (
+            f"placement {audience}: --channel {channel}: a placement gives every unit its list; leave --channel out"
+        )
+        raise SpecError([problem])
     declared = workspace.catalog.audience(audience)
     chosen = _channel(workspace, audience, declared, channel)
     moment = at or workspace.clock.now()

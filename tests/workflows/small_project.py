@@ -121,7 +121,9 @@ class SmallProject:
                 name=name,
                 join_keys=tuple(view["join_keys"]),
                 features=tuple(view["features"]),
-                kinds=dict(view["features"]) | {"transform": self.tables.get(name, "")},
+                # Beside the kinds stands what else a digest of the view has to cover.
+                kinds=dict.fromkeys(view["features"], "number")
+                | {"types": str(view["features"]), "transform": self.tables.get(name, "")},
                 ttl=None,
             )
             for name, view in self.repository.files["feature_views"].items()

@@ -117,7 +117,7 @@ def _reached(
     weights: NDArray[np.float64], codes: NDArray[np.int64], values: NDArray[np.float64], capacities: tuple[int, ...]
 ) -> NDArray[np.float64]:
     """Reach down one list, only as far as every draw's largest capacity needs."""
-    far = min(len(codes), capacities[-1] + 10 * int(np.sqrt(capacities[-1])) + 10)
+    far = min(len(codes), capacities[-1] + 5 * int(np.sqrt(capacities[-1])) + 10)
     while True:
         drawn = weights[:, codes[:far]]
         if far == len(codes) or drawn.sum(axis=1).min() >= capacities[-1]:
