@@ -3,9 +3,9 @@
 A percentile interval of such a figure needs hits: where fewer than `ENOUGH_HITS` stand in a ranker's lists together, as
 with a capacity of 10 and few that act, the bounds of its ratios are too near to each other, and the report remarks it.
 In simulated shops (two lists of 200 units, cut at 10) the 95 % bounds of a ratio held the truth in 87 % where 6 and 2
-hits stood in the two rankers' lists, in 63 % at 3 and 1, and in 96 % at 29 and 11. Beyond that they are a little too wide
-in short lists, because a cut that moves with the draw adds some 0.8 / sqrt(capacity) to the variance: 96.5 % at a capacity
-of 50, 95 % at 300. tests/modeling/test_interval_coverage.py has the shops.
+hits stood in the two rankers' lists, in 63 % at 3 and 1, and in 96 % at 29 and 11. Beyond that they are a little too
+wide in short lists, because a cut that moves with the draw adds some 0.8 / sqrt(capacity) to the variance: 96.5 % at a
+capacity of 50, 95 % at 300. tests/modeling/test_interval_coverage.py has the shops.
 """
 
 from collections.abc import Mapping, Sequence
