@@ -36,6 +36,10 @@ class Design:
     folds: int = 4
     groups: int = 5
     """Of users; one is scored, one stops the fit, the others are learned from."""
+    negatives: int = 40
+    """Of a user and fold, sampled from the candidates that are not among the labels."""
+    threads: int = 2
+    """For a fit."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +68,21 @@ def two_stage(known: Ratings, data: MovieLens, design: Design, seed: int, scored
         scored: every source fitted on `known`.
     """
     fold = folds(known, design.folds, seed)
-    tables, labels = [], []
+    chance = np.random.default_rng(seed)
+    requests = []
     for held in range(design.folds):
         rest = known.take(fold != held)
         table = make_table(rest, data, {name: source(rest, data) for name, source in SOURCES.items()}, design)
-        tables.append(table)
-        labels.append(np.take_along_axis(seen_by(known.take(fold == held), data), table.items, axis=1))
+        label = np.take_along_axis(seen_by(known.take(fold == held), data), table.items, axis=1)
+        requests.append(sampled(table, label, design.negatives, chance))
     question = make_table(known, data, scored, design)
-    group = np.random.default_rng(seed).permutation(data.shape[0]) % design.groups
+    group = chance.permutation(data.shape[0]) % design.groups
     result = np.full(data.shape, -np.inf, dtype=np.float32)
     for asked in range(design.groups):
         stop = (asked + 1) % design.groups
         algorithm = design.algorithm.model_copy(update={"seed": design.groups * seed + asked})
-        ranker = CatBoostEstimator(algorithm, tuple(question.columns), threads=2).fit(
-            learned(tables, labels, (group != asked) & (group != stop)), learned(tables, labels, group == stop)
+        ranker = CatBoostEstimator(algorithm, tuple(question.columns), threads=design.threads).fit(
+            learned(requests, (group != asked) & (group != stop)), learned(requests, group == stop)
         )
         users = group == asked
         scores = ranker.score(question.rows(users)).reshape(-1, design.candidates)
@@ -87,15 +92,41 @@ def two_stage(known: Ratings, data: MovieLens, design: Design, seed: int, scored
     return result
 
 
-def learned(tables: Sequence[Table], labels: Sequence[NDArray[np.bool_]], users: NDArray[np.bool_]) -> TrainingRows:
+@dataclass(frozen=True)
+class Requests:
+    """Rows to learn from, of all users, ascending by user."""
+
+    user: NDArray[np.int64]
+    columns: dict[str, NDArray[np.float32]]
+    label: NDArray[np.float32]
+
+
+def sampled(table: Table, label: NDArray[np.bool_], negatives: int, chance: np.random.Generator) -> Requests:
+    """Keep all of a user's labels and a sample of the other candidates."""
+    place = np.argsort(np.argsort(np.where(label, 2.0, chance.random(label.shape)), axis=1), axis=1)
+    kept = (label | (place < negatives)).ravel()
+    return Requests(
+        user=np.repeat(np.arange(len(label)), label.shape[1])[kept],
+        columns={name: values[kept] for name, values in table.columns.items()},
+        label=label.ravel()[kept].astype(np.float32),
+    )
+
+
+def learned(requests: Sequence[Requests], users: NDArray[np.bool_]) -> TrainingRows:
     """Return some users' rows of all folds; a request is a user in a fold."""
-    parts = [table.rows(users) for table in tables]
-    label = np.concatenate([each[users].ravel() for each in labels])
-    width = labels[0].shape[1]
+    chosen = [users[each.user] for each in requests]
     return TrainingRows(
-        columns={name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
-        label=label.astype(np.float32),
-        request=np.arange(len(label)) // width,
+        columns={
+            name: np.concatenate([each.columns[name][rows] for each, rows in zip(requests, chosen, strict=True)])
+            for name in requests[0].columns
+        },
+        label=np.concatenate([each.label[rows] for each, rows in zip(requests, chosen, strict=True)]),
+        request=np.concatenate(
+            [
+                fold * len(users) + each.user[rows]
+                for fold, (each, rows) in enumerate(zip(requests, chosen, strict=True))
+            ]
+        ),
     )
 
 

@@ -44,7 +44,7 @@ def cosine(known: Ratings, data: MovieLens) -> Scores:
     return covisitation(matrix, neighbours=100, minimum=1).scores_many(matrix)
 
 
-def adjacent(known: Ratings, data: MovieLens, reach: int = 30, scale: float = 15.0) -> Scores:
+def adjacent(known: Ratings, data: MovieLens, reach: int = 10, scale: float = 5.0) -> Scores:
     """Score by items that were rated shortly before or after those of the user, by anybody."""
     user, item, _ = _sequence(known)
     near = np.zeros((data.shape[1],) * 2, dtype=np.float32)
@@ -63,13 +63,13 @@ def ease_items(known: Ratings, data: MovieLens, l2: float = 500.0) -> Scores:
     return ease(matrix, l2=l2, memory_limit=None).scores_many(matrix)
 
 
-def ease_users(known: Ratings, data: MovieLens, l2: float = 300.0) -> Scores:
+def ease_users(known: Ratings, data: MovieLens, l2: float = 600.0) -> Scores:
     """Score by EASE^R between users: who else rated the item."""
     matrix = _once(known, data).T.tocsr()
     return ease(matrix, l2=l2, memory_limit=None).scores_many(matrix).T
 
 
-def ease_windows(known: Ratings, data: MovieLens, width: int = 30, l2: float = 200.0) -> Scores:
+def ease_windows(known: Ratings, data: MovieLens, width: int = 15, l2: float = 150.0) -> Scores:
     """Score by EASE^R fitted on runs of ratings of one user instead of on users."""
     user, item, place = _sequence(known)
     _, window = np.unique(user * len(known) + place // width, return_inverse=True)
@@ -85,7 +85,7 @@ def ease_liked(known: Ratings, data: MovieLens, l2: float = 500.0) -> Scores:
     return ease(matrix, l2=l2, memory_limit=None).scores_many(liked)
 
 
-def als(known: Ratings, data: MovieLens, factors: int = 16, l2: float = 15.0, alpha: float = 2.0) -> Scores:
+def als(known: Ratings, data: MovieLens, factors: int, l2: float, alpha: float = 2.0) -> Scores:
     """Score by implicit matrix factorisation, eight rounds of alternating least squares (Hu et al., ICDM 2008)."""
     seen = _once(known, data).toarray().astype(np.float64)
     item = np.random.default_rng(0).normal(0, 0.1, (data.shape[1], factors))
@@ -165,11 +165,14 @@ SOURCES: Final[Mapping[str, Callable[[Ratings, MovieLens], Scores]]] = {
     "sar": sar,
     "cosine": cosine,
     "adjacent": adjacent,
+    "adjacent_30": lambda known, data: adjacent(known, data, reach=30, scale=15.0),
     "ease": ease_items,
     "ease_users": ease_users,
     "ease_windows": ease_windows,
+    "ease_windows_30": lambda known, data: ease_windows(known, data, width=30, l2=200.0),
     "ease_liked": ease_liked,
-    "als": als,
+    "als_24": lambda known, data: als(known, data, factors=24, l2=25.0),
+    "als_12": lambda known, data: als(known, data, factors=12, l2=8.0, alpha=1.0),
     "als_8": lambda known, data: als(known, data, factors=8, l2=5.0),
     "season": season,
     "genre": genre,
@@ -178,5 +181,5 @@ SOURCES: Final[Mapping[str, Callable[[Ratings, MovieLens], Scores]]] = {
 }
 """The baselines and what the second stage knows."""
 
-STRONG: Final = ("ease", "ease_windows", "ease_users", "adjacent", "als", "als_8")
+STRONG: Final = ("ease", "ease_windows", "ease_users", "adjacent", "als_24", "als_12", "als_8")
 """Those that find the most on their own; their mean is one more column."""

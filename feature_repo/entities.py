@@ -1,4 +1,4 @@
-"""What are features about? A household, a product, and one maker's range in one category."""
+"""What are features about? A household, a product, its category, and one maker's range in one category."""
 
 from feast import Entity, ValueType
 
@@ -14,4 +14,10 @@ line = Entity(
     join_keys=["line_id"],
     value_type=ValueType.STRING,
     description="One maker's range in one category; every product belongs to one",
+)
+category = Entity(
+    name="category",
+    join_keys=["item_category"],
+    value_type=ValueType.STRING,
+    description="A product's category",
 )

@@ -1,7 +1,19 @@
 """Which columns does each family of models read?"""
 
 from feast import FeatureService
-from views import item_weekly, response, rhythm, user_campaign, user_item, user_line, user_profile, user_weekly
+from views import (
+    affinity,
+    cadence,
+    item_weekly,
+    response,
+    rhythm,
+    user_campaign,
+    user_category,
+    user_item,
+    user_line,
+    user_profile,
+    user_weekly,
+)
 
 # In a list, for Feast would take a selection at module level for a second view of the same name.
 _USER_AND_ITEM = [
@@ -66,4 +78,42 @@ coupon_campaign = FeatureService(
         response,
     ],
     description="How a household shops, what it was mailed and redeemed, and who it is",
+)
+basket_cadence = FeatureService(
+    name="basket_cadence",
+    features=[
+        user_weekly[
+            [
+                "user_baskets_28d",
+                "user_baskets_91d",
+                "user_lines_7d",
+                "user_lines_28d",
+                "user_lines_91d",
+                "user_value_91d",
+                "user_weeks_28d",
+                "user_weeks_91d",
+                "user_returning_share_91d",
+            ]
+        ],
+        item_weekly[
+            [
+                "item_baskets_7d",
+                "item_baskets_28d",
+                "item_baskets_91d",
+                "item_buyers",
+                "item_buyers_91d",
+                "item_returning_share_91d",
+                "item_gap_days_91d",
+                "item_price_91d",
+                "item_department",
+            ]
+        ],
+        user_item[["pair_baskets", "pair_weeks", "pair_quantity"]],
+        user_line[["line_baskets", "line_weeks", "line_quantity"]],
+        user_category[["category_baskets", "category_weeks", "category_quantity"]],
+        rhythm,
+        cadence,
+        affinity,
+    ],
+    description="Households, products and their histories week by week, with those of line and category",
 )

@@ -3,8 +3,9 @@
 Weeks end on Mondays at 00:00 UTC. A row describes what happened before its `event_timestamp`, a week's end. Two
 kinds of tables:
 
-- states (`user_item`, `user_line`): a row only where something changed that week, cumulative since the first event;
-  ages and decays are brought to the request's time by `rhythm` in views.py;
+- states (`user_item`, `user_line`, `user_category`): a row only where something changed that week, cumulative since the
+  first event;
+  ages, decays and calendars are brought to the request's time by `rhythm` and `cadence` in views.py;
 - windows (`user_weekly`, `item_weekly`): a row every week for whoever was active in the last 13 weeks.
 
 `user_campaign` is both: a row every week for 13 weeks, and one more, whose windows are empty and whose sums hold.
@@ -16,6 +17,8 @@ appends another version of a row where a late or cancelled order changed one. A 
 quantity 0, so that a week without a purchase left still has its row, which says so.
 
 A decayed count is the sum of 0.5^(age / half-life) over past weeks of purchase, as of `*_last`, the last purchase.
+A calendar is the weeks of purchase of half a year as the bits of one number: bit 25 - n is the n-th week before that of
+`*_last`.
 Money is summed in whole cents, times in whole seconds, decayed weeks in whole parts of 2^40: sums of integers are the
 same in every order, so a table that is made anew is the same to the last bit.
 """
@@ -35,6 +38,7 @@ WEEK_S = 7 * 86_400
 MONDAY_S = 4 * 86_400  # 1970-01-05 was a Monday
 HALF_LIVES = {"decay_28d": 28.0, "decay_90d": 90.0}
 WEIGHT = 2**40  # a decayed week is counted in parts of this
+CALENDAR_WEEKS = 26
 WINDOW_WEEKS = 13
 RECENT_WEEKS = 4
 
@@ -52,7 +56,8 @@ def _moment(seconds: ir.IntegerValue) -> ir.TimestampValue:
 
 def _purchases(events: ir.Table, items: ir.Table) -> ir.Table:
     bought = events.filter(_.event_type == "purchase")
-    return bought.left_join(items.select("item_id", "line_id"), "item_id").select(
+    attributes = items.select("item_id", "line_id", "category")
+    return bought.left_join(attributes, "item_id").select(
         "user_id",
         "item_id",
         "session_id",
@@ -61,6 +66,7 @@ def _purchases(events: ir.Table, items: ir.Table) -> ir.Table:
         cents=(_.value * 100).round().cast("int64"),
         live=_.quantity > 0,
         line_id=_.line_id.fill_null("unknown"),
+        item_category=_.category.fill_null("unknown"),
         week_end=_week_end(_.event_timestamp),
     )
 
@@ -77,7 +83,7 @@ def _weekly(purchases: ir.Table, key: str) -> ir.Table:
 
 
 def _state(purchases: ir.Table, key: str, prefix: str) -> ir.Table:
-    """Accumulate a user's weeks with one item or line; one row per week in which something changed.
+    """Accumulate a user's weeks with one item, line or category; one row per week in which something changed.
 
     All features are null where every purchase so far was cancelled: there is no history then.
     """
@@ -94,8 +100,8 @@ def _state(purchases: ir.Table, key: str, prefix: str) -> ir.Table:
         first=_["last"].min().over(so_far),
         newest=_["last"].max().over(so_far),
     )
-    decays = _decays(weekly, key)
-    joined = weekly.left_join(decays, ["user_id", key, "week_end"])
+    past = _past_weeks(weekly, key)
+    joined = weekly.left_join(past, ["user_id", key, "week_end"])
     return joined.select(
         "user_id",
         key,
@@ -103,11 +109,12 @@ def _state(purchases: ir.Table, key: str, prefix: str) -> ir.Table:
         **{f"{prefix}_{name}": joined[name] for name in ("baskets", "weeks", "quantity", "first")},
         **{f"{prefix}_last": _.newest},
         **{f"{prefix}_{name}_at_last": joined[name] for name in HALF_LIVES},
+        **{f"{prefix}_calendar": _.calendar},
     )
 
 
-def _decays(weekly: ir.Table, key: str) -> ir.Table:
-    """Sum, at each week, 0.5^(age / half-life) over the weeks of purchase up to it, as of its newest purchase."""
+def _past_weeks(weekly: ir.Table, key: str) -> ir.Table:
+    """Sum 0.5^(age / half-life), and bits, over the weeks of purchase up to each week, as of its newest purchase."""
     past = weekly.filter(_["last"].notnull()).select("user_id", key, past_end="week_end", past="last")
     pairs = weekly.join(past, ["user_id", key, weekly.week_end >= past.past_end])
     age_days = (pairs.newest.epoch_seconds() - pairs.past.epoch_seconds()) / 86_400.0
@@ -115,10 +122,20 @@ def _decays(weekly: ir.Table, key: str) -> ir.Table:
         name: ((age_days * (-math.log(2.0) / days)).exp() * WEIGHT).round().cast("int64")
         for name, days in HALF_LIVES.items()
     }
+    bits = _bits(pairs.newest, pairs.past_end)
     summed = (
-        pairs.mutate(**weights).group_by(["user_id", key, "week_end"]).aggregate(**{n: _[n].sum() for n in weights})
+        pairs.mutate(**weights, bits=bits)
+        .group_by(["user_id", key, "week_end"])
+        .aggregate(**{name: _[name].sum() for name in weights}, calendar=_.bits.sum().cast("float64"))
     )
     return summed.mutate(**{name: summed[name].cast("float64") / float(WEIGHT) for name in weights})
+
+
+def _bits(newest: ir.TimestampValue, past_end: ir.TimestampValue) -> ir.IntegerValue:
+    """Return the bit of a week in a calendar whose first week is that of `newest`; 0 for a week before it all."""
+    age = ((_week_end(newest).epoch_seconds() - past_end.epoch_seconds()) / WEEK_S).cast("int64")
+    bit = (ibis.literal(2.0) ** (CALENDAR_WEEKS - 1 - age)).cast("int64")
+    return ibis.ifelse(age < CALENDAR_WEEKS, bit, 0)
 
 
 def _up_to(rows: ir.Table, until: datetime) -> ir.Table:
@@ -136,6 +153,18 @@ def user_line(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
     return _up_to(_state(_purchases(events, items), "line_id", "line"), until)
 
 
+def user_category(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
+    """A household's history with one category."""
+    return _up_to(_state(_purchases(events, items), "item_category", "category"), until)
+
+
+def _returns(purchases: ir.Table) -> ir.Table:
+    """Aggregate purchases to one row per user, item and week, with the seconds since the last one; null for a first."""
+    before = ibis.window(group_by=["user_id", "item_id"], order_by="week_end", preceding=(None, 1))
+    pairs = _weekly(purchases, "item_id").mutate(previous=_["last"].max().over(before))
+    return pairs.mutate(gap_s=_["last"].epoch_seconds() - _.previous.epoch_seconds())
+
+
 def _windows(weekly: ir.Table, until: datetime, weeks: int = WINDOW_WEEKS) -> ir.Table:
     """Repeat each week at its own end and the following ones, with its `age` in weeks; nothing past `until`."""
     ages = ibis.memtable({"age": list(range(weeks))})
@@ -145,12 +174,9 @@ def _windows(weekly: ir.Table, until: datetime, weeks: int = WINDOW_WEEKS) -> ir
 
 def item_weekly(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
     """What everybody did with a product in the last 1, 4 and 13 weeks; a row is there while it sold in the last 13."""
-    pairs = _weekly(_purchases(events, items), "item_id")
-    before = ibis.window(group_by=["user_id", "item_id"], order_by="week_end", preceding=(None, 1))
-    pairs = pairs.mutate(previous=_["last"].max().over(before))
     so_far = ibis.window(group_by="item_id", order_by="week_end", preceding=None, following=0)
     weekly = (
-        pairs.mutate(gap_s=_["last"].epoch_seconds() - _.previous.epoch_seconds())
+        _returns(_purchases(events, items))
         .group_by(["item_id", "week_end"])
         .aggregate(
             baskets=_.baskets.sum(),
@@ -161,7 +187,10 @@ def item_weekly(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
             cents=_.cents.sum(),
             first=_["first"].min(),
         )
-        .mutate(first_ever=_["first"].min().over(so_far))
+        .mutate(
+            first_ever=_["first"].min().over(so_far),
+            buyers_so_far=(_.users - _.returning).sum().over(so_far),
+        )
     )
     stats = (
         _windows(weekly, until)
@@ -174,6 +203,9 @@ def item_weekly(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
             item_returning_share_91d=_.returning.sum() / _.users.sum().nullif(0),
             item_gap_days_91d=_.gap_s.sum() / _.returning.sum().nullif(0) / 86_400.0,
             item_price_91d=_.cents.sum() / 100.0 / _.quantity.sum().nullif(0),
+            item_buyers=_.buyers_so_far.max().cast("float64"),
+            item_returning_7d=_.returning.sum(where=_.age < 1).fill_null(0).cast("float64"),
+            item_price_7d=_.cents.sum(where=_.age < 1) / 100.0 / _.quantity.sum(where=_.age < 1).nullif(0),
             item_first=_.first_ever.min(),
         )
     )
@@ -195,9 +227,14 @@ def item_weekly(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
 def user_weekly(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
     """How a household shops: sums over 4 and 13 weeks and since its first basket."""
     so_far = ibis.window(group_by="user_id", order_by="week_end", preceding=None, following=0)
-    weekly = (
-        _purchases(events, items)
+    purchases = _purchases(events, items)
+    returns = (
+        _returns(purchases)
         .group_by(["user_id", "week_end"])
+        .aggregate(items=_["last"].count(), returning=_.gap_s.count())
+    )
+    weekly = (
+        purchases.group_by(["user_id", "week_end"])
         .aggregate(
             baskets=_.session_id.nunique(where=_.live),
             lines=_.live.sum(),
@@ -211,6 +248,7 @@ def user_weekly(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
             newest=_["last"].max().over(so_far),
         )
     )
+    weekly = weekly.left_join(returns, ["user_id", "week_end"]).drop("user_id_right", "week_end_right")
     recent = _.age < RECENT_WEEKS
     return (
         _windows(weekly, until)
@@ -222,6 +260,11 @@ def user_weekly(events: ir.Table, items: ir.Table, until: datetime) -> ir.Table:
             user_lines_28d=_.lines.sum(where=recent).fill_null(0).cast("float64"),
             user_lines_91d=_.lines.sum().cast("float64"),
             user_value_91d=_.cents.sum() / 100.0,
+            user_lines_7d=_.lines.sum(where=_.age < 1).fill_null(0).cast("float64"),
+            user_weeks_28d=_["last"].count(where=recent).cast("float64"),
+            user_weeks_56d=_["last"].count(where=_.age < 2 * RECENT_WEEKS).cast("float64"),
+            user_weeks_91d=_["last"].count().cast("float64"),
+            user_returning_share_91d=_.returning.sum() / _["items"].sum().nullif(0),
             user_first=_.first_ever.min(),
             user_last=_.newest.max(),
         )
@@ -306,6 +349,7 @@ TABLES: Mapping[str, Callable[..., ir.Table]] = {
     "item_weekly": item_weekly,
     "user_item": user_item,
     "user_line": user_line,
+    "user_category": user_category,
     "user_campaign": user_campaign,
     "user_profile": user_profile,
 }
@@ -317,6 +361,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "item_weekly": ("item_id",),
     "user_item": ("user_id", "item_id"),
     "user_line": ("user_id", "line_id"),
+    "user_category": ("user_id", "item_category"),
     "user_campaign": ("user_id",),
     "user_profile": ("user_id",),
 }
@@ -328,6 +373,7 @@ ACTIVE_PERIODS: Mapping[str, int] = {
     "item_weekly": 13,
     "user_item": 1,
     "user_line": 1,
+    "user_category": 1,
     "user_campaign": 14,
     "user_profile": 1,
 }

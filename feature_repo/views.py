@@ -4,7 +4,7 @@ import warnings
 from datetime import timedelta
 from typing import Any
 
-from entities import item, line, user
+from entities import category, item, line, user
 from feast import FeatureView, Field, FileSource, RequestSource
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, String, UnixTimestamp
@@ -44,6 +44,11 @@ user_weekly = FeatureView(
             "user_lines_28d",
             "user_lines_91d",
             "user_value_91d",
+            "user_lines_7d",
+            "user_weeks_28d",
+            "user_weeks_56d",
+            "user_weeks_91d",
+            "user_returning_share_91d",
         ),
         Field(name="user_first", dtype=UnixTimestamp),
         Field(name="user_last", dtype=UnixTimestamp),
@@ -65,6 +70,9 @@ item_weekly = FeatureView(
             "item_returning_share_91d",
             "item_gap_days_91d",
             "item_price_91d",
+            "item_buyers",
+            "item_returning_7d",
+            "item_price_7d",
         ),
         Field(name="item_first", dtype=UnixTimestamp),
         Field(name="line_id", dtype=String),
@@ -84,7 +92,7 @@ user_item = FeatureView(
         *_numbers("pair_baskets", "pair_weeks", "pair_quantity"),
         Field(name="pair_first", dtype=UnixTimestamp),
         Field(name="pair_last", dtype=UnixTimestamp),
-        *_numbers("pair_decay_28d_at_last", "pair_decay_90d_at_last"),
+        *_numbers("pair_decay_28d_at_last", "pair_decay_90d_at_last", "pair_calendar"),
     ],
     source=_source("user_item"),
     description="A household's history with one product, as of its last purchase of it",
@@ -98,10 +106,24 @@ user_line = FeatureView(
         *_numbers("line_baskets", "line_weeks", "line_quantity"),
         Field(name="line_first", dtype=UnixTimestamp),
         Field(name="line_last", dtype=UnixTimestamp),
-        *_numbers("line_decay_28d_at_last", "line_decay_90d_at_last"),
+        *_numbers("line_decay_28d_at_last", "line_decay_90d_at_last", "line_calendar"),
     ],
     source=_source("user_line"),
     description="A household's history with one maker's range in one category, as of its last purchase of it",
+)
+
+user_category = FeatureView(
+    name="user_category",
+    entities=[user, category],
+    ttl=FOREVER,
+    schema=[
+        *_numbers("category_baskets", "category_weeks", "category_quantity"),
+        Field(name="category_first", dtype=UnixTimestamp),
+        Field(name="category_last", dtype=UnixTimestamp),
+        *_numbers("category_decay_28d_at_last", "category_decay_90d_at_last", "category_calendar"),
+    ],
+    source=_source("user_category"),
+    description="A household's history with one category, as of its last purchase of it",
 )
 
 user_campaign = FeatureView(
@@ -219,6 +241,151 @@ def rhythm(inputs: dict[str, Any]) -> dict[str, Any]:
         "line_decay_90d": decayed("line", 90),
         "line_share": np.nan_to_num(number("line_baskets") / user_baskets),
     }
+    as_lists = isinstance(inputs["request_timestamp"], list)
+    return {name: values.tolist() if as_lists else values for name, values in outputs.items()}
+
+
+@on_demand_feature_view(
+    sources=[user_weekly, user_item, user_line, user_category, request],
+    schema=_numbers(
+        *(
+            f"{prefix}_{name}"
+            for prefix in ("pair", "line", "category")
+            for name in (
+                "weeks_28d",
+                "weeks_56d",
+                "weeks_91d",
+                "weeks_182d",
+                "week_share_56d",
+                "week_share_91d",
+                "last_gap_days",
+                "overdue_by_last",
+            )
+        ),
+        "pair_shortest_gap_days",
+    ),
+    mode="python",
+    description="In which weeks a household bought a product, its line and its category, by their calendars",
+)
+def cadence(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Read calendars at the request's time; unknown values are NaN. Lists and arrays come and go as in `rhythm`."""
+    import numpy as np
+
+    weeks, week_s, monday_s = 26, 7 * 86_400, 4 * 86_400
+
+    def number(name: str) -> Any:
+        return np.asarray(inputs[name], dtype=float)
+
+    def seconds(name: str) -> Any:
+        values = np.asarray(inputs[name])
+        if values.dtype.kind == "M":
+            whole = values.astype("datetime64[us]")
+            return np.where(np.isnat(whole), np.nan, whole.astype("int64") / 1e6)
+        return np.array([v.timestamp() if hasattr(v, "timestamp") else np.nan for v in inputs[name]])
+
+    def share(part: Any, whole: Any) -> Any:
+        return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+
+    now = seconds("request_timestamp")
+    outputs: dict[str, Any] = {}
+    for prefix in ("pair", "line", "category"):
+        last = seconds(f"{prefix}_last")
+        calendar = np.nan_to_num(number(f"{prefix}_calendar")).astype("int64")
+        # Shifted by the whole weeks without a purchase since the last one, bit 25 is the week before the request's.
+        without = np.floor((now - monday_s) / week_s) - np.floor((last - monday_s) / week_s) - 1
+        shifted = calendar >> np.nan_to_num(np.clip(without, 0, weeks)).astype("int64")
+        for count in (4, 8, 13, 26):
+            outputs[f"{prefix}_weeks_{7 * count}d"] = np.bitwise_count(shifted >> (weeks - count)).astype(float)
+        for days in (56, 91):
+            shopped = number(f"user_weeks_{days}d")
+            outputs[f"{prefix}_week_share_{days}d"] = share(outputs[f"{prefix}_weeks_{days}d"], shopped)
+        # Bit 25 of the calendar itself is the week of the last purchase, the highest bit below it the one before.
+        earlier = (calendar & ~(1 << (weeks - 1))).astype(float)
+        gap = np.where(earlier > 0, weeks - 1 - np.floor(np.log2(np.maximum(earlier, 1))), np.nan)
+        outputs[f"{prefix}_last_gap_days"] = 7 * gap
+        outputs[f"{prefix}_overdue_by_last"] = (now - last) / week_s / gap
+    calendar = np.nan_to_num(number("pair_calendar")).astype("int64")
+    shortest = np.full(len(calendar), np.nan)
+    for apart in reversed(range(1, weeks)):
+        shortest[(calendar & (calendar >> apart)) > 0] = 7 * apart
+    outputs["pair_shortest_gap_days"] = shortest
+    as_lists = isinstance(inputs["request_timestamp"], list)
+    return {name: values.tolist() if as_lists else values for name, values in outputs.items()}
+
+
+@on_demand_feature_view(
+    sources=[user_weekly, item_weekly, user_item, user_line, user_category, request],
+    schema=_numbers(
+        "category_days_since",
+        "category_gap_days",
+        "category_overdue",
+        "category_decay_28d",
+        "category_decay_90d",
+        "category_share",
+        *(f"{prefix}_{name}" for prefix in ("pair", "line", "category") for name in ("age_days", "rate")),
+        *(f"{prefix}_since_pair_days" for prefix in ("line", "category")),
+        *(f"pair_of_{prefix}_{name}" for prefix in ("line", "category") for name in ("weeks", "28d", "90d")),
+        "item_trend_91d",
+        "item_price_change",
+        "item_returning_now",
+        "user_overdue",
+    ),
+    mode="python",
+    description="How a household stands to a product's category, and what of its line and category the product is",
+)
+def affinity(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Compare histories at the request's time; unknown values are NaN. Lists and arrays come and go as in `rhythm`."""
+    import numpy as np
+
+    def number(name: str) -> Any:
+        return np.asarray(inputs[name], dtype=float)
+
+    def seconds(name: str) -> Any:
+        values = np.asarray(inputs[name])
+        if values.dtype.kind == "M":
+            whole = values.astype("datetime64[us]")
+            return np.where(np.isnat(whole), np.nan, whole.astype("int64") / 1e6)
+        return np.array([v.timestamp() if hasattr(v, "timestamp") else np.nan for v in inputs[name]])
+
+    def days_since(name: str) -> Any:
+        return (now - seconds(name)) / 86_400
+
+    def gap(prefix: str, count: str) -> Any:
+        times = number(count)
+        span = (seconds(f"{prefix}_last") - seconds(f"{prefix}_first")) / 86_400
+        return np.where(times > 1, span / np.maximum(times - 1, 1), np.nan)
+
+    def decayed(prefix: str, half_life: int) -> Any:
+        age = days_since(f"{prefix}_last")
+        return np.nan_to_num(number(f"{prefix}_decay_{half_life}d_at_last") * 0.5 ** (age / half_life))
+
+    def ratio(part: Any, whole: Any) -> Any:
+        return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)
+
+    now = seconds("request_timestamp")
+    user_gap = np.maximum(gap("user", "user_baskets"), 1)
+    category_days, category_gap = days_since("category_last"), gap("category", "category_weeks")
+    outputs = {
+        "category_days_since": category_days,
+        "category_gap_days": category_gap,
+        "category_overdue": category_days / np.maximum(category_gap, 1),
+        "category_decay_28d": decayed("category", 28),
+        "category_decay_90d": decayed("category", 90),
+        "category_share": np.nan_to_num(number("category_baskets") / np.maximum(number("user_baskets"), 1)),
+        "item_trend_91d": ratio(number("item_baskets_28d") / 4, number("item_baskets_91d") / 13),
+        "item_price_change": ratio(number("item_price_7d"), number("item_price_91d")),
+        "item_returning_now": ratio(number("item_returning_7d"), number("item_buyers_91d")),
+        "user_overdue": days_since("user_last") / user_gap,
+    }
+    for prefix in ("pair", "line", "category"):
+        age = days_since(f"{prefix}_first")
+        outputs[f"{prefix}_age_days"] = age
+        outputs[f"{prefix}_rate"] = number(f"{prefix}_baskets") / np.maximum(age, 7) * user_gap
+    for prefix in ("line", "category"):
+        outputs[f"{prefix}_since_pair_days"] = days_since("pair_last") - days_since(f"{prefix}_last")
+        outputs[f"pair_of_{prefix}_weeks"] = ratio(np.nan_to_num(number("pair_weeks")), number(f"{prefix}_weeks"))
+        outputs[f"pair_of_{prefix}_28d"] = ratio(decayed("pair", 28), decayed(prefix, 28))
+        outputs[f"pair_of_{prefix}_90d"] = ratio(decayed("pair", 90), decayed(prefix, 90))
     as_lists = isinstance(inputs["request_timestamp"], list)
     return {name: values.tolist() if as_lists else values for name, values in outputs.items()}
 

@@ -147,7 +147,7 @@ def _models(workspace: Workspace, stages: Stages, known_at: datetime) -> None:
         command = f"recsys train --model-version {model_version} --known-at {known_at:%Y-%m-%d}"
         with stages.stage(title, command) as entry, printing.Bar() as bar:
             done = train(workspace, model_version, known_at, bar.update)
-            stages.say(printing.trained(done))
+            stages.say(printing.trained(done, workspace))
             entry.update(rows=done.report["train_rows"], result=_gate(done))
         if model_version == FIRST:
             with stages.stage("First champion", f"recsys promote --model-version {FIRST}") as entry:

@@ -41,9 +41,10 @@ def train(
             "reused": trained.reused,
             "in_service": trained.in_service,
             "refreshed": trained.refreshed,
+            "page": workspace.shown(trained.page),
             "report": trained.report,
         }
-        show(document, as_json, printing.trained(trained))
+        show(document, as_json, printing.trained(trained, workspace))
         if not trained.report["gate"]["passed"]:
             raise typer.Exit(1)
 

@@ -21,7 +21,7 @@ _TRIALS_SHOWN: Final = 8
 """The best ones; all stand in --json."""
 
 
-def trained(done: "Trained") -> str:
+def trained(done: "Trained", workspace: "Workspace") -> str:
     """Show a version's offline metrics beside its baselines, where it is good and where not, and its gate."""
     report = done.report
     metrics: Mapping[str, Mapping[str, Mapping[str, float | None]]] = report["metrics"]
@@ -40,6 +40,7 @@ def trained(done: "Trained") -> str:
         *(f"  note: {remark}" for remark in report["remarks"]),
         f"  gate {'PASSED' if gate['passed'] else 'REFUSED'}: {gate['reason']}",
         f"  {done.weights.model} version {done.weights.number}{registered}: {_service(done)}",
+        f"  report: {workspace.shown(done.page)}",
     ]
     return "\n".join(lines)
 

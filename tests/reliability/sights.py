@@ -19,7 +19,7 @@ from recsys.workflows.plan import plan
 from recsys.workflows.table_records import require_built
 from recsys.workflows.workspace import Workspace
 
-VIEWS: Final = ("user_weekly", "item_weekly", "user_item", "user_line")
+VIEWS: Final = ("user_weekly", "item_weekly", "user_item", "user_line", "user_campaign", "user_profile")
 PLACES: Final = ("table", "online")
 
 

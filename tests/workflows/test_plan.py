@@ -147,6 +147,20 @@ def test_a_request_transform_hits_whoever_reads_it_and_a_view_below_it_too(proje
         assert hits_of(subject, [before], frozenset()).model_versions == ("basket/v2",)
 
 
+def test_a_view_that_only_a_filter_reads_hits_whoever_learns_from_its_placement(project: SmallProject) -> None:
+    from recsys.planning.hits import hits_of
+
+    project.change(PLACEMENT, "filters", [{"filter": "seen", "view": "user_seen"}])
+    workspace = project.open()
+    state = {
+        **project.repository.files,
+        "models": {"basket/v2": _json(workspace.catalog.model("basket/v2"))},
+        "placements": {"home": _json(workspace.catalog.placement("home"))},
+    }
+    assert hits_of("feature_views/user_seen", [state], frozenset()).model_versions == ("basket/v2",)
+    assert hits_of("feature_views/user_other", [state], frozenset()).model_versions == ()
+
+
 def test_before_the_start_a_plan_counts_the_units_of_each_arm(project: SmallProject) -> None:
     assert step(project, "experiments/home_ranker").notes == ()
     project.shop()

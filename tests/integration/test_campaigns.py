@@ -1,0 +1,258 @@
+"""Does a problem that selects units, or predicts counts and amounts, live the whole cycle on the small shop?"""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from recsys.candidates.pool import to_numpy
+from recsys.errors import FeatureError, LeakageError, ModelError, SpecError
+from recsys.modeling import audience
+from recsys.modeling.training_set import LEARN
+from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, REQUEST_TIMESTAMP, SCORE, TIMESTAMP, USER
+from recsys.serving.units import unit_columns
+from recsys.specs.metric import LIST_METRICS
+from recsys.wiring import open_workspace
+from recsys.workflows import training_data
+from recsys.workflows.dataset import build_dataset, check_dataset
+from recsys.workflows.promote import promote_first
+from recsys.workflows.serve_campaign import serve_campaign
+from recsys.workflows.train import Trained, train
+from recsys.workflows.workspace import Workspace
+from tests.integration.conftest import edit
+
+NOW = datetime(2017, 12, 4, tzinfo=UTC)
+COUPON = "coupon/v1"
+UNITS = "registry/audiences/coupon_mailing.yaml"
+OWNERS = {"product": "p", "engineering": "e"}
+
+
+@pytest.fixture(scope="module")
+def project(shop: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy of the shop, its channels as small as it is, and two problems of regression beside the shipped ones."""
+    root = tmp_path_factory.mktemp("campaigns") / "project"
+    shutil.copytree(shop.root, root)
+    channels = {"phone": {"capacity": 5}, "sms": {"capacity": 20}, "email": {"capacity": 50}}
+    edit(root / "registry/problems/coupon_campaign.yaml", lambda spec: spec.update(channels=channels))
+
+    def smaller(spec: dict[str, Any]) -> None:
+        spec["gate"] = {"metric": "recall@50/global", "against": "spend", "minimum_ratio": 0.01}
+        spec["testing"] = {"decision_times": 3, "resamples": 200}
+        spec["algorithm"]["iterations"] = 60
+
+    edit(root / "registry/models/coupon/v1.yaml", smaller)
+    algorithm = {"type": "catboost", "loss": "RMSE", "iterations": 40, "depth": 4}
+    common = {"testing": {"decision_times": 2, "resamples": 200}, "training": {"decision_times": 4}}
+    _declare(
+        root,
+        "problems/spend",
+        entity={"unit": USER, "item": None},
+        target={"event": "purchase", "horizon": "7d", "measure": "amount"},
+        channels={"call": {"capacity": 20}},
+    )
+    _declare(root, "audiences/spenders", problem="spend", model="spend", units=_read(root / UNITS)["units"])
+    _declare(
+        root,
+        "models/spend/v1",
+        problem="spend",
+        placement="spenders",
+        feature_service="coupon_campaign",
+        algorithm=algorithm | {"categorical": [f"profile_{name}" for name in training_columns(root)]},
+        baselines={"spend": "user_weekly:user_value_91d"},
+        gate={"metric": "value@20/global", "against": "spend", "minimum_ratio": 0.5},
+        **common,
+    )
+    _declare(
+        root,
+        "problems/quantity",
+        target={"event": "purchase", "horizon": "7d", "measure": "count"},
+        channels={"feed": {"k": 10}},
+    )
+    home = _read(root / "registry/placements/home.yaml")
+    _declare(root, "placements/order", **(home | {"problem": "quantity", "model": "quantity"}))
+    _declare(
+        root,
+        "models/quantity/v1",
+        problem="quantity",
+        placement="order",
+        feature_service="basket_full",
+        algorithm=algorithm | {"categorical": ["item_department"]},
+        baselines={"popularity": "item_weekly:item_baskets_28d"},
+        gate={"metric": "precision@10/user", "against": "popularity"},
+        **common,
+    )
+    return open_workspace("local", root)
+
+
+def training_columns(root: Path) -> list[str]:
+    """Return what a household says of itself, by the shipped model."""
+    categorical = _read(root / "registry/models/coupon/v1.yaml")["algorithm"]["categorical"]
+    return [name.removeprefix("profile_") for name in categorical]
+
+
+def _declare(root: Path, name: str, **fields: Any) -> None:
+    path = root / "registry" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name.startswith("problems/"):
+        fields = {"business_issue": "i", "owners": OWNERS, "formulation": "regression", **fields}
+    path.write_text(yaml.safe_dump(fields))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(yaml.safe_load(path.read_text()))
+
+
+@pytest.fixture(scope="module")
+def trained(project: Workspace) -> Trained:
+    """The coupon model, the champion whatever 150 households can decide."""
+    done = train(project, COUPON)
+    promote_first(project, COUPON)
+    return done
+
+
+# ---------------------------------------------------------------- one list of units
+
+
+def test_a_campaign_is_trained_and_judged_on_one_list_a_decision_time(project: Workspace, trained: Trained) -> None:
+    report = trained.report
+    assert (report["kind"], report["requests"]) == ("units", 3)
+    assert {name.partition("@")[2] for name in report["metrics"]["model"]} == {"5/global", "20/global", "50/global"}
+    learn = build_dataset(project, COUPON).dataset.rows(LEARN)
+    assert ITEM not in learn.column_names
+    assert set(learn[LABEL].to_pylist()) == {0.0, 1.0}
+
+
+def test_its_rows_know_no_more_than_their_decision_times(project: Workspace, trained: Trained) -> None:
+    found = check_dataset(project, trained.weights.model_version)
+    assert (found.violations, found.unchecked) == ((), ())
+    assert found.intact
+
+
+def test_a_label_that_is_not_what_the_units_did_is_refused(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    truly = audience.audience_requests
+
+    def wrong(*given: Any) -> Any:
+        made = truly(*given)
+        flipped = pc.subtract(pa.scalar(1, pa.float32()), made.rows[LABEL])
+        rows = made.rows.set_column(made.rows.column_names.index(LABEL), LABEL, flipped)
+        return type(made)(rows, made.users, made.moments, made.relevant, made.eligible)
+
+    monkeypatch.setattr(training_data, "audience_requests", wrong)
+    with pytest.raises(LeakageError, match="a label that is not what the events say: redeemed within 2w") as raised:
+        build_dataset(project, COUPON, datetime(2017, 11, 27, tzinfo=UTC))
+    assert "item_id" not in str(raised.value)
+
+
+def test_a_campaign_reaches_the_units_with_the_highest_probabilities(project: Workspace, trained: Trained) -> None:
+    """Cut at the channel's capacity; a longer list begins with the shorter one."""
+    lists = {}
+    for channel, capacity in (("phone", 5), ("sms", 20), ("email", 50)):
+        done = serve_campaign(project, "coupon_mailing", channel)
+        table = pq.read_table(done.folder / "arm=default")
+        assert (done.units, len(table), done.weights) == (capacity, capacity, trained.weights.number)
+        assert table["rank"].to_pylist() == list(range(1, capacity + 1))
+        assert len(set(table["request_id"].to_pylist())) == 1
+        scores = table[SCORE].to_numpy()
+        assert (np.diff(scores) <= 0).all()
+        assert 0 < scores.min() <= scores.max() < 1
+        assert done.expected_precision == pytest.approx(scores.mean())
+        lists[channel] = table[USER].to_pylist()
+    assert lists["email"][:20] == lists["sms"]
+    assert lists["sms"][:5] == lists["phone"]
+
+
+def test_its_scores_are_those_of_training_rows_of_that_moment(project: Workspace, trained: Trained) -> None:
+    """Features online are features as known then, column by column, and so are the scores."""
+    model = project.catalog.model(COUPON)
+    wanted = project.features.feature_set(model.feature_service)
+    rows = project.features.snapshot("user_weekly", NOW)
+    eligible = audience.eligible_units(rows, project.catalog.audience("coupon_mailing").units, NOW, None)
+    stamps = pa.array([NOW] * len(eligible), TIMESTAMP)
+    asked = pa.table({USER: eligible, EVENT_TIMESTAMP: stamps, REQUEST_TIMESTAMP: stamps})
+    joined = project.features.historical(asked, wanted)
+    online = unit_columns(project.features, wanted, eligible, NOW)
+    for name in wanted.columns:
+        np.testing.assert_array_equal(online[name], to_numpy(joined[name]), err_msg=name)
+    ranker = project.registry.load(trained.weights)
+    scores = ranker.score({name: to_numpy(joined[name]) for name in wanted.columns})
+    expected = dict(zip(eligible.to_pylist(), scores.tolist(), strict=True))
+    done = serve_campaign(project, "coupon_mailing", "email")
+    written = pq.read_table(done.folder / "arm=default")
+    assert done.eligible == len(eligible)
+    assert {user: expected[user] for user in written[USER].to_pylist()} == dict(
+        zip(written[USER].to_pylist(), written[SCORE].to_pylist(), strict=True)
+    )
+
+
+def test_a_campaign_that_would_come_out_the_same_is_left_alone(project: Workspace, trained: Trained) -> None:
+    del trained
+    first = serve_campaign(project, "coupon_mailing", "sms")
+    before = (first.folder / "arm=default/part-00000.parquet").stat().st_mtime_ns
+    again = serve_campaign(project, "coupon_mailing", "sms")
+    assert again.reused
+    assert (first.folder / "arm=default/part-00000.parquet").stat().st_mtime_ns == before
+    assert json.loads((first.folder / "_manifest.json").read_text())["channel"] == "sms"
+    assert first.selects
+    assert first.folder.parts[-2:] == ("channel=sms", "date=2017-12-04")
+
+
+def test_what_cannot_be_sent_is_refused(project: Workspace, trained: Trained) -> None:
+    """No channel, one of another name, a placement, the past, a model without a champion."""
+    del trained
+    with pytest.raises(
+        SpecError, match=r"channel: none is given; problem coupon_campaign has email \(50 units\), phone \(5"
+    ):
+        serve_campaign(project, "coupon_mailing", None)
+    with pytest.raises(SpecError, match="channel: fax is none of them"):
+        serve_campaign(project, "coupon_mailing", "fax")
+    with pytest.raises(SpecError, match="placement home: --channel sms: a placement gives every unit its list"):
+        serve_campaign(project, "home", "sms")
+    with pytest.raises(FeatureError, match="the online store has moved on to 2017-12-04 and keeps no past"):
+        serve_campaign(project, "coupon_mailing", "sms", datetime(2017, 11, 20, tzinfo=UTC))
+    with pytest.raises(ModelError, match=r"model spend has no champion, .*run `recsys promote --model-version spend/"):
+        serve_campaign(project, "spenders", "call")
+
+
+# ---------------------------------------------------------------- counts and amounts
+
+
+def test_an_amount_of_each_unit_is_predicted(project: Workspace) -> None:
+    """The reach is measured in money; the model is not far from the spend of 13 weeks, with which it is compared."""
+    done = train(project, "spend/v1")
+    dataset = build_dataset(project, "spend/v1").dataset
+    label = dataset.rows(LEARN)[LABEL].to_numpy()
+    assert label.max() > 50
+    assert (label == 0).any()
+    assert set(done.report["metrics"]["model"]) == {"value@20/global", "recall@20/global"}
+    value = done.report["metrics"]["model"]["value@20/global"]["estimate"]
+    assert value > 1.5 * label.mean()
+    assert done.in_service, done.report["gate"]["reason"]
+    assert check_dataset(project, "spend/v1").violations == ()
+
+
+def test_a_count_of_each_item_is_predicted(project: Workspace) -> None:
+    """Labels are quantities, and what is bought in larger ones scores higher; lists are judged by what was taken.
+
+    Fuel is sold by the thousand, so a list by quantity is no list of what is taken most often: the gate refuses it.
+    """
+    done = train(project, "quantity/v1")
+    dataset = build_dataset(project, "quantity/v1").dataset
+    rows = dataset.rows(LEARN)
+    label = rows[LABEL].to_numpy()
+    assert label.max() > 1
+    assert (label == 0).any()
+    ranker = project.registry.load(done.weights)
+    scores = ranker.score({name: to_numpy(rows[name]) for name in ranker.columns})
+    several, none = scores[label > 1], scores[label == 0]
+    assert np.mean(np.median(several) > none) > 0.7
+    assert set(done.report["metrics"]["model"]) == {f"{name}@10/user" for name in LIST_METRICS}
+    assert not done.in_service
+    assert check_dataset(project, "quantity/v1").violations == ()
