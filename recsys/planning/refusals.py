@@ -11,7 +11,6 @@ from recsys.experiment.routing import window
 from recsys.planning.plan import Step
 from recsys.planning.state import FEAST, Content, State
 from recsys.specs.experiment import Experiment
-from recsys.specs.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,6 @@ def refusals(before: State, after: State, steps: Sequence[Step], facts: Facts) -
         *_under_running(steps, runs),
         *_under_champion(steps, facts),
         *_experiments(before, after, steps, facts, runs),
-        *_capacities(after, facts),
     )
 
 
@@ -154,22 +152,6 @@ def _of_running(shown: str, old: Experiment, new: Experiment | None, facts: Fact
         count = f"{moved(old, new, units):,} of {len(units):,} known units"
     for finding in findings:
         yield f"{shown}: {finding} (the edit would move {count})"
-
-
-def _capacities(after: State, facts: Facts) -> Iterator[str]:
-    for name, content in after.get("problems", {}).items():
-        problem = Problem.model_validate(content)
-        limited = {channel: one.capacity for channel, one in problem.channels.items() if one.capacity is not None}
-        units = facts.units(problem.entity.unit) if limited else None
-        if units is None:
-            continue
-        for channel, capacity in limited.items():
-            if 2 * capacity >= len(units):
-                yield (
-                    f"registry/problems/{name}.yaml: channels.{channel}.capacity: {capacity}: not a selection:"
-                    f" {len(units):,} units are known at {facts.now:%Y-%m-%d}, and a capacity is less than half of"
-                    " them: lower it, or serve everybody without a ranking"
-                )
 
 
 def _experiment(state: State, name: str) -> Experiment | None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from recsys.decision.champion import champion_status
 from recsys.errors import FeatureError, RecsysError, SpecError
-from recsys.planning.assignment import with_notes
+from recsys.planning.notes import with_notes
 from recsys.planning.plan import Plan, Step, feast_step, steps_between
 from recsys.planning.refusals import Facts, TrainedLogic, refusals, running
 from recsys.planning.state import APPLY, FEAST, State, applied_state, declared_state, open_transactions

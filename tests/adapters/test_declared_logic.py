@@ -185,6 +185,7 @@ def test_the_shipped_tables_are_declared() -> None:
         "item_weekly": ("item_id",),
         "user_item": ("user_id", "item_id"),
         "user_line": ("user_id", "line_id"),
+        "user_category": ("user_id", "item_category"),
         "user_campaign": ("user_id",),
         "user_profile": ("user_id",),
     }

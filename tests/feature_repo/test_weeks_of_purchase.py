@@ -82,7 +82,7 @@ def asked(name: str, at: datetime, **known: Any) -> dict[str, float]:
     inputs: dict[str, Any] = {}
     for column in transform.inputs:
         value: Any = at if column == "request_timestamp" else known.get(column)
-        if column.endswith(("_first", "_last", "_timestamp")):
+        if isinstance(value, datetime) or (value is None and column.endswith(("_first", "_last"))):
             moment = np.datetime64("NaT") if value is None else np.datetime64(value.replace(tzinfo=None))
             inputs[column] = np.array([moment], dtype="datetime64[us]")
         else:

@@ -13,7 +13,15 @@ from recsys.workflows.ingest import ingest
 from recsys.workflows.table_records import manifest, require_built
 from tests.workflows.files_project import START, TRANSFORMS, WEEK, FilesProject, event, week_of
 
-TABLES = ["user_weekly", "item_weekly", "user_item", "user_line", "user_campaign", "user_profile"]
+TABLES = [
+    "user_weekly",
+    "item_weekly",
+    "user_item",
+    "user_line",
+    "user_category",
+    "user_campaign",
+    "user_profile",
+]
 
 
 @pytest.fixture
@@ -88,7 +96,9 @@ def test_a_delivery_appends(project: FilesProject) -> None:
         (START + 4 * WEEK, None),
     ]
     assert all(table.until == START + 4 * WEEK and not table.reused for table in built.values())
-    assert all(built[name].added > 0 for name in TABLES[:4]), "nobody was mailed, and nobody's profile is new"
+    assert all(built[name].added > 0 for name in TABLES[:4]), (
+        "nobody was mailed, nobody is new, and the catalogue has no categories"
+    )
     assert {name: table.rows for name, table in built.items()} == {name: len(of) for name, of in rows(project).items()}
 
 
@@ -109,7 +119,7 @@ def test_a_week_that_is_not_over_adds_nothing(project: FilesProject) -> None:
     """The tables count as built from the new events all the same."""
     before = files(project)
     project.deliver(1, [event(21, 2.5)])
-    assert [(table.added, table.reused) for table in build(project).values()] == [(0, True)] * 4
+    assert [(table.added, table.reused) for table in build(project).values()] == [(0, True)] * len(TABLES)
     assert files(project) == before
     require_built(project.open())
 

@@ -206,24 +206,27 @@ def test_a_version_that_nobody_uses_may_be_removed(applied: SmallProject) -> Non
     assert applied.apply().transaction
 
 
-@pytest.mark.parametrize(("capacity", "allowed"), [(HOUSEHOLDS // 2 - 1, True), (HOUSEHOLDS // 2, False)])
-def test_half_of_all_units_is_not_a_selection(applied: SmallProject, capacity: int, allowed: bool) -> None:
-    campaign = applied.files[PROBLEM] | {"formulation": "classification", "channels": {"sms": {"capacity": capacity}}}
-    applied.files["problems/campaign.yaml"] = campaign
-    if allowed:
-        assert applied.apply().transaction
-        return
-    (finding,) = refused(applied)
-    assert finding.startswith(
-        f"registry/problems/campaign.yaml: channels.sms.capacity: {capacity}: not a selection: {HOUSEHOLDS} units are"
+CAMPAIGN = {
+    "entity": {"unit": "user_id", "item": None},
+    "formulation": "classification",
+    "channels": {"sms": {"capacity": HOUSEHOLDS // 2}, "phone": {"capacity": HOUSEHOLDS // 2 - 1}},
+}
+
+
+def test_half_of_all_units_is_noted_as_no_selection(applied: SmallProject) -> None:
+    applied.files["problems/campaign.yaml"] = applied.files[PROBLEM] | CAMPAIGN
+    (step,) = applied.plan().steps
+    assert step.notes == (
+        f"channels.sms.capacity {HOUSEHOLDS // 2} of {HOUSEHOLDS} known units is not a selection: no gate can be"
+        " decided by it",
     )
+    assert applied.apply().transaction
 
 
 def test_a_capacity_is_not_judged_before_events_came_in(tmp_path: Path) -> None:
     project = SmallProject(tmp_path)
-    project.change(PROBLEM, "formulation", "classification")
-    project.change(PROBLEM, "channels", {"sms": {"capacity": 10}})
-    assert not project.plan().refused
+    project.files["problems/campaign.yaml"] = project.files[PROBLEM] | CAMPAIGN
+    assert not any(step.notes for step in project.plan().steps if step.name == "campaign")
 
 
 def test_all_findings_come_at_once_with_those_of_validate(applied: SmallProject) -> None:
