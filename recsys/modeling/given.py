@@ -1,6 +1,6 @@
 """What do requests bring along with their candidates: which sources gave each, and how they score it?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from recsys.candidates.pool import UNKNOWN
 from recsys.modeling.moments import Moment, Moments, rows_by_unit
 from recsys.ports import FeatureSet
-from recsys.schema import ITEM, REQUEST_TIMESTAMP, USER
+from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, USER
 from recsys.specs.candidates import SOURCES
 from recsys.specs.placement import Placement
 
@@ -42,6 +43,38 @@ def given_at(moments: Moments, placement: Placement, rows: pa.Table, moment: dat
         for name, values in given_of(known, unit, places[mine]).items():
             out[name][mine] = values
     return out
+
+
+def completed(
+    moments: Moments, placement: Placement, rows: pa.Table, join_keys: Sequence[str], columns: Sequence[str]
+) -> pa.Table:
+    """Give rows of another version's requests what this placement's requests would have had beside them.
+
+    Args:
+        moments: the past.
+        placement: its pool has the item attributes, its sources the scores.
+        rows: user_id, item_id and event_timestamp, the decision time.
+        join_keys: item attributes (features of the pool's view) to add, where they lack.
+        columns: score columns of fitted sources to add, where they lack.
+    """
+    keys = [key for key in join_keys if key not in rows.column_names]
+    scores = [name for name in columns if name not in rows.column_names]
+    values: dict[str, NDArray[Any]] = {key: np.full(len(rows), UNKNOWN, dtype=object) for key in keys}
+    values |= {name: np.zeros(len(rows)) for name in scores}
+    decided = np.array(rows[EVENT_TIMESTAMP].to_pylist(), dtype=object)
+    for moment in sorted(set(decided)) if values else ():
+        mine = np.flatnonzero(decided == moment)
+        pool = moments.at(placement, moment).pool
+        places = pool.locate(rows[ITEM].take(pa.array(mine)))
+        for key in keys:
+            values[key][mine] = np.where(places >= 0, pool.columns[key][places], UNKNOWN)
+        if scores:
+            given = given_at(moments, placement, rows.take(pa.array(mine)), moment)
+            for name in scores:
+                values[name][mine] = given[name]
+    for name, column in values.items():
+        rows = rows.append_column(name, pa.array(column, pa.string() if name in keys else None))
+    return rows
 
 
 def given_of(known: Moment, unit: str, rows: NDArray[np.int64]) -> Mapping[str, NDArray[Any]]:

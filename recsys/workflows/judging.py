@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recsys.candidates.pool import to_numpy
 from recsys.errors import FeatureError, ModelError, SpecError
 from recsys.modeling.feature_ranker import FeatureRanker
+from recsys.modeling.given import completed
 from recsys.modeling.offline_evaluation import (
     MODEL,
     Judged,
@@ -28,7 +29,7 @@ from recsys.modeling.offline_evaluation import (
 from recsys.modeling.requests import ITEM_ROW, REQUEST
 from recsys.modeling.training_set import TrainingSet
 from recsys.ports import FeatureSet, Weights
-from recsys.schema import LABEL
+from recsys.schema import ITEM, LABEL, USER
 from recsys.specs.candidates import label
 from recsys.specs.catalog import CHAMPION
 from recsys.specs.metric import parse_metric
@@ -190,7 +191,12 @@ def scores_of(workspace: Workspace, weights: Weights, rows: pa.Table) -> NDArray
     if lacking:
         own = {REQUEST, LABEL, ITEM_ROW}
         kept = [name for name in rows.column_names if name not in own and name not in features.columns]
-        rows = workspace.features.historical(rows.select(kept), features)
+        rows = rows.select(kept)
+        if workspace.catalog.problem(spec.problem).lists:
+            placement = workspace.catalog.placement(spec.placement)
+            keys = sorted({key for view in features.views for key in view.join_keys} - {USER, ITEM})
+            rows = completed(workspace.moments, placement, rows, keys, placement.score_columns)
+        rows = workspace.features.historical(rows, features)
     return ranker.score({name: to_numpy(rows[name]) for name in ranker.columns})
 
 

@@ -251,8 +251,9 @@ def test_a_count_of_each_item_is_predicted(project: Workspace) -> None:
     assert (label == 0).any()
     ranker = project.registry.load(done.weights)
     scores = ranker.score({name: to_numpy(rows[name]) for name in ranker.columns})
-    several, none = scores[label > 1], scores[label == 0]
-    assert np.mean(np.median(several) > none) > 0.7
+    bulk, none = scores[label >= 100], scores[label == 0]
+    assert len(bulk)
+    assert np.mean(np.median(bulk) > none) > 0.99, "a mean of squares sees little but what is sold by the thousand"
     assert set(done.report["metrics"]["model"]) == {f"{name}@10/user" for name in LIST_METRICS}
     assert not done.in_service
     assert check_dataset(project, "quantity/v1").violations == ()

@@ -216,9 +216,10 @@ CAMPAIGN = {
 def test_half_of_all_units_is_noted_as_no_selection(applied: SmallProject) -> None:
     applied.files["problems/campaign.yaml"] = applied.files[PROBLEM] | CAMPAIGN
     (step,) = applied.plan().steps
-    assert step.notes == (
+    (note,) = step.notes
+    assert note == (
         f"channels.sms.capacity {HOUSEHOLDS // 2} of {HOUSEHOLDS} known units is not a selection: no gate can be"
-        " decided by it",
+        " decided by it"
     )
     assert applied.apply().transaction
 
