@@ -63,7 +63,7 @@ ui: $(STAMP)  ## MLflow's own UI over the local registry
 
 lock:  ## Resolve requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --extra demo --extra postgres --extra redis \
-	  --group dev --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements.lock
+	  --group dev --generate-hashes --no-emit-index-url --no-strip-extras --no-header --upgrade -o requirements.lock
 
 clean:  ## Remove what the commands wrote (not the virtual environment)
 	rm -rf .recsys

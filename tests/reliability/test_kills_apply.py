@@ -15,7 +15,7 @@ STEPS = [
     "feature_services/basket_frequency",
     "feature_services/basket_recent",
     "placements/cellar",
-    "models/basket/v3",
+    "models/basket/spare",
     "feast/registry",
 ]
 """What the edits below come to."""
@@ -47,10 +47,14 @@ def edited(first: Shop, forker: Forker) -> Shop:
         repository / "views.py", "How a household shops, over 4 and 13 weeks", "How a household has shopped of late"
     )
     replace(repository / "services.py", "How often a household has bought a product", "How often it was bought")
-    replace(repository / "services.py", "import item_weekly, ", "import item_weekly, user_recent, ")
+    replace(
+        repository / "services.py",
+        "    user_profile,\n    user_weekly,\n)",
+        "    user_profile,\n    user_recent,\n    user_weekly,\n)",
+    )
     for name, added in {"views.py": VIEW, "services.py": SERVICE}.items():
         (repository / name).write_text((repository / name).read_text() + added)
-    for old, new in {"placements/home": "placements/cellar", "models/basket/v2": "models/basket/v3"}.items():
+    for old, new in {"placements/home": "placements/cellar", "models/basket/v2": "models/basket/spare"}.items():
         shutil.copy(project / f"registry/{old}.yaml", project / f"registry/{new}.yaml")
     return Shop(project, first.scratch)
 
