@@ -39,8 +39,8 @@ format: $(STAMP)  ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: $(STAMP)  ## All tests; those of Redis and PostgreSQL where one answers
-	$(BIN)/pytest
+test: $(STAMP)  ## All tests, in two processes; those of Redis and PostgreSQL where one answers
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 test-reliability: $(STAMP)  ## Of them, those that kill commands at random moments or run two at once
 	$(BIN)/pytest tests/reliability

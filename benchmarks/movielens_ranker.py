@@ -7,14 +7,17 @@
    by one of them. Without this the model meets its own questions in training: what is held out is unseen in every fold,
    so each pair that is to be found has stood there as a negative.
 3. At the end the sources are fitted on all that is known.
+
+Labels are noisy: what the test holds stands among the negatives. Small steps, few leaves and strong shrinkage matter
+more here than anything else.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from movielens_data import MovieLens, Ratings, folds
-from movielens_sources import SOURCES, STRONG, Scores
+from movielens_sources import STRONG, Scores, Source
 from numpy.typing import NDArray
 
 from recsys.adapters.catboost_ranker import CatBoostEstimator
@@ -24,22 +27,14 @@ from recsys.specs.model import CatBoostAlgorithm
 DAY = 86_400
 
 
-@dataclass(frozen=True)
-class Design:
-    """What was chosen on inner splits of the training ratings."""
-
-    algorithm: CatBoostAlgorithm = field(
-        default_factory=lambda: CatBoostAlgorithm(type="catboost", loss="Logloss", iterations=300, depth=4)
-    )
-    candidates: int = 150
-    """A user."""
-    folds: int = 4
-    groups: int = 5
-    """Of users; one is scored, one stops the fit, the others are learned from."""
-    negatives: int = 40
-    """Of a user and fold, sampled from the candidates that are not among the labels."""
-    threads: int = 2
-    """For a fit."""
+CANDIDATES = 100
+"""A user."""
+FOLDS = 4
+"""A quarter is held out of each, as for the test."""
+GROUPS = 4
+"""Of users; one is scored, one stops the fit, the others are learned from."""
+NEGATIVES = 20
+"""Of a user and fold, sampled from the candidates that are not among the labels."""
 
 
 @dataclass(frozen=True)
@@ -57,41 +52,6 @@ class Table:
         return {name: values[chosen] for name, values in self.columns.items()}
 
 
-def two_stage(known: Ratings, data: MovieLens, design: Design, seed: int, scored: dict[str, Scores]) -> Scores:
-    """Return the scores of the candidates, [users, items], -inf elsewhere.
-
-    Args:
-        known: all that may be learned from.
-        data: the films and people.
-        design: how.
-        seed: of folds, groups and CatBoost.
-        scored: every source fitted on `known`.
-    """
-    fold = folds(known, design.folds, seed)
-    chance = np.random.default_rng(seed)
-    requests = []
-    for held in range(design.folds):
-        rest = known.take(fold != held)
-        table = make_table(rest, data, {name: source(rest, data) for name, source in SOURCES.items()}, design)
-        label = np.take_along_axis(seen_by(known.take(fold == held), data), table.items, axis=1)
-        requests.append(sampled(table, label, design.negatives, chance))
-    question = make_table(known, data, scored, design)
-    group = chance.permutation(data.shape[0]) % design.groups
-    result = np.full(data.shape, -np.inf, dtype=np.float32)
-    for asked in range(design.groups):
-        stop = (asked + 1) % design.groups
-        algorithm = design.algorithm.model_copy(update={"seed": design.groups * seed + asked})
-        ranker = CatBoostEstimator(algorithm, tuple(question.columns), threads=design.threads).fit(
-            learned(requests, (group != asked) & (group != stop)), learned(requests, group == stop)
-        )
-        users = group == asked
-        scores = ranker.score(question.rows(users)).reshape(-1, design.candidates)
-        part = result[users]
-        np.put_along_axis(part, question.items[users], scores.astype(np.float32), axis=1)
-        result[users] = part
-    return result
-
-
 @dataclass(frozen=True)
 class Requests:
     """Rows to learn from, of all users, ascending by user."""
@@ -101,10 +61,65 @@ class Requests:
     label: NDArray[np.float32]
 
 
-def sampled(table: Table, label: NDArray[np.bool_], negatives: int, chance: np.random.Generator) -> Requests:
+@dataclass(frozen=True)
+class Prepared:
+    """What a second stage learns from and what it is asked, whatever its algorithm."""
+
+    folds: Sequence[Requests]
+    question: Table
+    group: NDArray[np.int64]
+    """[users]."""
+
+
+def prepare(
+    known: Ratings, data: MovieLens, seed: int, sources: Mapping[str, Source], scored: dict[str, Scores]
+) -> Prepared:
+    """Make the tables.
+
+    Args:
+        known: all that may be learned from.
+        data: the films and people.
+        seed: of folds, groups and negatives.
+        sources: what becomes columns.
+        scored: each of them fitted on `known`.
+    """
+    fold = folds(known, FOLDS, seed)
+    chance = np.random.default_rng(seed)
+    requests = []
+    for held in range(FOLDS):
+        rest = known.take(fold != held)
+        table = make_table(rest, data, {name: source(rest, data) for name, source in sources.items()})
+        label = np.take_along_axis(seen_by(known.take(fold == held), data), table.items, axis=1)
+        requests.append(sampled(table, label, chance))
+    return Prepared(
+        requests,
+        make_table(known, data, {name: scored[name] for name in sources}),
+        chance.permutation(data.shape[0]) % GROUPS,
+    )
+
+
+def two_stage(prepared: Prepared, data: MovieLens, algorithm: CatBoostAlgorithm, seed: int, threads: int) -> Scores:
+    """Return the scores of the candidates, [users, items], -inf elsewhere."""
+    question, group = prepared.question, prepared.group
+    result = np.full(data.shape, -np.inf, dtype=np.float32)
+    for asked in range(GROUPS):
+        stop = (asked + 1) % GROUPS
+        seeded = algorithm.model_copy(update={"seed": GROUPS * seed + asked})
+        ranker = CatBoostEstimator(seeded, tuple(question.columns), threads=threads).fit(
+            learned(prepared.folds, (group != asked) & (group != stop)), learned(prepared.folds, group == stop)
+        )
+        users = group == asked
+        scores = ranker.score(question.rows(users)).reshape(-1, CANDIDATES)
+        part = result[users]
+        np.put_along_axis(part, question.items[users], scores.astype(np.float32), axis=1)
+        result[users] = part
+    return result
+
+
+def sampled(table: Table, label: NDArray[np.bool_], chance: np.random.Generator) -> Requests:
     """Keep all of a user's labels and a sample of the other candidates."""
     place = np.argsort(np.argsort(np.where(label, 2.0, chance.random(label.shape)), axis=1), axis=1)
-    kept = (label | (place < negatives)).ravel()
+    kept = (label | (place < NEGATIVES)).ravel()
     return Requests(
         user=np.repeat(np.arange(len(label)), label.shape[1])[kept],
         columns={name: values[kept] for name, values in table.columns.items()},
@@ -130,14 +145,14 @@ def learned(requests: Sequence[Requests], users: NDArray[np.bool_]) -> TrainingR
     )
 
 
-def make_table(known: Ratings, data: MovieLens, scored: dict[str, Scores], design: Design) -> Table:
+def make_table(known: Ratings, data: MovieLens, scored: dict[str, Scores]) -> Table:
     """Take EASE^R's best unseen items of every user and describe them.
 
     A source's column is its score, standardised among the user's candidates: scores grow with what is known, and there
     is more of it at the end than in a fold.
     """
     unseen = np.where(seen_by(known, data), -np.inf, scored["ease"])
-    items = np.sort(np.argsort(-unseen, axis=1, kind="stable")[:, : design.candidates], axis=1)
+    items = np.sort(np.argsort(-unseen, axis=1, kind="stable")[:, :CANDIDATES], axis=1)
     columns = {}
     for name, scores in scored.items():
         columns[name] = standardised(np.take_along_axis(scores, items, axis=1))

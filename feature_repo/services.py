@@ -6,6 +6,7 @@ from views import (
     cadence,
     item_weekly,
     response,
+    retrieval_covisit,
     rhythm,
     user_campaign,
     user_category,
@@ -114,6 +115,63 @@ basket_cadence = FeatureService(
         rhythm,
         cadence,
         affinity,
+        retrieval_covisit,
     ],
     description="Households, products and their histories week by week, with those of line and category",
+)
+discover = FeatureService(
+    name="discover",
+    features=[
+        user_weekly[
+            [
+                "user_baskets_28d",
+                "user_baskets_91d",
+                "user_lines_28d",
+                "user_lines_91d",
+                "user_value_91d",
+                "user_returning_share_91d",
+            ]
+        ],
+        item_weekly[
+            [
+                "item_baskets_7d",
+                "item_baskets_28d",
+                "item_baskets_91d",
+                "item_buyers",
+                "item_buyers_91d",
+                "item_returning_share_91d",
+                "item_price_91d",
+                "item_department",
+            ]
+        ],
+        user_line[["line_baskets", "line_weeks", "line_quantity"]],
+        user_category[["category_baskets", "category_weeks", "category_quantity"]],
+        rhythm[
+            [
+                "user_days_since",
+                "item_trend",
+                "line_days_since",
+                "line_overdue",
+                "line_decay_28d",
+                "line_decay_90d",
+                "line_share",
+            ]
+        ],
+        affinity[
+            [
+                "category_days_since",
+                "category_overdue",
+                "category_decay_28d",
+                "category_decay_90d",
+                "category_share",
+                "line_rate",
+                "category_rate",
+                "item_trend_91d",
+                "item_price_change",
+                "user_overdue",
+            ]
+        ],
+        retrieval_covisit,
+    ],
+    description="Households, products, and what a household buys of a product's line and category, not of itself",
 )

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any, Final
 
 import hypothesis
@@ -10,6 +11,9 @@ import pytest
 
 REQUIRE_SERVERS: Final = "RECSYS_REQUIRE_SERVERS"
 """Set to 1 where Redis and PostgreSQL have to answer: a skipped server test then fails."""
+
+_NOT_ALLOWED: Final = f": a server test may not be skipped, because {REQUIRE_SERVERS}=1; start the server"
+_TESTS: Final = Path(__file__).parent
 
 for _name, _value in {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "FEAST_USAGE": "False"}.items():
     os.environ.setdefault(_name, _value)
@@ -19,12 +23,20 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
-_skipped = pytest.StashKey[list[str]]()
+_LANES: Final = ("reliability", "integration", "failures")
+"""Folders whose tests share a shop that is dear to make: each folder in one process. The longest begins first."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Start the list of server tests that were skipped against the rule."""
-    config.stash[_skipped] = []
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what shares a fixture in one process of `pytest -n`, and begin with what takes longest."""
+    for item in items:
+        folder, *_ = item.path.relative_to(_TESTS).parts
+        item.add_marker(pytest.mark.xdist_group(folder if folder in _LANES else str(item.path)))
+    items.sort(key=lambda item: _lane(item.path.relative_to(_TESTS).parts[0]))
+
+
+def _lane(folder: str) -> int:
+    return _LANES.index(folder) if folder in _LANES else len(_LANES)
 
 
 def pytest_runtest_setup() -> None:
@@ -41,19 +53,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     if report.skipped and not hasattr(report, "wasxfail") and _required() and item.get_closest_marker("server"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         line = f"{item.nodeid}: {reason.removeprefix('Skipped: ')}"
-        item.config.stash[_skipped].append(line)
         report.outcome = "failed"
-        report.longrepr = f"{line}: a server test may not be skipped, because {REQUIRE_SERVERS}=1; start the server"
+        report.longrepr = line + _NOT_ALLOWED
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in one place which server tests did not run."""
-    lines = config.stash[_skipped]
+    failed = terminalreporter.stats.get("failed", [])
+    lines = [str(report.longrepr) for report in failed if str(report.longrepr).endswith(_NOT_ALLOWED)]
     if lines:
         terminalreporter.section(f"{len(lines)} server tests skipped, and {REQUIRE_SERVERS}=1", sep="=", red=True)
         for line in lines:
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(line.removesuffix(_NOT_ALLOWED))
 
 
 def _close_connection(store: Any) -> None:

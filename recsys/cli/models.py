@@ -78,8 +78,12 @@ def tune(
         from recsys.workflows.tune import tune as search
 
         moment = None if known_at is None else read_moment(known_at)
-        with printing.Bar() as bar:
-            tuned = search(workspace, model_version, trials, named, moment, bar.update)
+        try:
+            with printing.Bar() as bar:
+                tuned = search(workspace, model_version, trials, named, moment, bar.update)
+        except KeyboardInterrupt:
+            typer.echo("interrupted: finished trials are kept; the same command goes on with them", err=True)
+            raise
         show(printing.tuned_document(tuned, workspace), as_json, printing.tuned(tuned, workspace))
 
     run_in(env, run)

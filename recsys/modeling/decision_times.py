@@ -112,6 +112,26 @@ def rolling_splits(known_at: datetime, target: Target, training: Training, testi
     return tuple(reversed(made))
 
 
+def tuning_splits(splits: Sequence[Split]) -> tuple[Split, ...]:
+    """Choose on which decision times settings may be tried: as many fits as there are splits, and no test time in any.
+
+    The validation time of a later split lies among the test times of those before it, so settings that were chosen on
+    it would be judged on what they were chosen by. Here the newest fit is the oldest split as it is, and each one
+    before it is stopped and judged on the decision time before. Fewer where nothing would be left to learn from.
+
+    Returns:
+        Oldest first; only `train` and `validation` are of use.
+    """
+    oldest = splits[0]
+    made = [oldest]
+    for time in reversed([time for time in times_of(splits, TRAIN, VALIDATION) if time < oldest.validation[0]]):
+        train = tuple(earlier for earlier in oldest.train if earlier <= time - oldest.wait)
+        if len(made) == len(splits) or not train:
+            break
+        made.append(Split(train, (time,), (time + oldest.wait,), oldest.wait))
+    return tuple(reversed(made))
+
+
 def times_of(splits: Sequence[Split], *parts: str) -> tuple[datetime, ...]:
     """Return the distinct decision times of some parts of all splits, ascending."""
     return tuple(sorted({time for one in splits for part in parts for time in getattr(one, part)}))

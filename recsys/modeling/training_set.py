@@ -8,7 +8,7 @@ everything in them is in a fixed order.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from recsys.candidates.pool import to_numpy
-from recsys.modeling.decision_times import TEST, Split, read_split
+from recsys.candidates.pool import UNKNOWN, to_numpy
+from recsys.modeling.decision_times import TEST, TRAIN, VALIDATION, Split, read_split
 from recsys.modeling.judged import Judged, judged
 from recsys.modeling.requests import REQUEST, Requests
 from recsys.ports import TrainingRows
@@ -34,6 +35,10 @@ TAKEN: Final = "taken"
 ITEMS: Final = "items"
 DOCUMENT: Final = "dataset.json"
 TABLES: Final = (LEARN, TEST, REQUESTS, TAKEN, ITEMS)
+_COLUMNS_AT_ONCE: Final = 8
+"""Are read together: some for Arrow's threads, few for memory."""
+_PIECE: Final = 2**20
+"""Bytes of a file that are in memory at once."""
 REQUEST_SCHEMA: Final = pa.schema(
     [
         (PART, pa.string()),
@@ -59,9 +64,19 @@ class TrainingSet:
         """Digest of the rows."""
         return str(self.document["digest"])
 
-    def rows(self, part: str) -> pa.Table:
-        """Return the rows of a table: learn (train and validation of all splits), test, requests, taken or items."""
-        return pq.read_table(self.folder / f"{part}.parquet")
+    def rows(self, part: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the rows of a table: learn (train and validation of all splits), test, requests, taken or items.
+
+        Args:
+            part: the table.
+            columns: some of its columns; all by default.
+        """
+        return pq.read_table(self.folder / f"{part}.parquet", columns=None if columns is None else list(columns))
+
+    def learning(self, columns: Sequence[str], split: Split) -> tuple[TrainingRows, TrainingRows]:
+        """Return the train and the validation rows of one split, read anew."""
+        train, validation = learning_rows(self.folder / f"{LEARN}.parquet", columns, split)
+        return train, validation
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -94,15 +109,47 @@ class TrainingSet:
         )
 
 
-def learning_rows(rows: pa.Table, columns: tuple[str, ...], split: Split, part: str) -> TrainingRows:
-    """Return one split's train or validation rows as columns."""
-    held = split.holds(part, to_numpy(rows[EVENT_TIMESTAMP]))
-    of_part = rows.filter(pa.array(held))
-    return TrainingRows(
-        columns={name: to_numpy(of_part[name]) for name in columns},
-        label=of_part[LABEL].to_numpy().astype(np.float32),
-        request=of_part[REQUEST].to_numpy(),
+def learning_rows(path: Path, columns: Sequence[str], split: Split) -> tuple[TrainingRows, TrainingRows]:
+    """Read one split's train and validation rows, a few columns at a time: what is not learned from is never held.
+
+    Args:
+        path: learn.parquet.
+        columns: what is learned from.
+        split: tells which rows are whose.
+
+    Returns:
+        Train and validation rows. Numbers are float32, which is what ensembles of trees compare; texts are objects of
+        which each distinct one is in memory once.
+    """
+    with pq.ParquetFile(path) as file:
+        texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
+        known = file.read([EVENT_TIMESTAMP, LABEL, REQUEST])
+        moments = to_numpy(known[EVENT_TIMESTAMP])
+        held = [split.holds(part, moments) for part in (TRAIN, VALIDATION)]
+        values: list[dict[str, NDArray[Any]]] = [{} for _ in held]
+        for start in range(0, len(columns), _COLUMNS_AT_ONCE):
+            some = file.read(list(columns[start : start + _COLUMNS_AT_ONCE]))
+            for name in some.column_names:
+                column = _learned(some[name])
+                for mine, of_part in zip(held, values, strict=True):
+                    of_part[name] = column[mine]
+    label, request = known[LABEL].to_numpy().astype(np.float32), known[REQUEST].to_numpy()
+    train, validation = (
+        TrainingRows(of_part, label[mine], request[mine]) for mine, of_part in zip(held, values, strict=True)
     )
+    return train, validation
+
+
+def _learned(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Return a column as `to_numpy` does, but numbers as float32 and of equal texts one object."""
+    if pa.types.is_dictionary(column.type):
+        coded = column.combine_chunks()
+        texts = np.array([*coded.dictionary.to_pylist(), UNKNOWN], dtype=object)
+        return np.asarray(texts[pc.fill_null(coded.indices, len(texts) - 1).to_numpy()])
+    values = to_numpy(column)
+    with np.errstate(over="ignore"):  # beyond float32 is infinite
+        return values.astype(np.float32) if values.dtype.kind == "f" else values
 
 
 def request_table(requests: Mapping[str, Requests], histories: Mapping[str, pa.Array]) -> pa.Table:
@@ -126,18 +173,18 @@ def request_table(requests: Mapping[str, Requests], histories: Mapping[str, pa.A
     return pa.concat_tables(tables).combine_chunks()
 
 
-def write_tables(folder: Path, tables: Mapping[str, pa.Table]) -> str:
-    """Write the tables into a folder; returns their digest."""
-    for name in TABLES:
-        pq.write_table(tables[name], folder / f"{name}.parquet", compression="zstd")
-    return tables_digest(folder)
+def write_table(folder: Path, name: str, table: pa.Table) -> None:
+    """Write one of the tables into a folder."""
+    pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
 
 
 def tables_digest(folder: Path) -> str:
     """Return the first 16 hex digits of the SHA-256 of the tables' bytes."""
     sums = hashlib.sha256()
     for name in TABLES:
-        sums.update((folder / f"{name}.parquet").read_bytes())
+        with (folder / f"{name}.parquet").open("rb") as file:
+            while piece := file.read(_PIECE):
+                sums.update(piece)
     return sums.hexdigest()[:16]
 
 

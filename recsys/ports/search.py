@@ -25,7 +25,7 @@ class Trial:
     """One set of settings that was tried."""
 
     number: int
-    """Counts from 0."""
+    """Counts the finished ones from 0, which is `first`."""
     settings: Settings
     value: float
     """What they gave; larger is better."""
@@ -45,6 +45,9 @@ class SettingsSearch(Protocol):
     ) -> Sequence[Trial]:
         """Try settings until there are so many finished trials.
 
+        A trial that was broken off, by an error of the objective or a kill, does not count and has no number. Settings
+        that come again are not tried again: they have the value that they had.
+
         Args:
             name: of the search: equal names share their trials.
             objective: settings to their value; larger is better.
@@ -57,6 +60,7 @@ class SettingsSearch(Protocol):
             All finished trials, by number.
 
         Raises:
+            ModelError: if a value is not a number; what else the objective raises comes through.
             StoreError: if the trials cannot be read or written.
         """
         ...

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from recsys.decision.promotion import Promotion
-    from recsys.ports import LedgerEntry
+    from recsys.ports import LedgerEntry, Trial
     from recsys.workflows.compare import Compared
     from recsys.workflows.serve_batch import Batch
     from recsys.workflows.serve_campaign import Campaign
@@ -100,15 +100,25 @@ def tuned(done: "Tuned", workspace: "Workspace") -> str:
         for trial in shown
     ]
     header = ["trial", done.metric, *names]
-    if done.written is None:
-        found = "nothing was better than what is declared: no file is written"
-    else:
-        file = workspace.shown(done.written)
-        found = f"written for review: {file}; then `recsys train --model-version {done.named}`"
-    return (
-        f"  {len(done.trials)} trials on the validation weeks of {done.model_version}\n"
-        f"{table(header, rows, right=tuple(range(1, len(header))))}\n  {found}"
-    )
+    times = ", ".join(f"{time:%Y-%m-%d}" for time in done.times)
+    lines = [
+        f"  {len(done.trials)} trials of {done.model_version}, judged on its validation requests of {times}",
+        table(header, rows, right=tuple(range(1, len(header)))),
+        f"  {_found(done, workspace)}",
+    ]
+    if done.file is not None and done.best.settings.get("min_data_in_leaf", 1) > 1 >= done.declared.settings.get(
+        "min_data_in_leaf", 1
+    ):
+        lines.append("  note: with min_data_in_leaf above 1 trees grow leaf by leaf: they take longer to predict")
+    return "\n".join(lines)
+
+
+def _found(done: "Tuned", workspace: "Workspace") -> str:
+    if done.file is None:
+        return "nothing was better than what is declared: no file is written"
+    if not done.written:
+        return f"{done.named} has the best settings already: {workspace.shown(done.file)}"
+    return f"written for review: {workspace.shown(done.file)}; then `recsys train --model-version {done.named}`"
 
 
 def tuned_document(done: "Tuned", workspace: "Workspace") -> dict[str, Any]:
@@ -116,14 +126,18 @@ def tuned_document(done: "Tuned", workspace: "Workspace") -> dict[str, Any]:
     return {
         "model_version": done.model_version,
         "metric": done.metric,
-        "declared": done.declared,
-        "best": {"trial": done.best.number, "value": done.best.value, "settings": dict(done.best.settings)},
-        "trials": [
-            {"trial": trial.number, "value": trial.value, "settings": dict(trial.settings)} for trial in done.trials
-        ],
-        "written": None if done.written is None else workspace.shown(done.written),
+        "decision_times": [time.isoformat() for time in done.times],
+        "declared": _trial(done.declared),
+        "best": _trial(done.best),
+        "trials": [_trial(trial) for trial in done.trials],
         "named": done.named,
+        "file": None if done.file is None else workspace.shown(done.file),
+        "written": done.written,
     }
+
+
+def _trial(trial: "Trial") -> dict[str, Any]:
+    return {"trial": trial.number, "value": trial.value, "settings": dict(trial.settings)}
 
 
 def compared(done: "Compared") -> str:
@@ -140,11 +154,13 @@ def compared(done: "Compared") -> str:
         for metric, ratio in document["ratios"].items()
     ]
     weeks = [time[:10] for time in document["decision_times"]]
-    asked = f"{document['requests']:,} requests of {document['units']:,} units"
+    named = " and ".join(f"{weights.model_version} (weights {weights.number})" for weights in (done.first, done.second))
+    asked = f"{document['requests']:,} {'requests' if document['kind'] == 'lists' else 'lists'}"
     lines = [
-        f"  {asked}, decided from {weeks[0]} to {weeks[-1]}; neither version learned from them",
+        f"  {named} on {asked} of {document['units']:,} units",
+        f"  decided from {weeks[0]} to {weeks[-1]}, which neither learned from",
         table(["metric", first, second, f"{second} over {first}"], rows),
-        *(f"  {remark}" for remark in document["remarks"]),
+        *(f"  note: {remark}" for remark in document["remarks"]),
     ]
     return "\n".join(lines)
 

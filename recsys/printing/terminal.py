@@ -15,7 +15,7 @@ class Bar:
     def __init__(self) -> None:
         """Draw nothing yet."""
         self._shown = sys.stderr.isatty()
-        self._started: dict[str, float] = {}
+        self._started: dict[str, tuple[float, int]] = {}
 
     def __enter__(self) -> Self:
         """Return the bar."""
@@ -34,11 +34,17 @@ class Bar:
         self._draw(f"… {what}")
 
     def update(self, what: str, done: int, total: int) -> None:
-        """Show how far something is, and how long it will take."""
-        started = self._started.setdefault(what, time.monotonic())
+        """Show how far something is, and how long it will take.
+
+        Args:
+            what: is being done; what stands behind a comma may change on the way.
+            done: so much of it, what was done before included.
+            total: of so much.
+        """
+        started, before = self._started.setdefault(what.partition(",")[0], (time.monotonic(), done))
         filled = _WIDTH * done // max(total, 1)
         spent = time.monotonic() - started
-        left = f", {spent * (total - done) / done:.0f} s left" if done and total > 1 else ""
+        left = f", {spent * (total - done) / (done - before):.0f} s left" if done > before and total > 1 else ""
         self._draw(f"[{'#' * filled}{'.' * (_WIDTH - filled)}] {what} {done:,}/{total:,}{left}")
 
     def _draw(self, line: str) -> None:

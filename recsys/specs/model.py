@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from recsys.specs.base import Duration, Spec
 from recsys.specs.metric import parse_metric
@@ -95,6 +95,21 @@ class Search(Spec):
     """Rows a leaf has at least."""
     random_strength: Span = (0.0, 4.0)
     """How much chance enters the choice of splits."""
+
+    @field_validator("*")
+    @classmethod
+    def _possible(cls, value: tuple[float, float], info: ValidationInfo) -> tuple[float, float]:
+        """Refuse what the algorithm itself would refuse, before a search comes across it."""
+        for end in value:
+            try:
+                CatBoostAlgorithm.model_validate({"type": "catboost", "loss": "RMSE", info.field_name: end})
+            except ValidationError as error:
+                message = f"{end:g} is no {info.field_name}: {error.errors()[0]['msg']}"
+                raise ValueError(message) from error
+        if info.field_name == "l2_leaf_reg" and value[0] <= 0:
+            message = "on a logarithmic scale the first value lies above 0"
+            raise ValueError(message)
+        return value
 
 
 class FeatureAlgorithm(Spec):

@@ -49,7 +49,8 @@ def compare(
         progress: told how far the work is.
 
     Raises:
-        ModelError: if one is not trained, they answer different problems, or no week is left that neither learned from.
+        ModelError: if one is not trained or its logic was changed since, they answer different problems, or no test
+            decision is left that neither learned from.
         FeatureError: if the feature tables are not up to date.
     """
     ours, theirs = workspace.catalog.model(first), workspace.catalog.model(second)
@@ -66,17 +67,18 @@ def compare(
 
 def _compare(workspace: Workspace, first: str, second: str, known_at: datetime, tell: Progress) -> Compared:
     weights = [trained_weights(workspace, name) for name in (first, second)]
+    learned = [(until, one) for one in weights if (until := learned_until(workspace, one)) is not None]
     dataset = built_dataset(workspace, first, known_at, tell).dataset
     rows = dataset.rows(TEST)
-    learned = [until for one in weights if (until := learned_until(workspace, one)) is not None]
-    after = max(learned, default=None)
+    after, newest = max(learned, key=lambda each: each[0], default=(None, None))
     if after is not None:
         rows = rows.filter(pa.array(to_numpy(rows[EVENT_TIMESTAMP]) >= after))
-    if not len(rows):
-        last = f"{dataset.splits[-1].test[-1]:%Y-%m-%d}"
+    if newest is not None and not len(rows):
         message = (
-            f"{first} and {second}: one of them learned from labels up to {str(after)[:16]}, and the last test week"
-            f" begins on {last}: no week is left that neither knows; compare as known later (--known-at)"
+            f"{first} and {second}: {newest.model_version} (weights {newest.number}) learned from labels up to"
+            f" {str(after)[:10]}, and known at {known_at:%Y-%m-%d} the last test decision of {first} is of"
+            f" {dataset.splits[-1].test[-1]:%Y-%m-%d}: none is left that neither learned from; compare as known later"
+            " (--known-at)"
         )
         raise ModelError(message)
     spec = workspace.catalog.model(first)
@@ -99,6 +101,7 @@ def _compare(workspace: Workspace, first: str, second: str, known_at: datetime, 
         "known_at": known_at.isoformat(),
         "data_digest": dataset.digest,
         "decision_times": sorted({time.isoformat() for time in rows[EVENT_TIMESTAMP].to_pylist()}),
+        "kind": report.kind,
         "requests": report.requests,
         "units": report.units,
         "metrics": {first: plain_values(report.metrics[first]), second: plain_values(report.metrics[MODEL])},
@@ -113,17 +116,24 @@ def trained_weights(workspace: Workspace, model_version: str) -> Weights:
     """Return a version's weights in service, else its newest ones.
 
     Raises:
-        ModelError: if it was never trained.
+        ModelError: if it was never trained, or its logic was changed since.
     """
     model, _, version = model_version.partition("/")
-    served = workspace.registry.resolve(model, logic_alias(version))
-    if served is not None:
-        return served
     trained = [weights for weights in workspace.registry.search(model) if weights.version == version]
     if not trained:
         message = f"model version {model_version}: never trained; run `recsys train --model-version {model_version}`"
         raise ModelError(message)
-    return trained[-1]
+    chosen = workspace.registry.resolve(model, logic_alias(version)) or trained[-1]
+    features = workspace.features.feature_set(workspace.catalog.model(model_version).feature_service)
+    logic = workspace.catalog.logic_digest(model_version, features.digest)
+    was = chosen.tags.get("recsys.logic_digest")
+    if was != logic:
+        message = (
+            f"model version {model_version}: its logic is {logic} now and was {was} when weights {chosen.number} were"
+            " trained; undo the edit of its spec, features or candidates, or declare a new version beside it"
+        )
+        raise ModelError(message)
+    return chosen
 
 
 def _before(moment: np.datetime64) -> datetime:

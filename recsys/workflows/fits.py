@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -9,15 +10,18 @@ from numpy.typing import NDArray
 
 from recsys.candidates.pool import to_numpy
 from recsys.errors import ModelError
-from recsys.modeling.decision_times import TEST, TRAIN, VALIDATION, Split
+from recsys.modeling.decision_times import TEST, Split
 from recsys.modeling.feature_ranker import FeatureRanker
-from recsys.modeling.training_set import LEARN, TrainingSet, learning_rows
+from recsys.modeling.training_set import TrainingSet
 from recsys.ports import Columns, FeatureSet, Ranker
 from recsys.schema import EVENT_TIMESTAMP
 from recsys.specs.metric import parse_metric
 from recsys.specs.model import CatBoostAlgorithm, FeatureAlgorithm, ModelVersion
 from recsys.workflows.training_data import Progress
 from recsys.workflows.workspace import Workspace
+
+_ROWS_AT_ONCE: Final = 100_000
+"""Rows that are scored together: enough for a ranker's threads."""
 
 
 @dataclass(frozen=True)
@@ -31,31 +35,30 @@ class Fitted:
 
 
 def fit_splits(
-    workspace: Workspace, spec: ModelVersion, features: FeatureSet, dataset: TrainingSet, test: pa.Table, tell: Progress
+    workspace: Workspace, spec: ModelVersion, features: FeatureSet, dataset: TrainingSet, tell: Progress
 ) -> Fitted:
     """Fit one ranker a split, oldest first, and score each split's test rows by its own.
+
+    Nothing but a fit's own rows is in memory during it; what it is judged on is read after it.
 
     Args:
         workspace: chooses the estimator.
         spec: the model version.
         features: its columns.
-        dataset: what is learned from.
-        test: the rows of all test requests.
+        dataset: what is learned from and judged on.
         tell: told how far the fits are.
 
     Raises:
         ModelError: if the algorithm does not fit the columns, or there is nothing to learn from.
     """
-    columns = {name: to_numpy(test[name]) for name in features.columns}
-    moments = to_numpy(test[EVENT_TIMESTAMP])
-    scores = np.full(len(test), np.nan)
-    learn = dataset.rows(LEARN)
+    moments = to_numpy(dataset.rows(TEST, [EVENT_TIMESTAMP])[EVENT_TIMESTAMP])
+    scores = np.full(len(moments), np.nan)
     splits = dataset.splits
     for number, split in enumerate(splits):
         what = "fit" if len(splits) == 1 else f"fit of split {number + 1} of {len(splits)}"
-        ranker = fit(workspace, spec, features.columns, learn, split, _named(tell, what))
+        ranker = fit(workspace, spec, features.columns, dataset, split, _named(tell, what))
         mine = split.holds(TEST, moments)
-        scores[mine] = ranker.score(taken_rows(columns, mine))
+        scores[mine] = scored(ranker, dataset.rows(TEST, features.columns), mine)
     return Fitted(ranker, scores)
 
 
@@ -63,7 +66,7 @@ def fit(
     workspace: Workspace,
     spec: ModelVersion,
     columns: tuple[str, ...],
-    learn: pa.Table,
+    dataset: TrainingSet,
     split: Split,
     progress: Callable[[int, int], None],
 ) -> Ranker:
@@ -82,8 +85,7 @@ def fit(
             raise ModelError(message)
         return FeatureRanker(algorithm.feature)
     estimator = workspace.adapters.estimator(algorithm, columns, parse_metric(spec.gate.metric))
-    early, late = (learning_rows(learn, columns, split, part) for part in (TRAIN, VALIDATION))
-    return estimator.fit(early, late, progress)
+    return estimator.fit(*dataset.learning(columns, split), progress)
 
 
 def ablated(
@@ -97,7 +99,7 @@ def ablated(
     algorithm = spec.algorithm
     if not isinstance(algorithm, CatBoostAlgorithm):
         return {}
-    learn, split = dataset.rows(LEARN), dataset.splits[-1]
+    split = dataset.splits[-1]
     mine = split.holds(TEST, to_numpy(test[EVENT_TIMESTAMP]))
     scores = {}
     for block, without in feature_blocks(spec, features).items():
@@ -109,10 +111,9 @@ def ablated(
         )
         lesser = spec.model_copy(update={"algorithm": smaller})
         what = f"fit without {block}"
-        ranker = fit(workspace, lesser, kept, learn, split, _named(tell, what))
-        columns = {name: to_numpy(test[name]) for name in kept}
+        ranker = fit(workspace, lesser, kept, dataset, split, _named(tell, what))
         scores[block] = np.full(len(test), np.nan)
-        scores[block][mine] = ranker.score(taken_rows(columns, mine))
+        scores[block][mine] = scored(ranker, test.select(list(kept)), mine)
     return scores
 
 
@@ -140,6 +141,25 @@ def feature_blocks(spec: ModelVersion, features: FeatureSet) -> Mapping[str, tup
 
 def _named(tell: Progress, what: str) -> Callable[[int, int], None]:
     return lambda done, total: tell(what, done, total)
+
+
+def scored(ranker: Ranker, rows: pa.Table, mine: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Score some rows of a table, a piece of it at a time: as numpy all of it would stand beside itself.
+
+    Args:
+        ranker: scores each row by itself.
+        rows: its columns, perhaps with others.
+        mine: [rows] which.
+
+    Returns:
+        One score a chosen row.
+    """
+    parts = [np.empty(0)]
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        piece, chosen = rows.slice(start, _ROWS_AT_ONCE), mine[start : start + _ROWS_AT_ONCE]
+        if chosen.any():
+            parts.append(ranker.score(taken_rows({name: to_numpy(piece[name]) for name in ranker.columns}, chosen)))
+    return np.concatenate(parts)
 
 
 def taken_rows(columns: Columns, rows: NDArray[np.bool_]) -> Columns:

@@ -97,8 +97,8 @@ def _train(workspace: Workspace, model_version: str, known_at: datetime | None, 
         in_service = _in_service(workspace, existing)
         return Trained(existing, report, reused=True, in_service=in_service, page=path, refreshed=refreshed)
 
+    fitted = fit_splits(workspace, spec, features, dataset, tell)
     test = dataset.rows(TEST)
-    fitted = fit_splits(workspace, spec, features, dataset, test, tell)
     judgement = judge(workspace, model_version, dataset, test, fitted, tell)
     shown = page(judgement.document)
     weights = workspace.registry.register(

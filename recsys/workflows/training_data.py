@@ -131,13 +131,13 @@ class Building:
         tables = {LEARN: learn, TEST: test_rows, **self._facts(requests, test)}
         return self._save(tables, checked, len(test.eligible))
 
-    def validation_set(self) -> tuple[pa.Table, Judged]:
-        """Return all candidates of the validation times of all splits, with their features, and what came of them.
+    def validation_set(self, times: Sequence[datetime]) -> tuple[pa.Table, Judged]:
+        """Return all candidates of some decision times, with their features, and what came of them.
 
-        What a search of settings is judged on: the test weeks stay unseen.
+        What a search of settings is judged on; the caller names no test time.
         """
         self._tell("validation candidates", 0, 1)
-        made = self._requests(times_of(self._splits, VALIDATION), Sampling())
+        made = self._requests(times, Sampling())
         self._tell("validation features", 0, 1)
         rows = self._workspace.features.historical(made.rows, self._features)
         facts = self._facts({}, made)

@@ -1,34 +1,40 @@
 """Which settings of a model version's algorithm are best on its validation weeks? `recsys tune`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import yaml
 
 from recsys.candidates.pool import to_numpy
 from recsys.errors import ModelError
-from recsys.modeling.decision_times import VALIDATION, Split
-from recsys.modeling.offline_evaluation import Judged, metric_value
-from recsys.modeling.training_set import LEARN
+from recsys.modeling.decision_times import VALIDATION, Split, times_of, tuning_splits
+from recsys.modeling.judged import JudgedUnits
+from recsys.modeling.offline_evaluation import Judged, metric_value, not_a_selection
+from recsys.modeling.training_set import TrainingSet
 from recsys.ports import Range, Settings, Trial
 from recsys.schema import EVENT_TIMESTAMP
-from recsys.specs.catalog import digest, read_fields, validated
+from recsys.specs.catalog import digest
 from recsys.specs.metric import parse_metric
 from recsys.specs.model import CatBoostAlgorithm, ModelVersion
 from recsys.workflows.dataset import built_dataset
 from recsys.workflows.exclusive import FEATURES, exclusive
 from recsys.workflows.fits import fit, taken_rows
 from recsys.workflows.training_data import Building, Progress
+from recsys.workflows.tuned_file import with_settings
 from recsys.workflows.workspace import Workspace
 
 _WHOLE: Final = frozenset({"depth", "min_data_in_leaf"})
 _LOGARITHMIC: Final = frozenset({"learning_rate", "l2_leaf_reg", "min_data_in_leaf"})
 _DIGITS: Final = 4
+"""Of a setting: what is written is what was tried."""
+
+_VERSION: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -37,14 +43,19 @@ class Tuned:
 
     model_version: str
     metric: str
-    declared: float
-    """The metric on the validation weeks with the settings as declared."""
+    times: tuple[datetime, ...]
+    """The decision times that settings were tried on: validation times before every test week."""
+    declared: Trial
+    """The settings as declared; the first trial."""
     best: Trial
     trials: Sequence[Trial]
-    written: Path | None
-    """The new version's file; None where nothing was better than what is declared."""
-    named: str | None
-    """The new version, such as basket/v4."""
+    """All of them, in their order."""
+    named: str | None = None
+    """The version with the best settings, such as basket/v4; None where nothing was better than what is declared."""
+    file: Path | None = None
+    """Its file."""
+    written: bool = False
+    """Whether this search wrote it; otherwise it was there with the same settings."""
 
 
 def tune(
@@ -57,8 +68,8 @@ def tune(
 ) -> Tuned:
     """Search settings of an algorithm, and write the best ones as a new version for review.
 
-    Every trial fits each split of the version and is judged on all candidates of that split's validation requests by
-    the gate's metric; the value is the mean over splits. Test weeks are not read.
+    Every trial makes as many fits as the version has splits, each judged on all candidates of a validation time by the
+    gate's metric; the value is that of all of them together. No validation time is a test time of any split.
 
     Args:
         workspace: the project.
@@ -69,95 +80,99 @@ def tune(
         progress: told how far the work is.
 
     Raises:
-        ModelError: if the version has nothing to tune, or the new name is taken.
+        ModelError: if the version has nothing to tune, its ranges do not hold what is declared, the gate's metric
+            cannot tell settings apart, or the new name is taken.
         FeatureError: if the feature tables are not up to date.
-        StoreError: if another command works on this version or on the features for too long.
+        StoreError: if another command works on this version or on the features for too long, or trials cannot be kept.
     """
     spec = workspace.catalog.model(model_version)
-    if not isinstance(spec.algorithm, CatBoostAlgorithm):
-        message = f"model version {model_version}: its algorithm orders by one feature: there is nothing to tune"
-        raise ModelError(message)
-    target = _free_name(workspace, model_version, named)
+    space = _space(model_version, spec)
+    _free_name(workspace, model_version, named)  # refused now rather than after hours
     command = f"recsys tune --model-version {model_version}"
     with (
         exclusive(workspace, f"train-{model_version}", command),
         exclusive(workspace, FEATURES, command, shared=True),
     ):
         tell = progress or (lambda *_: None)
-        return _tune(workspace, model_version, trials, target, known_at or workspace.clock.now(), tell)
-
-
-def _tune(
-    workspace: Workspace, model_version: str, trials: int, target: str, known_at: datetime, tell: Progress
-) -> Tuned:
-    spec = workspace.catalog.model(model_version)
-    algorithm = _catboost(spec)
-    dataset = built_dataset(workspace, model_version, known_at, tell).dataset
-    space = _space(spec)
-    objective = _Objective(workspace, spec, dataset.rows(LEARN), dataset.splits, known_at, model_version, tell)
-    first = {name: _clipped(getattr(algorithm, name), values) for name, values in space.items()}
-    search = workspace.adapters.search(workspace.state / "tuning" / f"{model_version.replace('/', '-')}.db")
-    done = search.maximize(
-        digest({"data": dataset.digest, "spec": spec.model_dump(mode="json")}),
-        objective,
-        space,
-        first,
-        trials,
-        lambda trial, best: tell(f"trial {trial.number + 1}, best {best.value:.4f}", trial.number + 1, trials),
-    )
+        objective, data = _objective(workspace, model_version, known_at or workspace.clock.now(), tell)
+        done = _search(workspace, model_version, objective, data, space, trials, tell)
     declared, best = done[0], max(done, key=lambda trial: (trial.value, -trial.number))
-    written = None if best.number == declared.number else _write(workspace, model_version, target, declared, best)
-    name = None if written is None else f"{model_version.partition('/')[0]}/{target}"
-    return Tuned(model_version, spec.gate.metric, declared.value, best, done, written, name)
+    tuned = Tuned(model_version, spec.gate.metric, objective.times, declared, best, done)
+    if best is declared:
+        return tuned
+    there = _same(workspace, model_version, best.settings)
+    if there is not None:
+        return replace(tuned, named=there, file=_file(workspace, there))
+    target = _free_name(workspace, model_version, named)
+    _write(workspace, model_version, target, declared, best)
+    name = f"{model_version.partition('/')[0]}/{target}"
+    return replace(tuned, named=name, file=_file(workspace, name), written=True)
 
 
-class _Objective:
-    """Settings to the gate's metric on the validation weeks."""
-
-    def __init__(
-        self,
-        workspace: Workspace,
-        spec: ModelVersion,
-        learn: pa.Table,
-        splits: Sequence[Split],
-        known_at: datetime,
-        model_version: str,
-        tell: Progress,
-    ) -> None:
-        self._workspace, self._spec, self._learn, self._splits, self._tell = workspace, spec, learn, splits, tell
-        self._columns = workspace.features.feature_set(spec.feature_service).columns
-        rows, judged = Building(workspace, model_version, known_at, tell).validation_set()
-        self._judged: Judged = judged
-        self._rows = {name: to_numpy(rows[name]) for name in self._columns}
-        moments = to_numpy(rows[EVENT_TIMESTAMP])
-        self._mine = [split.holds(VALIDATION, moments) for split in splits]
-
-    def __call__(self, settings: Settings) -> float:
-        """Fit each split with these settings."""
-        algorithm = _catboost(self._spec).model_copy(update=dict(settings))
-        spec = self._spec.model_copy(update={"algorithm": algorithm})
-        scores = np.full(len(self._judged.rows), np.nan)
-        for split, mine in zip(self._splits, self._mine, strict=True):
-            ranker = fit(self._workspace, spec, self._columns, self._learn, split, lambda *_: None)
-            scores[mine] = ranker.score(taken_rows(self._rows, mine))
-        return metric_value(self._judged, scores, parse_metric(self._spec.gate.metric))
+# ---------------------------------------------------------------- what is tried
 
 
-def _space(spec: ModelVersion) -> dict[str, Range]:
+def _space(model_version: str, spec: ModelVersion) -> dict[str, Range]:
+    """Return what is searched; what is declared lies inside, for it is tried first.
+
+    Raises:
+        ModelError: if there is nothing to try, or what is declared lies outside.
+    """
+    algorithm = spec.algorithm
+    if not isinstance(algorithm, CatBoostAlgorithm):
+        message = f"model version {model_version}: its algorithm orders by one feature: there is nothing to tune"
+        raise ModelError(message)
     space = {}
     for name in type(spec.search).model_fields:
         low, high = getattr(spec.search, name)
+        declared = getattr(algorithm, name)
+        if not low <= declared <= high:
+            message = (
+                f"model version {model_version}: search.{name}: [{low:g}, {high:g}] does not hold the declared"
+                f" {declared:g}, which is tried first; widen it in registry/models/{model_version}.yaml"
+            )
+            raise ModelError(message)
         if low < high:
             space[name] = Range(low, high, name in _WHOLE, name in _LOGARITHMIC)
     if not space:
-        message = "search: every setting has one value: there is nothing to try; widen one of them"
+        message = (
+            f"model version {model_version}: search: every setting has one value: there is nothing to try; widen one of"
+            " them"
+        )
         raise ModelError(message)
     return space
 
 
-def _clipped(value: float, values: Range) -> float | int:
-    inside = min(max(value, values.low), values.high)
-    return int(inside) if values.whole else inside
+def _search(
+    workspace: Workspace,
+    model_version: str,
+    objective: Callable[[Settings], float],
+    data: str,
+    space: Mapping[str, Range],
+    trials: int,
+    tell: Progress,
+) -> list[Trial]:
+    spec = workspace.catalog.model(model_version)
+    algorithm = _catboost(spec)
+    declared = {name: getattr(algorithm, name) for name in space}
+    tell("first fits", 0, 1)
+    done = workspace.adapters.search(workspace.state / "tuning" / f"{model_version.replace('/', '-')}.db").maximize(
+        digest({"data": data, "spec": spec.model_dump(mode="json")}),
+        lambda settings: objective(_rounded(settings, declared)),
+        space,
+        declared,
+        trials,
+        lambda trial, best: tell(f"trials, best {best.value:.4f}", trial.number + 1, trials),
+    )
+    return [Trial(trial.number, _rounded(trial.settings, declared), trial.value) for trial in done]
+
+
+def _rounded(settings: Settings, declared: Settings) -> Settings:
+    """Return settings with few digits, but those that are declared as they are."""
+    return {
+        name: value if isinstance(value, int) or value == declared[name] else float(f"{value:.{_DIGITS}g}")
+        for name, value in settings.items()
+    }
 
 
 def _catboost(spec: ModelVersion) -> CatBoostAlgorithm:
@@ -167,42 +182,120 @@ def _catboost(spec: ModelVersion) -> CatBoostAlgorithm:
     return spec.algorithm
 
 
+# ---------------------------------------------------------------- what it is judged by
+
+
+def _objective(
+    workspace: Workspace, model_version: str, known_at: datetime, tell: Progress
+) -> "tuple[_Objective, str]":
+    """Return what judges settings, and the digest of what it learns from and judges on."""
+    dataset = built_dataset(workspace, model_version, known_at, tell).dataset
+    splits = tuning_splits(dataset.splits)
+    rows, judged = Building(workspace, model_version, known_at, tell).validation_set(times_of(splits, VALIDATION))
+    spec = workspace.catalog.model(model_version)
+    metric = parse_metric(spec.gate.metric)
+    if isinstance(judged, JudgedUnits):
+        nothing = not_a_selection(metric, int(np.bincount(judged.rows.request).min()))
+        if nothing:
+            message = f"gate.metric {metric}: {nothing}; every setting gives the same list: gate on a smaller capacity"
+            raise ModelError(message)
+    return _Objective(workspace, spec, dataset, splits, rows, judged), dataset.digest
+
+
+class _Objective:
+    """Settings to the gate's metric on the validation times."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        spec: ModelVersion,
+        dataset: TrainingSet,
+        splits: Sequence[Split],
+        rows: pa.Table,
+        judged: Judged,
+    ) -> None:
+        self._workspace, self._spec, self._dataset, self._splits, self._judged = (
+            workspace,
+            spec,
+            dataset,
+            splits,
+            judged,
+        )
+        self._columns = workspace.features.feature_set(spec.feature_service).columns
+        self._rows = {name: to_numpy(rows[name]) for name in self._columns}
+        moments = to_numpy(rows[EVENT_TIMESTAMP])
+        self._mine = [split.holds(VALIDATION, moments) for split in splits]
+        self.times = times_of(splits, VALIDATION)
+
+    def __call__(self, settings: Settings) -> float:
+        """Fit each split with these settings."""
+        algorithm = _catboost(self._spec).model_copy(update=dict(settings))
+        spec = self._spec.model_copy(update={"algorithm": algorithm})
+        scores = np.full(len(self._judged.rows), np.nan)
+        for split, mine in zip(self._splits, self._mine, strict=True):
+            ranker = fit(self._workspace, spec, self._columns, self._dataset, split, lambda *_: None)
+            scores[mine] = ranker.score(taken_rows(self._rows, mine))
+        value = metric_value(self._judged, scores, parse_metric(self._spec.gate.metric))
+        if not math.isfinite(value):
+            message = (
+                f"{self._spec.gate.metric} on {', '.join(f'{time:%Y-%m-%d}' for time in self.times)}: not defined, for"
+                f" nothing came of these validation requests; look at the target event of {self._spec.problem}"
+            )
+            raise ModelError(message)
+        return value
+
+
 # ---------------------------------------------------------------- the new version
 
 
 def _free_name(workspace: Workspace, model_version: str, named: str | None) -> str:
+    """Return the new version's name, which is neither declared nor was ever trained."""
     model = model_version.partition("/")[0]
     taken = {name.partition("/")[2] for name in workspace.catalog.models if name.partition("/")[0] == model}
+    taken |= {path.stem for path in (workspace.root / "registry" / "models" / model).glob("*.yaml")}
+    taken |= {weights.version for weights in workspace.registry.search(model)}
     if named is None:
-        numbers = [int(name[1:]) for name in taken if name[:1] == "v" and name[1:].isdigit()]
+        numbers = [int(name[1:]) for name in taken if re.fullmatch(r"v\d+", name)]
         return f"v{max(numbers, default=0) + 1}"
-    if named in taken or "/" in named or not named:
+    if named in taken or not _VERSION.fullmatch(named):
         message = (
-            f"--as {named!r}: a new version has a name of its own without /; {model} has {', '.join(sorted(taken))}"
+            f"--as {named!r}: a new version has a name of its own, of letters, digits, _ and -; {model} has"
+            f" {', '.join(sorted(taken))}"
         )
         raise ModelError(message)
     return named
 
 
-def _write(workspace: Workspace, model_version: str, target: str, declared: Trial, best: Trial) -> Path:
-    """Write the version's file with the best settings in place of its own."""
+def _same(workspace: Workspace, model_version: str, settings: Settings) -> str | None:
+    """Return a version of the model that is declared with these settings already."""
+    spec = workspace.catalog.model(model_version)
+    algorithm = spec.algorithm.model_copy(update=dict(settings))
+    wanted = spec.model_copy(update={"algorithm": algorithm}).model_dump(exclude={"search"})
+    model = model_version.partition("/")[0]
+    for name, other in workspace.catalog.models.items():
+        if name.partition("/")[0] == model and other.model_dump(exclude={"search"}) == wanted:
+            return name
+    return None
+
+
+def _write(workspace: Workspace, model_version: str, target: str, declared: Trial, best: Trial) -> None:
+    """Write a version's file with the best settings in place of its own, and never over another file."""
     model, _, version = model_version.partition("/")
-    folder = workspace.root / "registry" / "models" / model
-    shown = f"registry/models/{model}/{version}.yaml"
-    fields = read_fields(folder / f"{version}.yaml", shown)
-    fields["algorithm"] = dict(fields["algorithm"]) | {
-        name: value if isinstance(value, int) else float(f"{value:.{_DIGITS}g}")
-        for name, value in best.settings.items()
-    }
-    spec = validated(fields, f"registry/models/{model}/{target}.yaml", ModelVersion)
-    head = [
-        f"# {model_version} with the settings of trial {best.number} of `recsys tune`: {spec.gate.metric} on its",
-        f"# validation weeks is {best.value:.4f}, with those of {version} {declared.value:.4f}. Test weeks were not",
-        "# read: train it and look at its gate.",
-        "",
-    ]
-    path = folder / f"{target}.yaml"
-    partial = path.with_suffix(".partial")
-    partial.write_text("\n".join(head) + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    partial.rename(path)
-    return path
+    metric = workspace.catalog.model(model_version).gate.metric
+    own = _file(workspace, model_version).read_text(encoding="utf-8")
+    head = (
+        f"# {model_version} with the settings of trial {best.number} of `recsys tune`: {metric} {best.value:.4f} on\n"
+        f"# validation weeks, with those of {version} {declared.value:.4f}. No test week was read: train it and look at"
+        " its gate.\n"
+    )
+    path = _file(workspace, f"{model}/{target}")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(head + with_settings(own, best.settings))
+    except FileExistsError as error:
+        message = f"{workspace.shown(path)}: was made meanwhile; run this again with another --as: the trials are kept"
+        raise ModelError(message) from error
+
+
+def _file(workspace: Workspace, model_version: str) -> Path:
+    return workspace.root / "registry" / "models" / f"{model_version}.yaml"

@@ -1,7 +1,7 @@
 """How is a CatBoost ensemble fitted, scored, saved and loaded, with its columns pinned by name?
 
-Numbers travel as one float32 matrix and categories as one matrix of bytes (CatBoost's FeaturesData, its
-fastest input), so numbers come first and categories last, in training, in scoring and in `columns` alike.
+Numbers travel as float32 and categories as texts; numbers come first and categories last, in training, in scoring
+and in `columns` alike.
 Scores are raw values of the formula (log-odds for Logloss): what `mlflow.catboost.load_model(...).predict`
 gives. Where the algorithm is calibrated they are probabilities, and MLflow's own predict still gives the raw values.
 

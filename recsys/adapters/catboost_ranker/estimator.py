@@ -8,7 +8,7 @@ import numpy as np
 
 from recsys.adapters.catboost_ranker.calibration import fit_calibrator
 from recsys.adapters.catboost_ranker.checks import check_rows
-from recsys.adapters.catboost_ranker.matrices import failures, features_data
+from recsys.adapters.catboost_ranker.matrices import failures, training_frame
 from recsys.adapters.catboost_ranker.ranker import CatBoostRanker, load_catboost_ranker
 from recsys.adapters.catboost_ranker.stopping import watching_metric
 from recsys.errors import ModelError
@@ -108,9 +108,11 @@ class CatBoostEstimator:
 
         check_rows(rows, part, self._spec.loss, watched=self._watching is not None)
         grouped = self._spec.loss in GROUPED or self._watching is not None
-        data = features_data(rows.columns, self._numeric, self._categorical)
+        data = training_frame(rows.columns, self._numeric, self._categorical)
         with failures(f"read the {part} rows"):
-            return catboost.Pool(data, rows.label, group_id=rows.request if grouped else None)
+            return catboost.Pool(
+                data, rows.label, cat_features=list(self._categorical), group_id=rows.request if grouped else None
+            )
 
 
 def _without_chance(model: Any) -> Any:  # noqa: ANN401 - catboost has no types
