@@ -80,6 +80,10 @@ class Retrieval:
         """Return the score columns of some rows for one unit; -1 is an item that the pool lacks."""
         return _scores(Request(self._placement, self._standing, histories, np.datetime64("NaT", "us")), rows)
 
+    def may_get(self, rows: NDArray[np.int64], histories: Histories, at: np.datetime64) -> NDArray[np.bool_]:
+        """Return which rows of the pool the filters let into one unit's list."""
+        return Request(self._placement, self._standing, histories, at).may_get(rows)
+
     def filtered(self, rows: NDArray[np.int64], histories: Histories, at: np.datetime64) -> NDArray[np.bool_]:
         """Return which rows are eligible, and kept out of one unit's list by the filters; -1 is never."""
         request = Request(self._placement, self._standing, histories, at)

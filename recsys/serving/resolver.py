@@ -6,6 +6,7 @@ mixes versions.
 
 import hashlib
 import logging
+import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +24,11 @@ from recsys.experiment.routing import Assignment, Router
 from recsys.ports import Clock, Exposure, ModelRegistry, ShownItem, Weights
 from recsys.serving.assembly import UnitRows, assemble
 from recsys.serving.item_matrix import ItemMatrix
+from recsys.serving.reranking import Ranked, rerank
 from recsys.serving.state import Follower, LoadedModel, Online, ServingState
 from recsys.specs.candidates import SOURCES
 from recsys.specs.placement import Placement
+from recsys.specs.reranking import Stage
 
 LOGGER = logging.getLogger(__name__)
 
@@ -48,7 +51,11 @@ class Answer:
             "request_id": shown.request_id,
             "placement": shown.placement,
             "user_id": shown.user_id,
-            "items": [{"item_id": item.item_id, "score": item.score} for item in shown.items],
+            "items": [
+                # A pinned item that no source gave was never scored, and JSON has no NaN.
+                {"item_id": item.item_id, "score": None if math.isnan(item.score) else item.score}
+                for item in shown.items
+            ],
             "experiment": shown.experiment,
             "arm": shown.arm,
             "model_version": shown.model_version,
@@ -136,10 +143,11 @@ class Resolver:
         model = state.champion if assignment is None else state.models.get(assignment.model_version)
         slots = k or self._placement.k
         unit = None if state.matrix is None else UnitRows(self._features, state.matrix, user_id, at)
-        items, digest, fallback = self._list(state, model, unit, slots, at, candidates)
+        named = request_id or str(uuid.uuid4())
+        items, digest, fallback = self._list(state, model, unit, _Wanted(slots, at, candidates, named))
         answered = fallback is None and model is not None
         exposure = Exposure(
-            request_id=request_id or str(uuid.uuid4()),
+            request_id=named,
             placement=self._name,
             user_id=user_id,
             session_id=session_id,
@@ -170,34 +178,42 @@ class Resolver:
         state: ServingState,
         model: LoadedModel | None,
         unit: UnitRows | None,
-        slots: int,
-        at: datetime,
-        given: Sequence[str],
+        wanted: "_Wanted",
     ) -> tuple[list[ShownItem], str, str | None]:
         if state.matrix is None or state.retrieval is None or unit is None:
             return [], "", EMPTY
-        asked = _Asked(state.matrix, state.retrieval, unit, lambda view: unit.history(state.views[view]), at)
+        asked = _Asked(state.matrix, state.retrieval, unit, lambda view: unit.history(state.views[view]), wanted)
         if model is not None:
             try:
-                items, digest = _ranked(asked, model, slots, given)
+                items, digest = _ranked(asked, model, self._placement.rerank)
             except Exception:
                 LOGGER.exception("placement %s: %s could not answer", self._name, model.weights.model_version)
             else:
                 return items, digest, None
-        items = self._popular(asked, slots)
+        items = self._popular(asked)
         return items, "", POPULAR if items else NOTHING
 
-    def _popular(self, asked: "_Asked", slots: int) -> list[ShownItem]:
+    def _popular(self, asked: "_Asked") -> list[ShownItem]:
         if self._placement.fallback != "popular":
             return []
         try:
-            rows, values = asked.retrieval.fallback(slots, asked.histories, asked.instant)
+            rows, values = asked.retrieval.fallback(asked.wanted.slots, asked.histories, asked.instant)
         except Exception:
             LOGGER.exception(
                 "placement %s: the popular list is shown without what only the unit's rows tell", self._name
             )
-            rows, values = asked.retrieval.fallback(slots, None, asked.instant)
-        return _shown(asked.matrix, rows, values)
+            rows, values = asked.retrieval.fallback(asked.wanted.slots, None, asked.instant)
+        return _shown(asked.matrix, Ranked.of(rows, values))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a request asks for."""
+
+    slots: int
+    at: datetime
+    given: Sequence[str]
+    request_id: str
 
 
 @dataclass(frozen=True)
@@ -208,26 +224,36 @@ class _Asked:
     retrieval: Retrieval
     unit: UnitRows
     histories: Histories
-    at: datetime
+    wanted: _Wanted
 
     @property
     def instant(self) -> np.datetime64:
-        return instant(self.at)
+        return instant(self.wanted.at)
+
+    def may_get(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which rows of the pool the filters let into this list."""
+        return self.retrieval.may_get(rows, self.histories, self.instant)
 
 
-def _ranked(asked: _Asked, model: LoadedModel, slots: int, given: Sequence[str]) -> tuple[list[ShownItem], str]:
-    found = asked.retrieval.candidates(asked.histories, asked.instant, given)
+def _ranked(asked: _Asked, model: LoadedModel, stages: Sequence[Stage]) -> tuple[list[ShownItem], str]:
+    wanted = asked.wanted
+    found = asked.retrieval.candidates(asked.histories, asked.instant, wanted.given)
     brought = {SOURCES: found.sources, **found.scores}
-    columns = assemble(model.features, asked.matrix, asked.unit, found.rows, asked.at, brought)
+    columns = assemble(model.features, asked.matrix, asked.unit, found.rows, wanted.at, brought)
     scores = model.ranker.score(columns)
-    first = np.lexsort((found.rows, -np.nan_to_num(scores, nan=-np.inf)))[:slots]
-    return _shown(asked.matrix, found.rows[first], scores[first]), feature_digest(columns, first)
+    order = np.lexsort((found.rows, -np.nan_to_num(scores, nan=-np.inf)))
+    if not stages:
+        order = order[: wanted.slots]
+    ranked = Ranked.of(found.rows[order], scores[order])
+    shown = rerank(stages, ranked, asked.matrix.pool, asked.may_get, wanted.slots, wanted.request_id)
+    return _shown(asked.matrix, shown), feature_digest(columns, order[shown.ranks[shown.ranks > 0] - 1])
 
 
-def _shown(matrix: ItemMatrix, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> list[ShownItem]:
+def _shown(matrix: ItemMatrix, ranked: Ranked) -> list[ShownItem]:
+    slots = zip(ranked.rows, ranked.scores, ranked.propensities, strict=True)
     return [
-        ShownItem(str(matrix.pool.ids[row]), position, float(score))
-        for position, (row, score) in enumerate(zip(rows, scores, strict=True), start=1)
+        ShownItem(str(matrix.pool.ids[row]), position, float(score), float(propensity))
+        for position, (row, score, propensity) in enumerate(slots, start=1)
     ]
 
 

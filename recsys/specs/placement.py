@@ -19,6 +19,7 @@ from recsys.specs.candidates import (
     label,
     score_column,
 )
+from recsys.specs.reranking import Explore, Pin, Stage
 
 
 class Pool(Spec):
@@ -51,8 +52,11 @@ class Placement(Spec):
     filters: tuple[Filter, ...] = ()
     """What may not stand in the list, in any order: each takes items away from every source before its limit is
     counted, and from the popular list that is shown when no model can answer."""
+    rerank: tuple[Stage, ...] = ()
+    """What happens to the model's order before it is shown, stage by stage in this order. The filters come before, and
+    an exploration slot last. Offline figures and gates are of the model's own order."""
     fallback: Literal["popular", "empty"] = "popular"
-    """What is shown when no model can answer."""
+    """What is shown when no model can answer; it is not re-ranked."""
 
     @model_validator(mode="after")
     def _named_apart(self) -> Self:
@@ -61,6 +65,30 @@ class Placement(Spec):
             message = (
                 f"candidates and new_units: more than one source is named {', '.join(twice)}: names are unique; a"
                 " source without one has its type's: give it a name"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Self:
+        slots = set(range(1, self.k + 1))
+        for number, stage in enumerate(self.rerank):
+            if isinstance(stage, Pin):
+                wanted = range(stage.position, stage.position + len(stage.items))
+            elif isinstance(stage, Explore):
+                wanted = range(stage.position, stage.position + 1)
+            else:
+                continue
+            if not slots.issuperset(wanted):
+                message = (
+                    f"rerank.{number}: {stage.stage} takes slots {wanted[0]} to {wanted[-1]}; each has to be one of"
+                    f" 1 to {self.k} that no stage before it takes"
+                )
+                raise ValueError(message)
+            slots.difference_update(wanted)
+        if any(isinstance(stage, Explore) for stage in self.rerank[:-1]):
+            message = (
+                "rerank: explore is the last stage, and there is one at most: a stage after it would change its chances"
             )
             raise ValueError(message)
         return self

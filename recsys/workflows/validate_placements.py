@@ -8,6 +8,7 @@ from recsys.ports import FeatureReader, FeatureSet
 from recsys.schema import ITEM, REQUEST_TIMESTAMP, USER
 from recsys.specs.candidates import SOURCES, Covisit, Ease, Newest, Personal, Popular, Seen, Stock, Values
 from recsys.specs.placement import Audience, Placement, Pool
+from recsys.specs.reranking import Cap, Diversity
 
 ANY: Final = "anything"
 NUMBER: Final = "number"
@@ -30,7 +31,7 @@ def placement_findings(features: FeatureReader, placement: Placement, shown: str
         shown: its file, as people read it.
     """
     yield from _check(features, _pool(placement.pool, _ITEMS), "pool", shown)
-    for kind in ("candidates", "new_units", "filters"):
+    for kind in ("candidates", "new_units", "filters", "rerank"):
         for number, each in enumerate(getattr(placement, kind)):
             wanted = _wanted(each, placement.pool)
             if wanted is not None:
@@ -67,7 +68,7 @@ def _pool(pool: Pool, keys: tuple[str, ...]) -> _Wanted:
     return pool.view, keys, {pool.feature: NUMBER}
 
 
-def _wanted(each: Any, pool: Pool) -> _Wanted | None:  # noqa: ANN401 - any source or filter
+def _wanted(each: Any, pool: Pool) -> _Wanted | None:  # noqa: ANN401 - any source, filter or stage
     asked = _of_units(each)
     if asked is not None:
         return each.view, _PAIRS, asked
@@ -75,8 +76,8 @@ def _wanted(each: Any, pool: Pool) -> _Wanted | None:  # noqa: ANN401 - any sour
     return None if asked is None else (pool.view, _ITEMS, asked)
 
 
-def _of_units(each: Any) -> Mapping[str, str] | None:  # noqa: ANN401 - any source or filter
-    """Return the features of its own unit × item view that a source or filter names, or None where it reads none."""
+def _of_units(each: Any) -> Mapping[str, str] | None:  # noqa: ANN401 - any source, filter or stage
+    """Return the features of its own unit × item view that it names, or None where it reads none."""
     if isinstance(each, Personal):
         return dict.fromkeys(each.order_by, NUMBER)
     if isinstance(each, Covisit | Ease):
@@ -86,17 +87,24 @@ def _of_units(each: Any) -> Mapping[str, str] | None:  # noqa: ANN401 - any sour
     return None
 
 
-def _of_items(each: Any) -> Mapping[str, str] | None:  # noqa: ANN401 - any source or filter
-    """Return the features of the pool's view that a source or filter names, or None where it reads none."""
-    if isinstance(each, Popular):
-        return ({} if each.by is None else {each.by: ANY}) | {each.order_by: NUMBER}
-    if isinstance(each, Newest):
-        return {each.order_by: TIME}
-    if isinstance(each, Values):
-        return {each.feature: TEXT}
-    if isinstance(each, Stock):
-        return {each.feature: NUMBER}
-    return None
+def _of_items(each: Any) -> Mapping[str, str] | None:  # noqa: ANN401 - any source, filter or stage
+    """Return the features of the pool's view that it names, or None where it reads none."""
+    match each:
+        case Popular():
+            wanted = ({} if each.by is None else {each.by: ANY}) | {each.order_by: NUMBER}
+        case Newest():
+            wanted = {each.order_by: TIME}
+        case Values():
+            wanted = {each.feature: TEXT}
+        case Stock():
+            wanted = {each.feature: NUMBER}
+        case Cap():
+            wanted = {each.by: TEXT}
+        case Diversity():
+            wanted = dict.fromkeys(each.by, TEXT)
+        case _:
+            return None
+    return wanted
 
 
 def _check(features: FeatureReader, wanted: _Wanted, where: str, shown: str) -> Iterator[str]:

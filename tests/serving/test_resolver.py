@@ -1,5 +1,6 @@
 """Does every request get one consistent list, whatever was promoted, is missing or is broken?"""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -158,6 +159,22 @@ def test_candidates_are_ranked_by_the_champion() -> None:
     assert (exposure.request_id, exposure.user_id, exposure.session_id) == ("r1", "u1", "s1")
     assert (exposure.placement, exposure.event_timestamp) == ("home", NOW)
     assert exposure.watermarks["item_week"] == NOW.isoformat()
+
+
+def test_stages_after_the_model_change_what_is_shown_and_logged() -> None:
+    stages = [{"stage": "pin", "items": ["d"]}, {"stage": "explore", "position": 3, "among": 5}]
+    made = world(changes={"rerank": stages})
+    seen = set()
+    for number in range(20):
+        answer = made.answer(request_id=f"r{number}")
+        items = answer.exposure.items
+        assert [item.item_id for item in items[:2]] == ["d", "e"]
+        assert [item.propensity for item in items] == [1, 1, 0.5]
+        assert math.isnan(items[0].score), "nobody bought it, so its score is unknown"
+        assert answer.to_dict()["items"][0] == {"item_id": "d", "score": None}
+        assert answer.exposure.feature_digest == made.answer(request_id=f"r{number}").exposure.feature_digest
+        seen.add(items[2].item_id)
+    assert seen == {"b", "c"}, "a leaves its slot to one of those that follow"
 
 
 def test_ties_fall_to_the_item_id_and_not_to_the_candidates_order() -> None:

@@ -93,6 +93,21 @@ def test_a_filter_that_leads_nowhere_is_found(filter_: dict[str, Any], finding: 
     assert found.startswith(finding)
 
 
+@pytest.mark.parametrize(
+    ("stage", "finding"),
+    [
+        ({"stage": "cap", "by": "sold", "most": 2}, "rerank.0: sold: a number in view item_week; it has to be a text"),
+        (
+            {"stage": "diversity", "by": ["brand", "colour"], "weight": 0.3},
+            "rerank.0: colour: not a feature of view item_week; it has",
+        ),
+    ],
+)
+def test_a_stage_that_leads_nowhere_is_found(stage: dict[str, Any], finding: str) -> None:
+    (found,) = findings(rerank=[stage])
+    assert found.startswith(finding)
+
+
 def test_all_findings_of_a_placement_come_at_once() -> None:
     found = findings(
         PERSONAL | {"view": "gone"},
