@@ -16,7 +16,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     env: Env = "local",
 ) -> None:
-    """Answer requests over HTTP: POST /v1/recommend, GET /healthz, /readyz, /docs; follows promotions by itself."""
+    """Answer over HTTP: POST /v1/recommend, /v1/events, GET /healthz, /readyz, /metrics, /docs; follows promotions."""
 
     def run(workspace: "Workspace") -> None:
         from recsys.web.server import run_server

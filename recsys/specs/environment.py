@@ -1,5 +1,6 @@
 """Where does everything live and run: stores, registry, engine and clock?"""
 
+from datetime import timedelta
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -74,6 +75,20 @@ class Limits(Spec):
         return int(float(self.memory.removesuffix(unit)) * scale ** "BKMGT".index(unit[0]))
 
 
+class Serving(Spec):
+    """Who may ask `recsys serve`, and for how much at once."""
+
+    read_token: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
+    """The environment variable with the bearer token for lists and metrics. Without one everybody is answered, and
+    only loopback addresses may be listened on."""
+    write_token: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
+    """The environment variable with the bearer token for events."""
+    maximum_body: int = Field(default=1_000_000, ge=1_000)
+    """Bytes of a request's body; beyond them it is refused."""
+    poll: Duration = timedelta(seconds=2)
+    """How often promotions and materializations are looked for."""
+
+
 class Environment(Spec):
     """registry/environments/<env>.yaml: one place to run in, chosen with --env; paths are relative to the project."""
 
@@ -95,3 +110,5 @@ class Environment(Spec):
     """The shop's past."""
     limits: Limits = Limits()
     """What one process may use."""
+    serve: Serving = Serving()
+    """Of `recsys serve`."""

@@ -15,7 +15,7 @@ from recsys.candidates.pool import to_numpy
 from recsys.errors import DecisionError, FeatureError, ModelError
 from recsys.schema import EVENT_TIMESTAMP, ITEM, LINE, REQUEST_TIMESTAMP, TIMESTAMP, USER
 from recsys.serving.assembly import UnitRows, assemble
-from recsys.web.app import create_app
+from recsys.web.app import Service, create_app
 from recsys.wiring import open_workspace
 from recsys.workflows.evaluate import evaluate
 from recsys.workflows.features import build_tables, materialize
@@ -26,6 +26,7 @@ from recsys.workflows.serve_batch import serve_batch
 from recsys.workflows.serving import FixedClock, resolver_for
 from recsys.workflows.train import train
 from recsys.workflows.workspace import Workspace
+from tests.fakes.event_log import FakeEventLog
 from tests.integration.conftest import HOUSEHOLDS, edit, feast_apply
 
 START = datetime(2017, 12, 4, tzinfo=UTC)
@@ -142,13 +143,8 @@ def test_trained_logic_does_not_change(shop: Workspace) -> None:
 
 def test_http_answers_follow_the_resolver(shop: Workspace) -> None:
     resolver = resolver_for(shop, "home", experiments={})
-    logged: list[object] = []
-
-    def log(exposures: object) -> int:
-        logged.append(exposures)
-        return 1
-
-    with TestClient(create_app({"home": resolver}, log, poll_seconds=0.05)) as client:
+    log = FakeEventLog()
+    with TestClient(create_app(Service({"home": resolver}, log, shop.clock, poll_seconds=0.05))) as client:
         assert any(client.get("/readyz").status_code == 200 for _ in range(5_000))
         household = _a_household(shop)
         answer = client.post("/v1/recommend", json={"placement": "home", "user_id": household, "k": 5})
@@ -156,8 +152,10 @@ def test_http_answers_follow_the_resolver(shop: Workspace) -> None:
         body = answer.json()
         assert len(body["items"]) == 5
         assert body["model_version"] == "basket/v1"
-        assert len(logged) == 1
-        assert client.post("/v1/recommend", json={"placement": "cellar", "user_id": household}).status_code == 404
+        logged = log.request(body["request_id"])
+        assert logged is not None
+        assert [item.item_id for item in logged.items] == [item["item_id"] for item in body["items"]]
+        assert client.post("/v1/recommend", json={"placement": "cellar", "user_id": household}).status_code == 422
         assert client.post("/v1/recommend", json={"placement": "home"}).status_code == 422
         assert client.get("/healthz").json() == {"status": "alive"}
 

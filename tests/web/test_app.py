@@ -1,22 +1,339 @@
-"""Does a caller's own list of items reach the resolver, and is one that nobody takes refused?"""
+"""Does the service answer what is right, refuse what is wrong by its field, and let in only who may come?"""
 
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
 
-from recsys.web.app import create_app
-from tests.serving.test_resolver import world
+from recsys.errors import SpecError, StoreError
+from recsys.ports import Exposure
+from recsys.specs.environment import Environment
+from recsys.web.app import Service, create_app
+from recsys.web.guards import Tokens
+from recsys.web.logs import JsonLines
+from recsys.web.server import run_server
+from tests.fakes.clock import FixedClock
+from tests.fakes.event_log import FakeEventLog
+from tests.serving.small_shop import NOW
+from tests.serving.test_resolver import World, world
+
+PROBLEM: Final = "application/problem+json"
+SECRET: Final = "s3cret-token"  # noqa: S105 - of the test's own
+CLICK: Final = {"event_id": "e1", "event_type": "click", "user_id": "u1", "item_id": "a"}
+
+
+class BrokenLog(FakeEventLog):
+    """A log whose store does not answer."""
+
+    def write_exposures(self, exposures: Iterable[Exposure]) -> int:
+        """Fail."""
+        del exposures
+        message = "event log: does not answer"
+        raise StoreError(message)
+
+    def write_outcomes(self, outcomes: Any) -> int:
+        """Fail."""
+        del outcomes
+        message = "event log postgresql://shop:hunter2@db: does not answer"
+        raise StoreError(message)
+
+
+def service(made: World | None = None, log: FakeEventLog | None = None, **changes: Any) -> Service:
+    """Make a service of one placement, home."""
+    shown = made or world()
+    return Service({"home": shown.resolver}, log or FakeEventLog(), FixedClock(NOW), poll_seconds=60, **changes)
+
+
+@pytest.fixture
+def log() -> FakeEventLog:
+    return FakeEventLog()
+
+
+@pytest.fixture
+def client(log: FakeEventLog) -> Iterator[TestClient]:
+    with TestClient(create_app(service(log=log))) as made:
+        yield made
+
+
+def assert_problem(response: Any, status: int, field: str | None = None) -> dict[str, Any]:
+    """Check that a response is a problem document, of a field if one is named."""
+    assert response.status_code == status
+    assert response.headers["content-type"] == PROBLEM
+    document: dict[str, Any] = response.json()
+    assert document["status"] == status
+    assert document["request_id"] == response.headers["x-request-id"]
+    if field is not None:
+        assert field in [error["field"] for error in document["errors"]]
+        assert document["detail"].startswith(document["errors"][0]["field"])
+    return document
+
+
+# ---------------------------------------------------------------- lists
+
+
+def test_a_list_is_answered_and_logged(client: TestClient, log: FakeEventLog) -> None:
+    answer = client.post("/v1/recommend", json={"placement": "home", "user_id": "u1", "request_id": "r1"}).json()
+    assert answer["request_id"] == "r1"
+    assert [item["item_id"] for item in answer["items"]] == ["e", "a", "c"]
+    assert answer["model_version"] == "basket/v2"
+    logged = log.request("r1")
+    assert logged is not None
+    assert [item.item_id for item in logged.items] == ["e", "a", "c"]
 
 
 def test_a_callers_items_are_ranked_where_a_source_takes_them_and_refused_where_none_does() -> None:
     takes = world(changes={"candidates": [{"source": "given", "limit": 3}]})
-    plain = world()
-    app = create_app({"given": takes.resolver, "home": plain.resolver}, len, poll_seconds=60)
+    app = create_app(Service({"given": takes.resolver, "home": world().resolver}, FakeEventLog(), FixedClock(NOW)))
     with TestClient(app) as client:
         asked = {"user_id": "u1", "k": 9, "candidates": ["d", "nobody", "a"]}
         answer = client.post("/v1/recommend", json={"placement": "given", **asked})
         assert answer.status_code == 200
         assert [item["item_id"] for item in answer.json()["items"]] == ["a", "d"]
         refused = client.post("/v1/recommend", json={"placement": "home", **asked})
-        assert refused.status_code == 422
-        assert "none of the placement's sources takes them" in refused.json()["detail"]
-        too_long = {"placement": "given", "user_id": "u1", "candidates": ["a"] * 10_001}
-        assert client.post("/v1/recommend", json=too_long).status_code == 422
+        assert "none of the placement's sources takes them" in assert_problem(refused, 422, "candidates")["detail"]
+
+
+def test_a_log_that_fails_does_not_fail_the_page() -> None:
+    with TestClient(create_app(service(log=BrokenLog()))) as client:
+        answer = client.post("/v1/recommend", json={"placement": "home", "user_id": "u1"})
+        assert answer.status_code == 200
+        assert len(answer.json()["items"]) == 3
+        assert 'recsys_exposures_lost_total{placement="home"} 1.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"user_id": "u1"}, "placement"),
+        ({"placement": "home"}, "user_id"),
+        ({"placement": "cellar", "user_id": "u1"}, "placement"),
+        ({"placement": "home", "user_id": ""}, "user_id"),
+        ({"placement": "home", "user_id": "u" * 257}, "user_id"),
+        ({"placement": "home", "user_id": "nul\x00"}, "user_id"),
+        ({"placement": "home", "user_id": 7}, "user_id"),
+        ({"placement": "home", "user_id": "u1", "k": 0}, "k"),
+        ({"placement": "home", "user_id": "u1", "k": 1_001}, "k"),
+        ({"placement": "home", "user_id": "u1", "candidates": ["a"] * 10_001}, "candidates"),
+        ({"placement": "home", "user_id": "u1", "candidates": ["a", ""]}, "candidates.1"),
+        ({"placement": "home", "user_id": "u1", "sesion_id": "s"}, "sesion_id"),
+    ],
+)
+def test_a_field_that_breaks_a_rule_is_named(client: TestClient, body: dict[str, Any], field: str) -> None:
+    assert_problem(client.post("/v1/recommend", json=body), 422, field)
+
+
+def test_an_error_tells_no_values(client: TestClient) -> None:
+    secret = "somebody@example.com" * 20
+    said = client.post("/v1/recommend", json={"placement": "home", "user_id": secret}).text
+    assert "somebody" not in said
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"", 422),
+        (b"{", 422),
+        (b"[]", 422),
+        (b"null", 422),
+        (b'{"placement": "home", "user_id": "\\ud800"}', 422),
+        (b"\xff", 400),
+    ],
+)
+def test_a_body_that_is_no_request_is_a_problem(client: TestClient, content: bytes, status: int) -> None:
+    headers = {"content-type": "application/json"}
+    assert_problem(client.post("/v1/recommend", content=content, headers=headers), status)
+
+
+def test_paths_and_methods_that_are_not_there_are_problems(client: TestClient) -> None:
+    assert_problem(client.get("/v1/nothing"), 404)
+    assert_problem(client.get("/v1/recommend"), 405)
+
+
+def test_a_body_beyond_the_limit_is_refused() -> None:
+    with TestClient(create_app(service(maximum_body=2_000))) as client:
+        body = {"placement": "home", "user_id": "u1", "candidates": ["a" * 200] * 20}
+        assert_problem(client.post("/v1/recommend", json=body), 413)
+
+        def drip() -> Iterator[bytes]:
+            for _ in range(30):
+                yield b" " * 100
+
+        headers = {"content-type": "application/json"}
+        assert_problem(client.post("/v1/recommend", content=drip(), headers=headers), 413)
+
+
+def test_every_answer_names_its_request(client: TestClient) -> None:
+    named = client.get("/healthz", headers={"x-request-id": "page-7"})
+    assert named.headers["x-request-id"] == "page-7"
+    for strange in ("two words", "x" * 129, ""):
+        assert client.get("/healthz", headers={"x-request-id": strange}).headers["x-request-id"] not in {strange, ""}
+
+
+# ---------------------------------------------------------------- events
+
+
+def test_events_are_written_once_by_their_id(client: TestClient, log: FakeEventLog) -> None:
+    assert client.post("/v1/events", json={"events": [CLICK]}).json() == {"received": 1, "new": 1}
+    again = [CLICK, CLICK | {"event_id": "e2", "event_timestamp": "2024-02-04T23:00:00+01:00"}, CLICK]
+    assert client.post("/v1/events", json={"events": again}).json() == {"received": 3, "new": 1}
+    rows = log.outcomes("click", NOW - timedelta(days=2), NOW + timedelta(days=1)).to_pylist()
+    assert [(row["event_id"], row["event_timestamp"]) for row in rows] == [
+        ("e2", datetime(2024, 2, 4, 22, tzinfo=UTC)),
+        ("e1", NOW),
+    ]
+    assert {row["created_timestamp"] for row in rows} == {NOW}
+    figures = client.get("/metrics").text
+    assert 'recsys_events_total{result="new"} 2.0' in figures
+    assert 'recsys_events_total{result="known"} 1.0' in figures
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"event_type": "Click!"}, "events.1.event_type"),
+        ({"quantity": -1}, "events.1.quantity"),
+        ({"value": "NaN"}, "events.1.value"),
+        ({"event_timestamp": "2024-02-05T00:06:00Z"}, "events.1.event_timestamp"),
+        ({"event_timestamp": "2024-02-04T00:00:00"}, "events.1.event_timestamp"),
+        ({"event_id": "e1", "item_id": "b"}, "events.1.event_id"),
+    ],
+)
+def test_a_batch_with_a_wrong_event_writes_nothing(
+    client: TestClient, log: FakeEventLog, changes: dict[str, Any], field: str
+) -> None:
+    events = [CLICK, CLICK | {"event_id": "e2"} | changes]
+    assert_problem(client.post("/v1/events", json={"events": events}), 422, field)
+    assert not len(log.outcomes("click", NOW - timedelta(days=9), NOW + timedelta(days=9)))
+
+
+def test_a_clock_that_is_a_little_ahead_is_forgiven(client: TestClient, log: FakeEventLog) -> None:
+    event = CLICK | {"event_timestamp": "2024-02-05T00:04:00Z"}
+    assert client.post("/v1/events", json={"events": [event]}).json()["new"] == 1
+    (row,) = log.outcomes("click", NOW, NOW + timedelta(days=1)).to_pylist()
+    assert row["event_timestamp"] == NOW, "nothing is known before it happened"
+
+
+def test_events_that_cannot_be_written_are_not_acknowledged_and_no_secret_is_told() -> None:
+    with TestClient(create_app(service(log=BrokenLog()))) as client:
+        refused = client.post("/v1/events", json={"events": [CLICK]})
+        assert_problem(refused, 503)
+        assert refused.headers["retry-after"] == "1"
+        assert "hunter2" not in refused.text
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["events", "event_id", "event_type", "user_id", "item_id", "quantity", "event_timestamp"]
+                ),
+                inner,
+            )
+        ),
+    )
+)
+def test_whatever_is_sent_the_answer_is_an_acknowledgement_or_a_problem(value: Any) -> None:
+    with TestClient(create_app(service())) as client:
+        answer = client.post("/v1/events", content=json.dumps(value), headers={"content-type": "application/json"})
+        if answer.status_code != 200:
+            assert_problem(answer, 422)
+
+
+# ---------------------------------------------------------------- who may come in
+
+
+def test_each_token_opens_its_own_doors() -> None:
+    tokens = Tokens(read=SECRET, write="another")
+    with TestClient(create_app(service(tokens=tokens))) as client:
+        reading = {"authorization": f"Bearer {SECRET}"}
+        writing = {"authorization": "Bearer another"}
+        asked = {"placement": "home", "user_id": "u1"}
+        for wrong in (
+            {},
+            writing,
+            {"authorization": SECRET},
+            {"authorization": "Bearer "},
+            {"authorization": "Bearer é"},
+        ):
+            refused = client.post(
+                "/v1/recommend", json=asked, headers=[(name.encode(), value.encode()) for name, value in wrong.items()]
+            )
+            assert SECRET not in json.dumps(assert_problem(refused, 401))
+            assert refused.headers["www-authenticate"] == "Bearer"
+        assert client.post("/v1/recommend", json=asked, headers=reading).status_code == 200
+        assert_problem(client.post("/v1/events", json={"events": [CLICK]}, headers=reading), 401)
+        assert client.post("/v1/events", json={"events": [CLICK]}, headers=writing).status_code == 200
+        assert_problem(client.get("/metrics"), 401)
+        assert client.get("/metrics", headers=reading).status_code == 200
+        assert client.get("/healthz").status_code == 200
+
+
+class Place:
+    """As much of a workspace as a refusal needs."""
+
+    environment_name = "shop"
+
+    def __init__(self, **serve: Any) -> None:
+        """Declare how it is served."""
+        self.environment = Environment.model_validate({"data": {"source": "completejourney"}, "serve": serve})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.1.2.3", "::", "shop.example"])  # noqa: S104 - refused
+def test_an_address_that_others_reach_needs_tokens(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_READ", "r")
+    for serve in ({}, {"read_token": "SHOP_READ"}):
+        with pytest.raises(SpecError, match="can be reached from other machines"):
+            run_server(Place(**serve), host, 0)  # type: ignore[arg-type]
+
+
+def test_a_declared_token_has_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_READ", "")
+    with pytest.raises(SpecError, match=r"serve\.read_token: environment variable SHOP_READ is not set or empty"):
+        run_server(Place(read_token="SHOP_READ"), "127.0.0.1", 0)  # type: ignore[arg-type]  # noqa: S106 - a name
+
+
+# ---------------------------------------------------------------- what is told of itself
+
+
+def test_figures_are_told_by_what_is_declared(client: TestClient) -> None:
+    client.post("/v1/recommend", json={"placement": "home", "user_id": "u1"})
+    client.post("/v1/recommend", json={"placement": "home"})
+    client.get("/nowhere/u1")
+    figures = client.get("/metrics")
+    assert figures.headers["content-type"].startswith("text/plain; version=0.0.4")
+    lines = figures.text.splitlines()
+    answered = 'recsys_answers_total{arm="",experiment="",fallback="",model_version="basket/v2",placement="home"} 1.0'
+    assert answered in lines
+    assert 'recsys_answer_seconds_count{placement="home"} 1.0' in lines
+    assert 'recsys_responses_total{path="/v1/recommend",status="422"} 1.0' in lines
+    assert 'recsys_responses_total{path="other",status="404"} 1.0' in lines
+    assert 'recsys_weights{model_version="basket/v2",placement="home"} 2.0' in lines
+    assert 'recsys_items{placement="home"} 5.0' in lines
+    assert "u1" not in figures.text
+
+
+def test_a_line_of_the_log_is_a_document() -> None:
+    record = logging.makeLogRecord({"name": "recsys.access", "levelno": 20, "levelname": "INFO", "msg": "answered"})
+    record.__dict__ |= {"path": "/v1/recommend", "status": 200, "ms": 1.5, "request_id": "r1"}
+    said = json.loads(JsonLines().format(record))
+    assert said["message"] == "answered"
+    assert (said["path"], said["status"], said["ms"], said["request_id"]) == ("/v1/recommend", 200, 1.5, "r1")
+    assert said["time"].endswith("+00:00")
+
+
+def test_a_request_is_said_with_its_id(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "recsys.access")
+    client.post("/v1/recommend", json={"placement": "home", "user_id": "u1"}, headers={"x-request-id": "page-7"})
+    (record,) = (line for line in caplog.records if line.name == "recsys.access")
+    assert vars(record)["request_id"] == "page-7"
+    assert vars(record)["path"] == "/v1/recommend"
+    assert "u1" not in JsonLines().format(record)

@@ -1,0 +1,57 @@
+"""What may a shop's pages send, and how much of it?"""
+
+from typing import Annotated, Final
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+LONGEST_ID: Final = 256
+MOST_SLOTS: Final = 1_000
+MOST_CANDIDATES: Final = 10_000
+MOST_EVENTS: Final = 1_000
+
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID, pattern=r"^[^\x00]+$")]
+"""An id of the shop's: any text without the character 0, which not every store can keep."""
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class RecommendRequest(_Body):
+    """Who asks for which list."""
+
+    placement: Annotated[str, Field(min_length=1, max_length=100)]
+    """A placement declared under registry/placements/."""
+    user_id: Identifier
+    session_id: Identifier | None = None
+    """The visit; needed by experiments whose unit is the session."""
+    k: Annotated[int | None, Field(ge=1, le=MOST_SLOTS)] = None
+    """Slots; the placement's by default."""
+    request_id: Identifier | None = None
+    """The answer's id, random by default; a retry with the same one is logged once."""
+    candidates: Annotated[tuple[Identifier, ...], Field(max_length=MOST_CANDIDATES)] = ()
+    """Item ids for the placement's `given` source; ids that it does not know are left out."""
+
+
+class Event(_Body):
+    """One thing that a user did."""
+
+    event_id: Identifier
+    """The same id is written once, however often it is sent."""
+    event_type: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+    """Such as click or purchase."""
+    user_id: Identifier
+    item_id: Identifier | None = None
+    session_id: Identifier | None = None
+    quantity: Annotated[float, Field(ge=0, le=1e9)] = 1.0
+    """Units; 0 of a cancelled purchase."""
+    value: Annotated[float, Field(ge=0, le=1e12)] = 0.0
+    """Money in the shop's currency."""
+    event_timestamp: AwareDatetime | None = None
+    """When it happened, with its offset from UTC; when it was received by default."""
+
+
+class Events(_Body):
+    """What happened, in one batch: all of it is written, or nothing."""
+
+    events: Annotated[tuple[Event, ...], Field(min_length=1, max_length=MOST_EVENTS)]
