@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
-from recsys.printing.terminal import interval, table
+from recsys.printing.terminal import interval, narrow, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ def trained(done: "Trained", workspace: "Workspace") -> str:
 def _beside(model_version: str, metrics: "Mapping[str, Mapping[str, Mapping[str, float | None]]]") -> str:
     names = list(metrics["model"])
     rows = [
-        [model_version if ranker == "model" else ranker, *[interval(values[name], 4) for name in names]]
+        [model_version if ranker == "model" else ranker, *[narrow(values[name]) for name in names]]
         for ranker, values in metrics.items()
     ]
     return table(["ranker", *names], rows)
@@ -69,7 +69,7 @@ def _segments(segments: "Mapping[str, Sequence[Mapping[str, Any]]]", metric: str
     lines = []
     for name in ("split", "activity"):
         shares = [
-            f"{segment['name']} {interval(segment['metrics']['model'][metric], 4)}"
+            f"{segment['name']} {narrow(segment['metrics']['model'][metric])}"
             for segment in segments.get(name, ())
             if metric in segment["metrics"]["model"]
         ]

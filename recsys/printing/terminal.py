@@ -78,6 +78,20 @@ def interval(value: Mapping[str, float | None], digits: int) -> str:
     return f"{estimate:.{digits}f}{bounds}"
 
 
+def narrow(value: Mapping[str, float | None]) -> str:
+    """Show an estimate with its bounds in as few columns as a table of several metrics has: .3002 [.290, .310]."""
+    estimate, lower, upper = (value[name] for name in ("estimate", "lower", "upper"))
+    if estimate is None:
+        return "not defined"
+    bounds = "" if lower is None or upper is None else f" [{_pointed(lower, 3)}, {_pointed(upper, 3)}]"
+    return f"{_pointed(estimate, 4)}{bounds}"
+
+
+def _pointed(value: float, digits: int) -> str:
+    """Write a number without the 0 before its point."""
+    return f"{value:.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.{digits}f}"
+
+
 def percent(value: Mapping[str, float | None]) -> str:
     """Show a relative effect with its bounds."""
     estimate, lower, upper = (value[name] for name in ("estimate", "lower", "upper"))
