@@ -1,4 +1,40 @@
-"""DOC"""
+"""What do our metrics, item-item models and two-stage ranker reach on MovieLens-100k?
+
+    make oracles
+    .venv/bin/python benchmarks/movielens.py [--seeds 3] [--threads 2]
+
+Protocol: Microsoft Recommenders' benchmark (examples/06_benchmarks/movielens.ipynb). Of each film's ratings a random
+quarter is the test (its own split, seed 42); every other film with a training rating is a candidate; a rating of any
+height is relevant. MAP, nDCG (binary), precision and recall at 10 are means over users with a test rating, all 943; AP
+divides by all relevant films. First its SAR is made again, and its four printed figures have to come out to 1e-4: they
+judge split and metrics.
+
+The two stages: EASE^R finds 100 candidates, CatBoost orders them (`movielens_ranker`). EASE^R's l2 and CatBoost's
+algorithm are chosen here, by mean nDCG@10 of two inner splits of the training ratings, made like the outer one, before
+anything is fitted for the test; the choice is printed. Inner figures are lower: what the test holds stands among the
+candidates and counts as not taken. The other sources have fixed parameters (`movielens_sources`); those of ALS,
+dropout and windows, and the steps' size, were found by hand on the same inner splits. Each seed deals folds, groups and
+negatives anew and learns the second stage again; "mean" is the mean over seeds of each user's figure.
+
+Intervals are 95 %, by resampling users; the difference to EASE^R alone is paired by user. It fails where a figure of
+SAR is off, where the mean is below .469 (BiVAE, the notebook's best), or where the difference's lower bound is not
+above 0.
+
+Seen, with three seeds:
+
+                    nDCG@10 [95 %]          MAP    P@10    R@10   nDCG@10 - EASE^R
+    popularity       .2524 [.239, .266]   .0560   .2287   .1132   -.2305 [-.2438, -.2160]
+    SAR              .3938 [.376, .410]   .1140   .3406   .1854   -.0890 [-.0993, -.0790]
+    EASE^R, l2 500   .4829 [.466, .500]   .1491   .4198   .2277
+    ALS, 24 factors  .4827 [.465, .499]   .1497   .4197   .2268   -.0001 [-.0065, +.0059]
+    ease_users       .4879 [.471, .505]   .1512   .4248   .2317   +.0051 [+.0018, +.0081]
+    two-stage, mean  .4940 [.477, .511]   .1546   .4299   .2340   +.0112 [+.0057, +.0169]
+
+The three seeds reached .4938, .4949 and .4934. Over ease_users (EASE^R between users), the best source on the test, the
+gain is .0061 [+.0011, +.0115]. Chosen on the inner splits: l2 500 (.2758; .2682 at 200, .2737 at 1,000) and
+QuerySoftMax of depth 4 in steps of .03 (.2871; Logloss .2869, the project's default Logloss .2815). It took
+7 to 10 minutes on two cores that other work shared.
+"""
 
 import argparse
 import sys
@@ -48,10 +84,10 @@ def main() -> int:
     if not FOLDER.exists():
         sys.exit(f"{FOLDER.relative_to(FOLDER.parents[3])} is missing: run `make oracles`")
     began = time.perf_counter()
-    data = read()
-    known, test = parted(data.ratings, SPLIT)
+    ratings, data = read()
+    known, test = parted(ratings, SPLIT)
     l2 = chosen_l2(known, data)
-    sources = {**SOURCES, "ease": partial(ease_items, l2=l2)}
+    sources: dict[str, Source] = {**SOURCES, "ease": partial(ease_items, l2=l2)}
     features = {name: source for name, source in sources.items() if name not in NOT_LEARNED_FROM}
     algorithm = chosen_algorithm(known, data, features, arguments.threads)
     print(f"\nThe test: {len(known)} ratings to learn from, {len(test)} to find; {K} slots")
@@ -74,7 +110,12 @@ def main() -> int:
         show(f"two-stage, seed {seed}", by_seed[-1], table["ease"])
     mean = {name: np.mean([figures[name] for figures in by_seed], axis=0) for name in table["ease"]}
     missed += short(mean, show("two-stage, mean", mean, table["ease"]))
-    print()
+    best = max(table, key=lambda name: table[name]["ndcg"].mean())
+    harder = mean_interval(mean["ndcg"] - table[best]["ndcg"], np.ones(len(mean["ndcg"])))
+    print(
+        f"\ntwo-stage, mean - {best}, the best source in this table:"
+        f" {harder.estimate:.4f} [{harder.lower:+.4f}, {harder.upper:+.4f}]\n"
+    )
     for name, value in PRINTED.items():
         print(f"SAR's {name}: {table['sar'][name].mean():.6f}, printed {value:.6f}")
     print(f"{time.perf_counter() - began:.0f} s")
@@ -99,7 +140,7 @@ def parted(ratings: Ratings, seed: int) -> tuple[Ratings, Ratings]:
 
 def chosen_l2(known: Ratings, data: MovieLens) -> float:
     """Choose EASE^R's l2 on inner splits."""
-    figures = {l2: 0.0 for l2 in L2}
+    figures = dict.fromkeys(L2, 0.0)
     for seed in INNER_SPLITS:
         inner, asked = parted(known, seed)
         for l2 in L2:
@@ -116,7 +157,7 @@ def chosen_algorithm(
     known: Ratings, data: MovieLens, features: Mapping[str, Source], threads: int
 ) -> CatBoostAlgorithm:
     """Choose the second stage's algorithm on inner splits."""
-    figures = {name: 0.0 for name in ALGORITHMS}
+    figures = dict.fromkeys(ALGORITHMS, 0.0)
     for seed in INNER_SPLITS:
         inner, asked = parted(known, seed)
         scored = {name: source(inner, data) for name, source in features.items()}

@@ -35,9 +35,8 @@ class Ratings:
 
 @dataclass(frozen=True)
 class MovieLens:
-    """The whole of the data set."""
+    """What is known of films and people, without a rating: who learns from it learns nothing of a test."""
 
-    ratings: Ratings
     genres: NDArray[np.float64]
     """[items, genres] 1 where a film is of a genre."""
     year: NDArray[np.float64]
@@ -51,7 +50,7 @@ class MovieLens:
         return len(self.groups), len(self.genres)
 
 
-def read(folder: Path = FOLDER) -> MovieLens:
+def read(folder: Path = FOLDER) -> tuple[Ratings, MovieLens]:
     """Read the atomic files; ids are numbers from 1 without a gap, so codes are ids less 1."""
     ratings, users, items = (_read(folder, kind) for kind in ("inter", "user", "item"))
     genres = items["class"].str.get_dummies(sep=" ")
@@ -61,13 +60,13 @@ def read(folder: Path = FOLDER) -> MovieLens:
             str
         )
     )
-    return MovieLens(
-        ratings=Ratings(
-            user=ratings["user_id"].to_numpy(np.int64) - 1,
-            item=ratings["item_id"].to_numpy(np.int64) - 1,
-            rating=ratings["rating"].to_numpy(np.float64),
-            timestamp=ratings["timestamp"].to_numpy(np.float64),
-        ),
+    rated = Ratings(
+        user=ratings["user_id"].to_numpy(np.int64) - 1,
+        item=ratings["item_id"].to_numpy(np.int64) - 1,
+        rating=ratings["rating"].to_numpy(np.float64),
+        timestamp=ratings["timestamp"].to_numpy(np.float64),
+    )
+    return rated, MovieLens(
         genres=genres.to_numpy(np.float64),
         year=year.fillna(year.median()).to_numpy(np.float64),
         groups=groups.to_numpy(np.float64),

@@ -26,7 +26,6 @@ from recsys.specs.model import CatBoostAlgorithm
 
 DAY = 86_400
 
-
 CANDIDATES = 100
 """A user."""
 FOLDS = 4
@@ -156,7 +155,7 @@ def make_table(known: Ratings, data: MovieLens, scored: dict[str, Scores]) -> Ta
     columns = {}
     for name, scores in scored.items():
         columns[name] = standardised(np.take_along_axis(scores, items, axis=1))
-    columns["blend"] = np.mean([columns[name] for name in STRONG], axis=0)
+    columns["blend"] = np.mean([columns[name] for name in STRONG if name in scored], axis=0)
     of_items, of_users = facts(known, data)
     columns |= {name: values[items] for name, values in of_items.items()}
     columns |= {name: np.repeat(values[:, np.newaxis], items.shape[1], axis=1) for name, values in of_users.items()}

@@ -70,7 +70,8 @@ class Checked:
 
     violations: tuple[Violation, ...]
     clocks: Mapping[str, pa.Table]
-    """View to what matched each row by the definition."""
+    """View to what matched each row by the definition: its event_timestamp, and the features that request-time
+    transforms read."""
     unchecked: tuple[str, ...] = ()
     """Views that could not be derived anew, or not wholly, with why."""
 
@@ -105,6 +106,7 @@ def check_rows(
         *_immature(rows, target, known_at),
         *_labels(rows, target, known_at, sources, labelled),
     ]
+    read = {name for transform in features.transforms for name in transform.inputs}
     clocks: dict[str, pa.Table] = {}
     unchecked: list[str] = []
     for view in features.views:
@@ -113,10 +115,12 @@ def check_rows(
             continue
         if set(sources.declared[view.name].keys) != set(view.join_keys):
             unchecked.append(f"view {view.name}: its table has other keys, so it is not made anew from the events")
-        clocks[view.name] = matched_rows(sources.engine, rows, view, sources.tables[view.name])
-        found += _clocks(rows, features, view, clocks[view.name], sources)
+        matched = matched_rows(sources.engine, rows, view, sources.tables[view.name])
+        found += _clocks(rows, features, view, matched, sources)
         for moment in recomputed:
-            found += _ahead(rows, view, clocks[view.name], moment, sources)
+            found += _ahead(rows, view, matched, moment, sources)
+        # All columns of all views would be the training set a second time.
+        clocks[view.name] = matched.select([EVENT_TIMESTAMP, *(name for name in view.features if name in read)])
     given = given_columns(rows, features)
     if given and (sources.given is None or not recomputed):
         unchecked += [f"column {name}: the request brings it along, and it was not made anew" for name in given]
@@ -273,12 +277,13 @@ def _rows_by_key(rows: pa.Table, anew: pa.Table, keys: Sequence[str]) -> pa.Arra
 
 def _transforms(rows: pa.Table, features: FeatureSet, clocks: Mapping[str, pa.Table]) -> list[Violation]:
     """Compute what is computed at request time from what the definition gives."""
+    read = {name for transform in features.transforms for name in transform.inputs}
     known: dict[str, NDArray[Any]] = {
         name: to_numpy(rows[name]) for name in (REQUEST_TIMESTAMP, *given_columns(rows, features))
     }
     for view in features.views:
         if view.name in clocks:
-            known |= {name: to_numpy(clocks[view.name][name]) for name in view.features}
+            known |= {name: to_numpy(clocks[view.name][name]) for name in view.features if name in read}
     found = []
     for transform in features.transforms:
         if not set(transform.inputs) <= set(known):

@@ -5,7 +5,7 @@ online.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -22,6 +22,8 @@ from recsys.specs.placement import Placement
 
 REQUEST: Final = "request"
 ITEM_ROW: Final = "item_row"
+
+_NOTHING_TAKEN: Final = pa.schema([(EVENT_TIMESTAMP, TIMESTAMP), (USER, pa.string()), (ITEM, pa.string())])
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Requests:
     filters keep out; of a list of units, the sum of all units' labels, in the list or not."""
     eligible: frozenset[str]
     """Items (or units, of lists of units) that were eligible at some decision time."""
+    taken: pa.Table = field(default_factory=_NOTHING_TAKEN.empty_table)
+    """What `relevant` counts, of requests that are not shown lists: event_timestamp, user_id, item_id."""
 
     def __len__(self) -> int:
         """Return the number of requests."""
@@ -87,6 +91,7 @@ def build_requests(
         moments=np.concatenate([part.moments for part in parts]),
         relevant=np.concatenate([part.relevant for part in parts]),
         eligible=frozenset().union(*(part.eligible for part in parts)),
+        taken=pa.concat_tables([part.taken for part in parts]).combine_chunks(),
     )
 
 
@@ -104,7 +109,7 @@ def _requests_at(
     random = np.random.default_rng([sampling.seed, int(moment.timestamp())])
 
     users: list[str] = []
-    relevant: list[int] = []
+    counted: list[NDArray[np.int64]] = []
     chosen: list[Candidates] = []
     labels: list[NDArray[np.float32]] = []
     for user, all_mine in rows_by_unit(taken[USER]).items():
@@ -123,15 +128,16 @@ def _requests_at(
             keep = np.sort(np.concatenate([np.flatnonzero(label), kept]))
             found, label = found.take(keep), label[keep]
         users.append(user)
-        relevant.append(len(items))
+        counted.append(mine)
         chosen.append(found)
         labels.append(label)
     return Requests(
         rows=_rows(known, placement, users, chosen, labels, join_keys),
         users=np.array(users, dtype=object),
         moments=np.full(len(users), known.instant),
-        relevant=np.array(relevant, dtype=np.float64),
+        relevant=np.array([len(mine) for mine in counted], dtype=np.float64),
         eligible=frozenset(known.pool.ids[known.pool.eligible]),
+        taken=taken.select(_NOTHING_TAKEN.names).take(pa.array(_joined(counted, np.int64))),
     )
 
 

@@ -8,7 +8,10 @@ everything in them is in a fixed order.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +38,7 @@ TAKEN: Final = "taken"
 ITEMS: Final = "items"
 DOCUMENT: Final = "dataset.json"
 TABLES: Final = (LEARN, TEST, REQUESTS, TAKEN, ITEMS)
-_COLUMNS_AT_ONCE: Final = 8
+_COLUMNS_AT_ONCE: Final = 4
 """Are read together: some for Arrow's threads, few for memory."""
 _PIECE: Final = 2**20
 """Bytes of a file that are in memory at once."""
@@ -121,24 +124,30 @@ def learning_rows(path: Path, columns: Sequence[str], split: Split) -> tuple[Tra
         Train and validation rows. Numbers are float32, which is what ensembles of trees compare; texts are objects of
         which each distinct one is in memory once.
     """
+    train, validation = _parts(path, columns, [split.holds(part, _moments(path)) for part in (TRAIN, VALIDATION)])
+    pa.default_memory_pool().release_unused()  # else Arrow keeps what it read with through a fit that needs the room
+    return train, validation
+
+
+def _moments(path: Path) -> NDArray[np.datetime64]:
+    return to_numpy(pq.read_table(path, columns=[EVENT_TIMESTAMP])[EVENT_TIMESTAMP])
+
+
+def _parts(path: Path, columns: Sequence[str], held: Sequence[NDArray[np.bool_]]) -> Sequence[TrainingRows]:
+    """Read the rows of each part."""
     with pq.ParquetFile(path) as file:
         texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
     with pq.ParquetFile(path, read_dictionary=texts) as file:
-        known = file.read([EVENT_TIMESTAMP, LABEL, REQUEST])
-        moments = to_numpy(known[EVENT_TIMESTAMP])
-        held = [split.holds(part, moments) for part in (TRAIN, VALIDATION)]
-        values: list[dict[str, NDArray[Any]]] = [{} for _ in held]
+        known = file.read([LABEL, REQUEST])
+        label, request = known[LABEL].to_numpy().astype(np.float32), known[REQUEST].to_numpy()
+        parts: list[dict[str, NDArray[Any]]] = [{} for _ in held]
         for start in range(0, len(columns), _COLUMNS_AT_ONCE):
             some = file.read(list(columns[start : start + _COLUMNS_AT_ONCE]))
             for name in some.column_names:
                 column = _learned(some[name])
-                for mine, of_part in zip(held, values, strict=True):
-                    of_part[name] = column[mine]
-    label, request = known[LABEL].to_numpy().astype(np.float32), known[REQUEST].to_numpy()
-    train, validation = (
-        TrainingRows(of_part, label[mine], request[mine]) for mine, of_part in zip(held, values, strict=True)
-    )
-    return train, validation
+                for mine, part in zip(held, parts, strict=True):
+                    part[name] = column[mine]
+    return [TrainingRows(part, label[mine], request[mine]) for mine, part in zip(held, parts, strict=True)]
 
 
 def _learned(column: pa.ChunkedArray) -> NDArray[Any]:
@@ -171,6 +180,20 @@ def request_table(requests: Mapping[str, Requests], histories: Mapping[str, pa.A
         ]
         tables.append(pa.table(columns, schema=REQUEST_SCHEMA))
     return pa.concat_tables(tables).combine_chunks()
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """Give another folder beside it to write into, which takes its place when all went well."""
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_table(folder: Path, name: str, table: pa.Table) -> None:

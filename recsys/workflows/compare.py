@@ -1,7 +1,8 @@
 """Which of two trained versions is better on the same requests? `recsys compare A B`."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -87,8 +88,9 @@ def _compare(workspace: Workspace, first: str, second: str, known_at: datetime, 
     scores = {MODEL: scores_of(workspace, weights[1], rows), first: scores_of(workspace, weights[0], rows)}
     tell("evaluation", 1, 2)
     since = None if after is None else _before(after)
+    judged = replace(dataset.judged(rows, problem, since), splits={})  # the older ones have nothing left
     report = evaluate(
-        dataset.judged(rows, problem, since),
+        judged,
         scores,
         problem.metrics(),
         spec.gate.model_copy(update={"against": first}),
@@ -107,7 +109,7 @@ def _compare(workspace: Workspace, first: str, second: str, known_at: datetime, 
         "metrics": {first: plain_values(report.metrics[first]), second: plain_values(report.metrics[MODEL])},
         "ratios": {metric: plain_values(of[first]) for metric, of in report.metric_ratios.items()},
         "confidence": report.confidence,
-        "remarks": list(report.remarks),
+        "remarks": [_naming(remark, second) for remark in report.remarks],
     }
     return Compared(weights[0], weights[1], document)
 
@@ -134,6 +136,11 @@ def trained_weights(workspace: Workspace, model_version: str) -> Weights:
         )
         raise ModelError(message)
     return chosen
+
+
+def _naming(remark: str, second: str) -> str:
+    """Call the ranker that an evaluation knows as the model by its version."""
+    return re.sub(rf"\b{MODEL}(?=:| \d)", second, remark)
 
 
 def _before(moment: np.datetime64) -> datetime:

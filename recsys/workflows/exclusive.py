@@ -2,7 +2,7 @@
 
 | resource | held alone by |
 | --- | --- |
-| `train-<model>-<version>` | `train` of it |
+| `train-<model>-<version>` | `train`, `tune` and `dataset build` of it, `compare` where it is the first |
 | `apply` | `apply` |
 | `replay`: the environment's clock | `replay` |
 | `experiment-<name>`: its exposures and report | `replay` and `evaluate` of it |
@@ -10,7 +10,8 @@
 | `features`: tables, feature tables, online store, spill | `ingest`, `features build`, `apply` where Feast is told |
 | `aliases`: aliases and their transactions in the ledger | `promote`, `rollback`, `accept`, the end of `train` |
 
-Commands that only read what lies under `features` share it: `train`, `replay`, `evaluate`, `serve-batch`, `dataset`.
+Commands that only read what lies under `features` share it: `train`, `tune` until its trials begin, `compare`,
+`replay`, `evaluate`, `serve-batch`, `dataset`.
 
 A command takes what is its own first, then `features`, then `aliases`: no two commands can wait for each other.
 """

@@ -21,16 +21,16 @@ from recsys.modeling.offline_evaluation import (
     Judged,
     OfflineReport,
     ablation,
+    drawn_rows,
     evaluate,
     feature_correlation,
     plain_values,
     reliability,
 )
-from recsys.modeling.requests import ITEM_ROW, REQUEST
 from recsys.modeling.training_set import TrainingSet
 from recsys.ports import FeatureSet, Weights
-from recsys.schema import ITEM, LABEL, USER
-from recsys.specs.candidates import label
+from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, REQUEST_TIMESTAMP, USER
+from recsys.specs.candidates import SOURCES, label
 from recsys.specs.catalog import CHAMPION
 from recsys.specs.metric import parse_metric
 from recsys.specs.model import CatBoostAlgorithm, ModelVersion
@@ -189,9 +189,9 @@ def scores_of(workspace: Workspace, weights: Weights, rows: pa.Table) -> NDArray
     ranker = workspace.registry.load(weights)
     lacking = [column for column in features.columns if column not in rows.column_names]
     if lacking:
-        own = {REQUEST, LABEL, ITEM_ROW}
-        kept = [name for name in rows.column_names if name not in own and name not in features.columns]
-        rows = rows.select(kept)
+        # Nothing else: the other version's features may be read on the way to these, or be keys of theirs.
+        asked = (USER, ITEM, EVENT_TIMESTAMP, REQUEST_TIMESTAMP, SOURCES)
+        rows = rows.select([name for name in asked if name in rows.column_names])
         if workspace.catalog.problem(spec.problem).lists:
             placement = workspace.catalog.placement(spec.placement)
             keys = sorted({key for view in features.views for key in view.join_keys} - {USER, ITEM})
@@ -222,8 +222,9 @@ def _about(workspace: Workspace, model_version: str, dataset: TrainingSet) -> di
 
 
 def _correlation(test: pa.Table, features: FeatureSet) -> Any:  # noqa: ANN401 - JSON values
-    columns = {name: to_numpy(test[name]) for name in features.columns}
-    return plain_values(feature_correlation(columns, test[LABEL].to_numpy()))
+    rows = test.select([*features.columns, LABEL]).take(pa.array(drawn_rows(len(test))))
+    columns = {name: to_numpy(rows[name]) for name in features.columns}
+    return plain_values(feature_correlation(columns, rows[LABEL].to_numpy()))
 
 
 def _reliability(

@@ -1,9 +1,8 @@
 """How are a training set's rows made: requests, labels and features as known at one moment, then checked and saved?"""
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -12,17 +11,18 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from recsys.candidates.pool import to_numpy
 from recsys.data.knowledge import fingerprint
 from recsys.errors import LeakageError, ModelError
 from recsys.modeling.audience import audience_requests, check_units_alone
-from recsys.modeling.clocks import reached
 from recsys.modeling.decision_times import TEST, TRAIN, VALIDATION, rolling_splits, times_of
+from recsys.modeling.given import given_at
 from recsys.modeling.judged import Judged, judged
-from recsys.modeling.labels import attributed, count_after, positives, unit_labels
+from recsys.modeling.labels import attributed, positives, unit_labels
 from recsys.modeling.leakage import Checked, Sources, check_rows
-from recsys.modeling.profile import profile
+from recsys.modeling.moments import Moments
 from recsys.modeling.request_facts import (
     ITEM_FACTS,
     NO_ITEMS_TAKEN,
@@ -40,14 +40,17 @@ from recsys.modeling.training_set import (
     REQUESTS,
     TAKEN,
     TrainingSet,
+    replaced,
     request_table,
-    write_tables,
+    tables_digest,
+    write_table,
 )
 from recsys.ports import FeatureSet
 from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, REQUEST_ID, REQUEST_TIMESTAMP, TIMESTAMP, USER
 from recsys.specs.catalog import digest
 from recsys.specs.model import FeatureAlgorithm, ModelVersion
 from recsys.workflows.table_records import declared_tables, definitions, sources, transforms_module
+from recsys.workflows.training_document import Described, described, document
 from recsys.workflows.workspace import Workspace
 
 Progress = Callable[[str, int, int], None]
@@ -114,22 +117,17 @@ class Building:
             ModelError: if there is nothing to learn from.
         """
         newest = self._splits[-1]
-        learn, requests = self._learn()
-        self._tell("test candidates", 0, 1)
-        test = self._requests(times_of(self._splits, TEST), Sampling())
-        self._tell("test features", 0, 1)
-        test_rows = self._workspace.features.historical(test.rows, self._judged)
-        self._tell("check", 0, 1)
-        checked = {
-            LEARN: self.checked(learn, LEARN, () if self.shown else newest.validation),
-            TEST: self.checked(test_rows, TEST, newest.test[:1]),
-        }
-        violations = [violation for found in checked.values() for violation in found.violations]
-        if violations:
-            what = f"training set of {self._name}"
-            raise LeakageError(what, [str(violation) for violation in violations])
-        tables = {LEARN: learn, TEST: test_rows, **self._facts(requests, test)}
-        return self._save(tables, checked, len(test.eligible))
+        with replaced(self.folder) as folder:
+            learn, learned = self._written(folder, LEARN, () if self.shown else newest.validation)
+            test, tested = self._written(folder, TEST, newest.test[:1])
+            violations = [*learned.violations, *tested.violations]
+            if violations:
+                what = f"training set of {self._name}"
+                raise LeakageError(what, [str(violation) for violation in violations])
+            for name, table in self._facts(learn, test[TEST]).items():
+                write_table(folder, name, table)
+            told = self._documented(folder, {LEARN: learned, TEST: tested}, len(test[TEST].eligible))
+        return TrainingSet(self.folder, told)
 
     def validation_set(self, times: Sequence[datetime]) -> tuple[pa.Table, Judged]:
         """Return all candidates of some decision times, with their features, and what came of them.
@@ -170,12 +168,43 @@ class Building:
                     transforms_module(workspace), declared[name], at, inputs, units
                 ),
                 declared=declared,
+                given=self._given_anew() if self._problem.lists else None,
             ),
             recomputed,
             labelled=part == TEST or not self.shown,
         )
 
+    def _given_anew(self) -> Callable[[pa.Table, datetime], Mapping[str, NDArray[Any]]]:
+        """Return what derives anew what requests bring along, from a past that nothing was read of yet."""
+        moments = Moments(self._workspace.features, self._workspace.environment.limits.memory_bytes)
+        placement = self._workspace.catalog.placement(self._spec.placement)
+        return lambda rows, moment: given_at(moments, placement, rows, moment)
+
     # -------------------------------------------------------- rows
+
+    def _written(
+        self, folder: Path, part: str, recomputed: Sequence[datetime]
+    ) -> tuple[Mapping[str, Requests], Described]:
+        """Make, check, describe and write learn or test; only its requests stay in memory, without their rows."""
+        rows, requests = self._learn() if part == LEARN else self._test()
+        self._tell(f"check of {part}", 0, 1)
+        checked = self.checked(rows, part, recomputed)
+        features = self._features if part == LEARN else self._judged
+        newest = self._splits[-1]
+        found = described(self._workspace, self._problem, self.known_at, newest, part, rows, checked, features)
+        write_table(folder, part, rows)
+        needed = [ITEM] if self._problem.lists else []
+        kept = {name: replace(made, rows=made.rows.select(needed)) for name, made in requests.items()}
+        del rows, requests, checked
+        pa.default_memory_pool().release_unused()
+        return kept, found
+
+    def _test(self) -> tuple[pa.Table, dict[str, Requests]]:
+        """Make what is judged on."""
+        self._tell("test candidates", 0, 1)
+        made = self._requests(times_of(self._splits, TEST), Sampling())
+        self._tell("test features", 0, 1)
+        return self._workspace.features.historical(made.rows, self._judged), {TEST: made}
 
     def _learn(self) -> tuple[pa.Table, dict[str, Requests]]:
         """Make what is learned from; a ranker of one feature learns from nothing."""
@@ -257,7 +286,7 @@ class Building:
         asked = request_table({**requests, TEST: test}, seen)
         if not problem.lists:
             return {REQUESTS: asked, TAKEN: NO_ITEMS_TAKEN.empty_table(), ITEMS: ITEM_FACTS.empty_table()}
-        taken = taken_items(engine, events, event, self._taken(times), users, moments, self.known_at)
+        taken = taken_items(engine, events, event, test.taken, users, moments, self.known_at)
         items = pc.unique(pa.chunked_array([*test.rows[ITEM].chunks, *taken[ITEM].chunks]))
         facts = item_facts(engine, workspace.tables, problem, items, times[0], self.known_at)
         return {REQUESTS: asked, TAKEN: taken, ITEMS: facts}
@@ -266,64 +295,20 @@ class Building:
         workspace = self._workspace
         return count_units(workspace.engine, workspace.events, self._problem.target.event, before, self.known_at)
 
-    def _save(self, tables: Mapping[str, pa.Table], checked: Mapping[str, Checked], pool_size: int) -> TrainingSet:
-        """Write the folder under another name, and give it its own when it is whole."""
-        folder = self.folder
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        try:
-            document = self._document(tables, checked, pool_size, write_tables(partial, tables))
-            (partial / DOCUMENT).write_text(json.dumps(document, indent=2), encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        return TrainingSet(folder, document)
-
-    def _document(
-        self, tables: Mapping[str, pa.Table], checked: Mapping[str, Checked], pool_size: int, rows_digest: str
-    ) -> dict[str, Any]:
-        learn, target = tables[LEARN], self._problem.target
-        workspace, newest = self._workspace, self._splits[-1]
-        engine, events = workspace.engine, workspace.events
-        learned = to_numpy(learn[EVENT_TIMESTAMP])
-        return {
-            "model_version": self._name,
-            "known_at": self.known_at.isoformat(),
-            "digest": rows_digest,
-            "feature_service": self._features.name,
-            "negatives": self._spec.negatives.source,
-            "splits": [split.to_dict() for split in self._splits],
-            "rows": {
-                TRAIN: int(newest.holds(TRAIN, learned).sum()),
-                VALIDATION: int(newest.holds(VALIDATION, learned).sum()),
-                TEST: len(tables[TEST]),
-            },
-            "pool_size": pool_size,
-            "units": self._units(times_of(self._splits, TEST)[0]),
-            "unchecked": list(dict.fromkeys(line for found in checked.values() for line in found.unchecked)),
-            "left_out": {
-                "immature_decision_times": [time.isoformat() for time in newest.immature],
-                "immature_events": count_after(engine, events, target, newest.test[-1] + target.horizon, self.known_at),
-                "immature_slots": self._slots()[1] if self.shown else 0,
-            },
-            "profile": {
-                LEARN: self._profile(learn, checked[LEARN], self._features) if self._learns else [],
-                TEST: self._profile(tables[TEST], checked[TEST], self._judged),
-            },
-        }
-
-    def _profile(self, rows: pa.Table, checked: Checked, features: FeatureSet) -> list[dict[str, Any]]:
-        target, funnel = self._problem.target, self._problem.funnel
-        others = [stage for stage in (funnel.stages if funnel else ()) if stage != target.event]
-        stages = {
-            stage: reached(
-                self._workspace.engine, rows, self._workspace.events, stage, target.horizon, self.known_at
-            ).combine_chunks()
-            for stage in others
-        }
-        return profile(rows, features, checked.clocks, stages)
+    def _documented(self, folder: Path, parts: Mapping[str, Described], pool_size: int) -> dict[str, Any]:
+        """Write the document, last."""
+        told = document(
+            self._workspace,
+            self._name,
+            self.known_at,
+            self._splits,
+            parts,
+            rows_digest=tables_digest(folder),
+            pool_size=pool_size,
+            immature_slots=self._slots()[1] if self.shown else 0,
+        )
+        (folder / DOCUMENT).write_text(json.dumps(told, indent=2), encoding="utf-8")
+        return told
 
 
 def with_baselines(workspace: Workspace, spec: ModelVersion) -> FeatureSet:

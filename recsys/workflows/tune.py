@@ -89,12 +89,11 @@ def tune(
     space = _space(model_version, spec)
     _free_name(workspace, model_version, named)  # refused now rather than after hours
     command = f"recsys tune --model-version {model_version}"
-    with (
-        exclusive(workspace, f"train-{model_version}", command),
-        exclusive(workspace, FEATURES, command, shared=True),
-    ):
-        tell = progress or (lambda *_: None)
-        objective, data = _objective(workspace, model_version, known_at or workspace.clock.now(), tell)
+    tell = progress or (lambda *_: None)
+    with exclusive(workspace, f"train-{model_version}", command):
+        with exclusive(workspace, FEATURES, command, shared=True):
+            objective, data = _objective(workspace, model_version, known_at or workspace.clock.now(), tell)
+        # The trials, which may take hours, read the training set only: features may be built meanwhile.
         done = _search(workspace, model_version, objective, data, space, trials, tell)
     declared, best = done[0], max(done, key=lambda trial: (trial.value, -trial.number))
     tuned = Tuned(model_version, spec.gate.metric, objective.times, declared, best, done)
@@ -214,13 +213,8 @@ class _Objective:
         rows: pa.Table,
         judged: Judged,
     ) -> None:
-        self._workspace, self._spec, self._dataset, self._splits, self._judged = (
-            workspace,
-            spec,
-            dataset,
-            splits,
-            judged,
-        )
+        self._workspace, self._spec, self._dataset = workspace, spec, dataset
+        self._splits, self._judged = splits, judged
         self._columns = workspace.features.feature_set(spec.feature_service).columns
         self._rows = {name: to_numpy(rows[name]) for name in self._columns}
         moments = to_numpy(rows[EVENT_TIMESTAMP])

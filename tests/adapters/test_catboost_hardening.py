@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import catboost
 import numpy as np
 import pytest
 
 from recsys.adapters.catboost_ranker import CatBoostEstimator
+from recsys.adapters.catboost_ranker.estimator import _without_chance
 from recsys.adapters.catboost_ranker.matrices import features_data
 from recsys.errors import ModelError
 from recsys.modeling.metrics import list_metrics, top_k
@@ -250,6 +252,39 @@ def test_a_metric_that_catboost_lacks() -> None:
 
 
 # ---------------------------------------------------------------- the same model file
+
+
+@pytest.mark.parametrize("loss", ["Logloss", "YetiRank"])
+@pytest.mark.parametrize("categorical", [(), ("brand",), ("brand", "affinity")])
+def test_a_frame_of_codes_is_learned_from_as_texts_are(loss: str, categorical: tuple[str, ...], tmp_path: Path) -> None:
+    """The model file of a fit is the one that CatBoost gives for the same rows as FeaturesData, byte by byte."""
+    texts = {"affinity": np.where(rows(300).label > 0, "ü", "z").astype(object)} if "affinity" in categorical else {}
+    columns = tuple(name for name in COLUMNS if name != "brand" or categorical)
+    data = changed(rows(300), columns=texts)
+    estimator = CatBoostEstimator(algorithm(loss, categorical=categorical), columns, threads=2)
+    estimator.fit(data, data).save(tmp_path)
+    numeric = tuple(name for name in columns if name not in categorical)
+    pool = catboost.Pool(
+        features_data(data.columns, numeric, tuple(name for name in columns if name in categorical)),
+        data.label,
+        group_id=data.request if loss == "YetiRank" else None,
+    )
+    model = catboost.CatBoost(estimator._parameters()).fit(pool, eval_set=pool)
+    _without_chance(model).save_model(str(tmp_path / "other.cbm"))
+    assert (tmp_path / "model.cbm").read_bytes() == (tmp_path / "other.cbm").read_bytes()
+
+
+def test_a_fit_leaves_its_columns_alone() -> None:
+    """CatBoost reads float32 columns where they are: they stay as they were, and can be written to."""
+    data = changed(
+        rows(50), columns={name: rows(50).columns[name].astype(np.float32) for name in ("affinity", "noise")}
+    )
+    before = {name: values.copy() for name, values in data.columns.items()}
+    fit(data)
+    for name, values in data.columns.items():
+        assert values.flags.writeable
+        assert np.array_equal(values[values == values], before[name][values == values])  # noqa: PLR0124 - not NaN
+
 
 FIT = """
 import sys

@@ -25,11 +25,13 @@ from recsys.serving.resolver import Resolver
 from recsys.serving.state import Online
 from recsys.specs.candidates import SOURCES
 from recsys.wiring import open_workspace
+from recsys.workflows.dataset import build_dataset
 from recsys.workflows.features import build_tables, materialize
 from recsys.workflows.ingest import ingest
 from recsys.workflows.item_models import fit_item_models, write_item_models
 from recsys.workflows.serving import FixedClock, known_units
 from recsys.workflows.table_records import declared_tables, sources, transforms_module
+from recsys.workflows.train import train
 from recsys.workflows.validate import validate
 from recsys.workflows.workspace import Workspace
 from tests.fakes.registry import FakeRegistry
@@ -37,6 +39,7 @@ from tests.integration.conftest import copy_project, feast_apply
 
 NOW: Final = datetime(2017, 12, 4, tzinfo=UTC)
 EARLIER: Final = NOW - timedelta(weeks=3)
+QUARTER: Final = np.timedelta64(91, "D")
 SERVICE: Final = """
 from views import retrieval_covisit, retrieval_ease
 
@@ -295,3 +298,29 @@ def test_a_model_beyond_the_environments_memory_is_refused(explored: Workspace) 
     placement = explored.catalog.placement("explore")
     with pytest.raises(FeatureError, match=r"candidates ease: .* items have 15 units or more.*limits\.memory"):
         fit_item_models(explored.features, [("explore", placement)], NOW, 10_000_000)
+
+
+def test_a_ranker_of_what_is_new_to_the_unit_is_judged_on_that_alone(explored: Workspace) -> None:
+    declared = {
+        "problem": "weekly_basket",
+        "placement": "discover",
+        "feature_service": "explore",
+        "algorithm": {"type": "feature", "feature": "covisit_strength"},
+        "baselines": {"popularity": "item_weekly:item_baskets_28d"},
+        "gate": {"metric": "ndcg@10/user", "against": "popularity"},
+    }
+    (explored.root / "registry/models/basket/unseen.yaml").write_text(yaml.safe_dump(declared))
+    trained = train(open_workspace("local", explored.root), "basket/unseen")
+    assert trained.report["left_out"]["immature_events"] == 0
+    built = build_dataset(open_workspace("local", explored.root), "basket/unseen")
+    assert built.reused
+    assert built.dataset.document["unchecked"] == []
+    asked, taken = built.dataset.rows("requests"), built.dataset.rows("taken")
+    assert asked["relevant"].to_pylist() == np.bincount(taken[REQUEST], minlength=len(asked)).tolist()
+    moment = explored.moments.at(explored.catalog.placement("discover"), EARLIER)
+    first = asked.filter(pc.equal(asked[EVENT_TIMESTAMP], pa.scalar(EARLIER, TIMESTAMP)))
+    for request, unit in zip(first[REQUEST].to_pylist(), first[USER].to_pylist(), strict=True):
+        items = taken.filter(pc.equal(taken[REQUEST], request))[ITEM]
+        history = moment.histories["user_item"].get(unit)
+        recent = history.codes[history.columns["pair_last"] >= moment.instant - QUARTER].tolist() if history else []
+        assert not set(moment.pool.locate(items).tolist()) & set(recent) - {-1}

@@ -46,7 +46,7 @@ def terminal(replayed: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 def test_each_stage_gives_one_json_document(terminal: Terminal) -> None:
-    assert terminal.json("validate")["models"] == 4
+    assert terminal.json("validate")["models"] == 6
     assert terminal.json("ingest")["reused"]
     built = terminal.json("features", "build")
     assert built["materialized_until"].startswith("2018-01-01")

@@ -114,7 +114,7 @@ def test_an_edited_transform_lists_what_it_hits(project: Path, run: Run) -> None
     assert step["subject"] == "transforms/user_line"
     assert [change["field"] for change in step["fields"]] == ["code"]
     assert step["hits"] == {
-        "model_versions": ["basket/v2"],
+        "model_versions": ["basket/v2", "basket/v3", "discover/v1"],
         "arms": ["home_ranker.treatment"],
         "running": ["home_ranker"],
     }

@@ -289,6 +289,11 @@ def test_what_the_filters_keep_out_of_a_list_is_not_relevant_for_it() -> None:
     built = requests(positives, filters=filters)
     assert built.users.tolist() == ["u1", "u2"]
     assert built.relevant.tolist() == [2, 1]
+    assert list(zip(built.taken[USER].to_pylist(), built.taken[ITEM].to_pylist(), strict=True)) == [
+        ("u1", "b"),
+        ("u1", "nowhere"),
+        ("u2", "c"),
+    ]
     assert items_of(built, 0) == ["b", "c", "d"]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from recsys.adapters.catboost_ranker.calibration import fit_calibrator
 from recsys.adapters.catboost_ranker.checks import check_rows
@@ -58,10 +59,11 @@ class CatBoostEstimator:
         import catboost
 
         model = catboost.CatBoost(self._parameters())
-        stop_by = self._pool(validation, "validation")
+        stop_by, learned = self._pool(validation, "validation"), self._pool(train, "training")
+        pa.default_memory_pool().release_unused()  # what categories were numbered with
         with failures(f"fit with loss {self._spec.loss}"):
             model.fit(
-                self._pool(train, "training"),
+                learned,
                 eval_set=stop_by,
                 callbacks=[_ProgressCallback(progress, self._spec.iterations)] if progress else None,
             )

@@ -108,7 +108,7 @@ class FeastFeatures:
 
     def historical(self, entities: pa.Table, features: FeatureSet) -> pa.Table:
         """Join features to entity rows as known at each row's time; rows and their order stay."""
-        job = self.store.get_historical_features(entity_df=entities, features=list(features.references))
+        job = self.store.get_historical_features(entity_df=entities, features=with_inputs(features))
         return job.to_arrow()
 
     def snapshot(self, view: str, as_of: datetime, features: Sequence[str] | None = None) -> pa.Table:
@@ -179,3 +179,17 @@ class FeastFeatures:
         if name not in self._views:
             self._views[name] = self._view(name)
         return self._views[name]
+
+
+def with_inputs(features: FeatureSet) -> list[str]:
+    """Return the references, and before a computed one its inputs that are not asked for by themselves.
+
+    Feast would add them in the order of a set, which differs from process to process, and so would columns of a table.
+    """
+    view_of = {name: view.name for view in features.views for name in view.features}
+    inputs = {transform.name: transform.inputs for transform in features.transforms}
+    asked: dict[str, None] = {}
+    for reference in features.references:
+        read = sorted(f"{view_of[n]}:{n}" for n in inputs.get(reference.partition(":")[0], ()) if n in view_of)
+        asked |= dict.fromkeys([*(each for each in read if each not in features.references), reference])
+    return list(asked)

@@ -8,7 +8,7 @@ features.
 
 from recsys.modeling.judged import Judged, JudgedLists, JudgedUnits
 from recsys.modeling.offline_evaluation.ablation import Ablated, ablation
-from recsys.modeling.offline_evaluation.correlation import Correlation, feature_correlation
+from recsys.modeling.offline_evaluation.correlation import Correlation, drawn_rows, feature_correlation
 from recsys.modeling.offline_evaluation.evaluate import evaluate
 from recsys.modeling.offline_evaluation.gate import not_a_selection
 from recsys.modeling.offline_evaluation.point import metric_value
@@ -35,6 +35,7 @@ __all__ = [
     "Segment",
     "SourceRecall",
     "ablation",
+    "drawn_rows",
     "evaluate",
     "feature_correlation",
     "metric_value",

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.ports import Columns
+
+ROWS: Final = 10_000
+"""Are looked at; a rank correlation of more says no more."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,15 @@ class Correlation:
     threshold: float
 
 
+def drawn_rows(size: int, rows: int = ROWS, seed: int = 0) -> NDArray[np.int64]:
+    """Return which rows of `size` are looked at, ascending: a caller need not make the others' columns."""
+    if size <= rows:
+        return np.arange(size)
+    return np.sort(np.random.default_rng(seed).choice(size, rows, replace=False))
+
+
 def feature_correlation(
-    columns: Columns, label: NDArray[Any], *, rows: int = 10_000, threshold: float = 0.8, seed: int = 0
+    columns: Columns, label: NDArray[Any], *, rows: int = ROWS, threshold: float = 0.8, seed: int = 0
 ) -> Correlation:
     """Correlate numeric features with each other and with the label, by ranks.
 
@@ -38,10 +48,7 @@ def feature_correlation(
     import pandas as pd
 
     numeric = {name: values for name, values in columns.items() if values.dtype.kind in "fiub"}
-    size = len(label)
-    drawn = np.arange(size)
-    if size > rows:
-        drawn = np.sort(np.random.default_rng(seed).choice(size, rows, replace=False))
+    drawn = drawn_rows(len(label), rows, seed)
     names = list(numeric)
     table = np.column_stack([*(numeric[name][drawn].astype(np.float64) for name in names), np.asarray(label)[drawn]])
     with np.errstate(divide="ignore", invalid="ignore"):
