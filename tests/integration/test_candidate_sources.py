@@ -266,7 +266,8 @@ def test_a_build_says_what_it_made_and_makes_it_once(explored: Workspace) -> Non
     rebuilt = materialize(explored)
     assert not rebuilt.reused
     made = {source: model for model in rebuilt.item_models for source in model.sources}
-    assert set(made) == {"explore.covisit", "discover.covisit", "explore.ease", "discover.ease"}
+    of_the_two = {"explore.covisit", "discover.covisit", "explore.ease", "discover.ease"}
+    assert set(made) == of_the_two | {"for_you.covisit"}, "and the shipped one"
     assert made["explore.covisit"] == made["discover.covisit"]
     assert made["explore.ease"].items >= 20
 
