@@ -40,7 +40,7 @@ format: $(STAMP)  ## Format and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 test: $(STAMP)  ## All tests, in two processes; those of Redis and PostgreSQL where one answers
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 test-reliability: $(STAMP)  ## Of them, those that kill commands at random moments or run two at once
 	$(BIN)/pytest tests/reliability

@@ -28,11 +28,22 @@ _LANES: Final = ("reliability", "integration", "failures")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what shares a fixture in one process of `pytest -n`, and begin with what takes longest."""
-    for item in items:
-        folder, *_ = item.path.relative_to(_TESTS).parts
-        item.add_marker(pytest.mark.xdist_group(folder if folder in _LANES else str(item.path)))
+    """Begin with what takes longest."""
     items.sort(key=lambda item: _lane(item.path.relative_to(_TESTS).parts[0]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep what shares a fixture in one process of `pytest -n`: a file, or a folder of the lanes."""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class ByShop(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            folder = file.split("/")[1]
+            return folder if folder in _LANES else file
+
+    return ByShop(config, log)
 
 
 def _lane(folder: str) -> int:
