@@ -1,13 +1,9 @@
 """Which columns does each family of models read?"""
 
 from feast import FeatureService
+from request_time import affinity, cadence, response, retrieval_covisit, rhythm
 from views import (
-    affinity,
-    cadence,
     item_weekly,
-    response,
-    retrieval_covisit,
-    rhythm,
     user_campaign,
     user_category,
     user_item,

@@ -5,7 +5,7 @@ kinds of tables:
 
 - states (`user_item`, `user_line`, `user_category`): a row only where something changed that week, cumulative since the
   first event;
-  ages, decays and calendars are brought to the request's time by `rhythm` and `cadence` in views.py;
+  ages, decays and calendars are brought to the request's time by `rhythm` and `cadence` in request_time.py;
 - windows (`user_weekly`, `item_weekly`): a row every week for whoever was active in the last 13 weeks.
 
 `user_campaign` is both: a row every week for 13 weeks, and one more, whose windows are empty and whose sums hold.

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import pyarrow as pa
-from fastapi import Depends, FastAPI, HTTPException, Response
+from fastapi import FastAPI, HTTPException, Response
 from fastapi.concurrency import run_in_threadpool
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Scope
 
 import recsys
@@ -29,7 +30,6 @@ ACCESS = logging.getLogger("recsys.access")
 
 _SKEW: Final = timedelta(minutes=5)
 """Clocks of two machines may differ by so much."""
-_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def create_app(service: Service) -> FastAPI:
 
     app = FastAPI(title="recsys", version=recsys.__version__, lifespan=lifespan)
     answer_problems(app)
-    reader, writer = (Depends(bearer(token)) for token in (service.tokens.read, service.tokens.write))
+    reader, writer = bearer(service.tokens.read), bearer(service.tokens.write)
 
-    @app.post("/v1/recommend", dependencies=[reader])
+    @app.post("/v1/recommend", dependencies=reader)
     async def recommend(request: RecommendRequest) -> dict[str, Any]:
         resolver = service.resolvers.get(request.placement)
         if resolver is None:
@@ -73,7 +73,7 @@ def create_app(service: Service) -> FastAPI:
         answer = await run_in_threadpool(_answer, resolver, request, service.log, metrics)
         return answer.to_dict()
 
-    @app.post("/v1/events", dependencies=[writer])
+    @app.post("/v1/events", dependencies=writer)
     async def events(received: Events) -> dict[str, int]:
         table = _outcomes(received.events, service.clock.now())
         new = await run_in_threadpool(service.log.write_outcomes, table)
@@ -91,9 +91,9 @@ def create_app(service: Service) -> FastAPI:
         served = {name: _serving(resolver) for name, resolver in service.resolvers.items()}
         return {"status": "ready", "placements": served}
 
-    @app.get("/metrics", dependencies=[reader], response_class=Response)
+    @app.get("/metrics", dependencies=reader, response_class=Response)
     async def figures() -> Response:
-        return Response(metrics.text(), media_type=_TEXT)
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     def accounted(scope: Scope, status: int, seconds: float) -> None:
         path = getattr(scope.get("route"), "path", "other")

@@ -1,5 +1,6 @@
 """What may a shop's pages send, and how much of it?"""
 
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
@@ -8,6 +9,7 @@ LONGEST_ID: Final = 256
 MOST_SLOTS: Final = 1_000
 MOST_CANDIDATES: Final = 10_000
 MOST_EVENTS: Final = 1_000
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID, pattern=r"^[^\x00]+$")]
 """An id of the shop's: any text without the character 0, which not every store can keep."""
@@ -47,7 +49,7 @@ class Event(_Body):
     """Units; 0 of a cancelled purchase."""
     value: Annotated[float, Field(ge=0, le=1e12)] = 0.0
     """Money in the shop's currency."""
-    event_timestamp: AwareDatetime | None = None
+    event_timestamp: Annotated[AwareDatetime | None, Field(ge=_EARLIEST)] = None
     """When it happened, with its offset from UTC; when it was received by default."""
 
 

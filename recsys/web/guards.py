@@ -1,20 +1,22 @@
 """Who may ask, how much may a request carry, and by which name is it found again in the log?"""
 
 import hmac
-import json
 import re
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import HTTPException, Request
+from fastapi import Depends, HTTPException, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from recsys.web.problems import failed, problem
 
 REQUEST_ID: Final = "x-request-id"
 _ID: Final = re.compile(r"[!-~]{1,128}")
-_BEARER: Final = "Bearer "
+_SCHEME: Final = HTTPBearer(auto_error=False)
 
 
 @dataclass(frozen=True)
@@ -27,20 +29,19 @@ class Tokens:
     """For events."""
 
 
-def bearer(wanted: str | None) -> Callable[[Request], None]:
-    """Return a dependency that refuses a request without the token, in a time that does not tell how near it was."""
+def bearer(wanted: str | None) -> list[Any]:
+    """Return the dependencies of a path: a token, compared in a time that does not tell how near it was; or nothing."""
+    if wanted is None:
+        return []
 
-    def check(request: Request) -> None:
-        if wanted is None:
-            return
-        shown = request.headers.get("authorization", "")
-        given = shown.removeprefix(_BEARER) if shown.startswith(_BEARER) else ""
+    def check(shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_SCHEME)]) -> None:
+        given = "" if shown is None else shown.credentials
         if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), wanted.encode()):
             raise HTTPException(
                 401, "this needs a bearer token: send `Authorization: Bearer …`", {"WWW-Authenticate": "Bearer"}
             )
 
-    return check
+    return [Depends(check)]
 
 
 class NamedRequests:
@@ -87,7 +88,7 @@ class LimitedBodies:
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._limit:
-            await self._refuse(scope, send)
+            await self._refuse(scope, receive, send)
             return
         received: list[Message] = []
         read = 0
@@ -95,7 +96,7 @@ class LimitedBodies:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._limit:
-                await self._refuse(scope, send)
+                await self._refuse(scope, receive, send)
                 return
             received.append(message)
             if not message.get("more_body", False):
@@ -107,21 +108,16 @@ class LimitedBodies:
 
         await self._app(scope, again, send)
 
-    async def _refuse(self, scope: Scope, send: Send) -> None:
-        document: dict[str, Any] = {
-            "type": "about:blank",
-            "title": "Too large",
-            "status": 413,
-            "detail": f"the body has more than {self._limit:,} bytes: send less at once",
-            "request_id": scope.get("state", {}).get("request_id"),
-        }
-        headers = [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": json.dumps(document).encode()})
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        rule = f"the body has more than {self._limit:,} bytes: send less at once"
+        await problem(Request(scope), 413, rule, headers={"Connection": "close"})(scope, receive, send)
 
 
 class Accounted:
-    """ASGI middleware: every response is told to somebody, with its path as declared and how long it took."""
+    """ASGI middleware: every response is told to somebody, with its path as declared and how long it took.
+
+    A failure that nothing foresaw is logged here and answered as a problem, inside of what names requests.
+    """
 
     def __init__(self, app: ASGIApp, tell: Callable[[Scope, int, float], None]) -> None:
         """Wrap an application.
@@ -139,7 +135,7 @@ class Accounted:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        status = 500
+        status: int | None = None
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -149,5 +145,9 @@ class Accounted:
 
         try:
             await self._app(scope, receive, watched)
+        except Exception as error:
+            if status is not None:
+                raise  # half an answer is out
+            await failed(Request(scope), error)(scope, receive, watched)
         finally:
-            self._tell(scope, status, time.perf_counter() - began)
+            self._tell(scope, status or 500, time.perf_counter() - began)

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from recsys.errors import RecsysError, StoreError
+from recsys.errors import StoreError
 
 LOGGER = logging.getLogger(__name__)
 
@@ -82,20 +82,16 @@ def answer_problems(app: FastAPI) -> None:
 
     @app.exception_handler(StoreError)
     async def unavailable(request: Request, error: StoreError) -> JSONResponse:
-        LOGGER.error("%s", error, exc_info=error)
+        LOGGER.error("request %s: %s", getattr(request.state, "request_id", None), error)
         return problem(
             request, 503, "a store that this needs does not answer; try again later", headers={"Retry-After": "1"}
         )
 
-    @app.exception_handler(RecsysError)
-    async def failed(request: Request, error: RecsysError) -> JSONResponse:
-        LOGGER.error("%s", error, exc_info=error)
-        return problem(request, 500, "the service failed; its log names this request's id and the cause")
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        LOGGER.error("unexpected failure", exc_info=error)
-        return problem(request, 500, "the service failed; its log names this request's id and the cause")
+def failed(request: Request, error: Exception) -> JSONResponse:
+    """Log a failure that nothing foresaw, and return a problem that does not tell it."""
+    LOGGER.error("request %s failed", getattr(request.state, "request_id", None), exc_info=error)
+    return problem(request, 500, "the service failed; its log has the cause under this request's id")
 
 
 def _broken(request: Request, found: Sequence[tuple[str, str]]) -> JSONResponse:

@@ -41,7 +41,7 @@ NOW: Final = datetime(2017, 12, 4, tzinfo=UTC)
 EARLIER: Final = NOW - timedelta(weeks=3)
 QUARTER: Final = np.timedelta64(91, "D")
 SERVICE: Final = """
-from views import retrieval_covisit, retrieval_ease
+from request_time import retrieval_covisit, retrieval_ease
 
 explore = FeatureService(name="explore", features=[user_item[["pair_baskets"]], retrieval_covisit, retrieval_ease])
 """

@@ -26,7 +26,7 @@ user_recent = FeatureView(
     name="user_recent",
     entities=[user],
     ttl=WEEKLY,
-    schema=_numbers("user_baskets_28d"),
+    schema=number_fields("user_baskets_28d"),
     source=_source("user_weekly"),
     description="How a household shops, over 4 weeks",
 )

@@ -203,6 +203,7 @@ def test_events_are_written_once_by_their_id(client: TestClient, log: FakeEventL
         ({"value": "NaN"}, "events.1.value"),
         ({"event_timestamp": "2024-02-05T00:06:00Z"}, "events.1.event_timestamp"),
         ({"event_timestamp": "2024-02-04T00:00:00"}, "events.1.event_timestamp"),
+        ({"event_timestamp": "0001-01-01T00:00:00+14:00"}, "events.1.event_timestamp"),
         ({"event_id": "e1", "item_id": "b"}, "events.1.event_id"),
     ],
 )
@@ -248,6 +249,34 @@ def test_whatever_is_sent_the_answer_is_an_acknowledgement_or_a_problem(value: A
         answer = client.post("/v1/events", content=json.dumps(value), headers={"content-type": "application/json"})
         if answer.status_code != 200:
             assert_problem(answer, 422)
+
+
+class BrokenClock(FixedClock):
+    """A clock that nobody expects to fail."""
+
+    def now(self) -> datetime:
+        """Fail."""
+        message = "the clock's file holds hunter2"
+        raise ValueError(message)
+
+
+def test_what_nothing_foresaw_is_a_problem_and_is_logged_by_its_request(caplog: pytest.LogCaptureFixture) -> None:
+    broken = Service({"home": world().resolver}, FakeEventLog(), BrokenClock(), poll_seconds=60)
+    with TestClient(create_app(broken)) as client:
+        failed = client.post("/v1/events", json={"events": [CLICK]}, headers={"x-request-id": "page-7"})
+        assert_problem(failed, 500)
+        assert "hunter2" not in failed.text
+        assert figures_of(client)['recsys_responses_total{path="/v1/events",status="500"}'] >= 1
+    (record,) = (line for line in caplog.records if line.name == "recsys.web.problems")
+    assert record.getMessage() == "request page-7 failed"
+    assert "hunter2" in JsonLines().format(record), "the log has the cause"
+
+
+def test_the_document_of_the_service_says_which_paths_need_a_token() -> None:
+    with TestClient(create_app(service(tokens=Tokens(write="w")))) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    assert "security" in paths["/v1/events"]["post"]
+    assert "security" not in paths["/v1/recommend"]["post"]
 
 
 # ---------------------------------------------------------------- who may come in
@@ -309,7 +338,7 @@ def test_a_declared_token_has_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None
 def figures_of(client: TestClient) -> dict[str, float]:
     """Return the figures by name and labels."""
     told = client.get("/metrics")
-    assert told.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert told.headers["content-type"].startswith("text/plain; version=")
     assert "u1" not in told.text
     lines = [line.rpartition(" ") for line in told.text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in lines}
