@@ -1,14 +1,16 @@
 """Do rows come back from bytes as they were, whatever their types and however they are grouped?"""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.adapters.packed_online_store.packing import Codec, plain
+from recsys.candidates.pool import to_numpy
 from tests.adapters.packed_stores import START
 
 EXOTIC = {
@@ -52,3 +54,34 @@ def test_packing_is_independent_of_the_grouping(texts: list[str | None], cuts: s
     codec = Codec(table.schema)
     bounds = [0, *sorted(cut for cut in cuts if cut < len(texts)), len(texts)]
     assert codec.decode(codec.encode(table, bounds)).equals(table)
+
+
+_TIMES = st.datetimes(datetime(1960, 1, 1), datetime(2100, 1, 1)).map(lambda time: time.replace(tzinfo=UTC))  # noqa: DTZ001 - hypothesis wants its bounds naive
+_CELLS = {
+    "number": (st.floats(), pa.float64()),
+    "small": (st.integers(-100, 100), pa.int16()),
+    "flag": (st.booleans(), pa.bool_()),
+    "text": (st.text(max_size=4), pa.string()),
+    "large": (st.text(max_size=4), pa.large_string()),
+    "moment": (_TIMES, pa.timestamp("us", tz="UTC")),
+    "second": (_TIMES.map(lambda time: time.replace(microsecond=0)), pa.timestamp("s", tz="UTC")),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), rows=st.integers(1, 6))
+def test_what_a_request_reads_is_what_arrow_reads(data: st.DataObject, rows: int) -> None:
+    table = pa.table(
+        {
+            name: pa.array(data.draw(st.lists(st.none() | cells, min_size=rows, max_size=rows), label=name), kind)
+            for name, (cells, kind) in _CELLS.items()
+        }
+    )
+    codec = Codec(table.schema)
+    (payload,) = codec.encode(table, [0, rows])
+    found = codec.columns(payload)
+    assert list(found) == table.column_names
+    for name in reversed(table.column_names):  # each is found without the ones before it
+        expected = to_numpy(codec.decode([payload])[name])
+        assert found[name].dtype == expected.dtype
+        np.testing.assert_array_equal(found[name], expected)

@@ -19,6 +19,8 @@ from recsys.ports import Columns
 
 NO_CATEGORY: Final = "__null__"
 """The category of a row without one: CatBoost refuses None."""
+_FEW: Final = 1_000
+"""Rows up to which a dictionary encodes categories sooner than Arrow."""
 
 
 def features_data(columns: Columns, numeric: Sequence[str], categorical: Sequence[str]) -> Any:  # noqa: ANN401
@@ -47,7 +49,8 @@ def training_frame(columns: Columns, numeric: Sequence[str], categorical: Sequen
     _check_present(columns, (*numeric, *categorical))
     frame: dict[str, Any] = {}
     for name in numeric:
-        frame[name] = np.ascontiguousarray(_numbers(name, columns[name]), dtype=np.float32)
+        with _infinite_beyond_float32():
+            frame[name] = np.ascontiguousarray(_numbers(name, columns[name]), dtype=np.float32)
     for name in categorical:
         coded = _coded(name, columns[name])
         texts = pd.Index(coded.dictionary.to_pylist(), dtype=object)
@@ -73,20 +76,25 @@ def _numeric_matrix(columns: Columns, names: Sequence[str]) -> NDArray[np.float3
         return None
     # Column by column in memory: CatBoost reads this order twice as fast as rows.
     matrix = np.empty((len(columns[names[0]]), len(names)), dtype=np.float32, order="F")
-    for index, name in enumerate(names):
-        matrix[:, index] = _numbers(name, columns[name])
+    with _infinite_beyond_float32():
+        for index, name in enumerate(names):
+            matrix[:, index] = _numbers(name, columns[name])
     return matrix
 
 
-def _numbers(name: str, values: NDArray[Any]) -> NDArray[np.float32]:
+def _numbers(name: str, values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind not in "fiub":
         message = (
             f"catboost: column {name} is of {values.dtype}: a number is needed;"
             " list a text under algorithm.categorical, turn a time into an age"
         )
         raise ModelError(message)
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, which CatBoost takes for the largest
-        return values.astype(np.float32, copy=False)
+    return values
+
+
+def _infinite_beyond_float32() -> np.errstate:
+    """Say nothing of numbers beyond float32: they are infinite, which CatBoost takes for the largest."""
+    return np.errstate(over="ignore")
 
 
 def _category_matrix(columns: Columns, names: Sequence[str]) -> NDArray[np.object_] | None:
@@ -100,6 +108,11 @@ def _category_matrix(columns: Columns, names: Sequence[str]) -> NDArray[np.objec
 
 def _categories(name: str, values: NDArray[Any]) -> NDArray[np.object_]:
     """Return each category as bytes; each distinct text is encoded once."""
+    if values.dtype.kind == "O" and len(values) <= _FEW:
+        texts_of = set(values.tolist())
+        if all(type(text) is str and text.isascii() for text in texts_of):
+            encoded = {text: text.encode() for text in texts_of}
+            return np.fromiter((encoded[text] for text in values.tolist()), dtype=object, count=len(values))
     coded = _coded(name, values)
     texts = np.array([text.encode() for text in coded.dictionary.to_pylist()], dtype=object)
     return np.asarray(texts[coded.indices.to_numpy()], dtype=object)

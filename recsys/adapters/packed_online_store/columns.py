@@ -7,9 +7,11 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from recsys.candidates.pool import UNKNOWN, to_numpy
 from recsys.errors import FeatureError
 
 _MAX_OFFSET: Final = 2**31 - 1
+_NEVER: Final = np.datetime64("NaT", "us")
 
 FIXED, BOOLEAN, BYTES, LIST, CELL = range(5)
 """Kinds of columns: fixed width, bit, text or binary, list of numbers, anything else (one Arrow
@@ -94,6 +96,37 @@ def fixed_array(column: Column, values: np.ndarray, bitmap: pa.Buffer | None) ->
     plain_values = np.ascontiguousarray(values)
     data = bitmap_of(plain_values) if column.kind == BOOLEAN else pa.py_buffer(plain_values)
     return pa.Array.from_buffers(column.type, len(values), [bitmap, data])
+
+
+def plain_values(column: Column, values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Return values of a fixed-width column as the core has them: float64 with NaN, datetime64[us] with NaT."""
+    if pa.types.is_timestamp(column.type) and column.type.unit == "us":
+        times = np.ascontiguousarray(values).view("datetime64[us]")
+        return times if valid is None else np.where(valid, times, _NEVER)
+    if column.kind == BOOLEAN or not pa.types.is_temporal(column.type):
+        numbers = values.astype(np.float64)
+        if valid is not None:
+            numbers[~valid] = np.nan
+        return numbers
+    return to_numpy(fixed_array(column, values, None if valid is None else bitmap_of(valid)))
+
+
+def plain_texts(column: Column, lengths: np.ndarray, tail: bytes, valid: np.ndarray | None) -> np.ndarray:
+    """Return values of a text column as the core has them: objects, 'unknown' where there is none."""
+    if column.type not in (pa.string(), pa.large_string()):
+        return to_numpy(DECODERS[column.kind](column, lengths, tail, None if valid is None else bitmap_of(valid)))
+    ends = np.cumsum(lengths, dtype=np.int64).tolist()
+    starts = [0, *ends[:-1]]
+    if tail.isascii():
+        text = tail.decode("ascii")
+        found = [text[start:end] for start, end in zip(starts, ends, strict=True)]
+    else:
+        found = [tail[start:end].decode() for start, end in zip(starts, ends, strict=True)]
+    texts = np.empty(len(found), dtype=object)
+    texts[:] = found
+    if valid is not None:
+        texts[~valid] = UNKNOWN
+    return texts
 
 
 def _encode_bytes(array: pa.Array, column: Column) -> tuple[memoryview, np.ndarray]:

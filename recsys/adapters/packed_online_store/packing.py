@@ -9,7 +9,7 @@ come and go.
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -19,11 +19,14 @@ import pyarrow as pa
 from recsys.adapters.packed_online_store.columns import (
     DECODERS,
     ENCODERS,
+    Column,
     bitmap_of,
     bytes_of,
     column_of,
     fixed_array,
     fixed_values,
+    plain_texts,
+    plain_values,
     validity,
     whole,
 )
@@ -115,6 +118,12 @@ class Codec:
             fields.append(self.schema.field(i))
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
+    def columns(self, payload: bytes) -> "Unpacked":
+        """Return the columns of one payload as a request reads them: without Arrow in between, and when asked for."""
+        count, _ = _HEADER.unpack_from(payload)
+        records = np.frombuffer(payload, self._record, count=count, offset=_HEADER.size)
+        return Unpacked(self._columns, records, payload, _HEADER.size + count * self._record.itemsize)
+
 
 def schema_id(payload: bytes) -> bytes:
     """Which schema a payload is packed by."""
@@ -137,6 +146,58 @@ def plain(table: pa.Table) -> pa.Table:
             kind = pa.binary()
         columns.append(column if column.type == kind else column.cast(kind))
     return pa.table(columns, names=table.column_names)
+
+
+class Unpacked(Mapping[str, np.ndarray]):
+    """Columns of one payload, each unpacked when it is first asked for.
+
+    Numbers are float64 with NaN, times datetime64[us] in UTC with NaT, texts objects with 'unknown'.
+    """
+
+    def __init__(self, columns: Sequence[Column], records: np.ndarray, payload: bytes, tail: int) -> None:
+        """Unpack nothing yet.
+
+        Args:
+            columns: of the payload's schema.
+            records: its fixed-width part.
+            payload: all of it.
+            tail: where the first variable-length column begins.
+        """
+        self._columns = columns
+        self._places = {column.name: place for place, column in enumerate(columns)}
+        self._records = records
+        self._payload = payload
+        self._tail = tail
+        self._valid = records["valid"]
+        self._complete = bool(self._valid.all())
+        self._found: dict[str, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        """Return their names."""
+        return iter(self._places)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return one column."""
+        if name not in self._found:
+            self._found[name] = self._unpacked(self._places[name])
+        return self._found[name]
+
+    def _unpacked(self, place: int) -> np.ndarray:
+        column, values = self._columns[place], self._records[f"c{place}"]
+        valid = None if self._complete else self._valid[:, place] != 0
+        if valid is not None and valid.all():
+            valid = None
+        if not column.variable:
+            return plain_values(column, values, valid)
+        start = self._tail + sum(self._bytes_of(before) for before in range(place) if self._columns[before].variable)
+        return plain_texts(column, values, self._payload[start : start + self._bytes_of(place)], valid)
+
+    def _bytes_of(self, place: int) -> int:
+        return int(self._records[f"c{place}"].sum(dtype=np.int64)) * self._columns[place].dtype.itemsize
 
 
 class _Tails:

@@ -11,6 +11,7 @@ from recsys.adapters.packed_online_store.backend import Backend, Key, Packed
 from recsys.adapters.packed_online_store.columns import whole
 from recsys.adapters.packed_online_store.layout import Layout, plain_key
 from recsys.adapters.packed_online_store.packing import Codec, schema_id
+from recsys.candidates.pool import to_numpy
 from recsys.errors import FeatureError
 
 
@@ -64,6 +65,14 @@ class Rows:
             columns = self.layout.names if names is None else names
             return pa.table({name: pa.nulls(0, self.layout.declared_type(name)) for name in columns})
         return self._concat(parts, names)
+
+    def columns(self, payload: bytes) -> Mapping[str, np.ndarray]:
+        """Rows of one payload under the layout's columns, as a request reads them."""
+        stored = self.codecs.by_id(self.backend, self.layout, schema_id(payload)).columns(payload)
+        if all(name in stored for name in self.layout.names):
+            return stored
+        aligned = self.decode([payload])  # written before a feature was added to the view
+        return {name: to_numpy(aligned[name]) for name in self.layout.names}
 
     def single(self, rows: pa.Table, keys: list[Key] | None = None) -> Packed:
         """Pack one row a key, in order."""

@@ -78,6 +78,13 @@ class SqliteBackend(Backend):
 
     def read(self, place: Place, keys: Sequence[Key]) -> tuple[tuple[str, ...] | None, dict[Key, bytes]]:
         """Return what the view's values are kept under, and those of `keys` that are there."""
+        if len(keys) == 1:  # a request's own read: one statement
+            query = (
+                f"SELECT v.join_keys, r.payload FROM recsys_views v LEFT JOIN {_quoted(_table(place))} r"
+                " ON r.group_key = ? WHERE v.name = ?"
+            )
+            for join_keys, payload in self._select(query, (keys[0], _table(place))):
+                return _keys(join_keys), {} if payload is None else {keys[0]: payload}
         found: dict[Key, bytes] = {}
         for start in range(0, len(keys), KEYS_A_QUERY):
             some = keys[start : start + KEYS_A_QUERY]

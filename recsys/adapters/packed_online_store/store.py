@@ -6,10 +6,11 @@ batch engine and the resolver use the Arrow methods. Where the values are kept i
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 from feast.base_feature_view import BaseFeatureView
 from feast.entity import Entity
@@ -28,6 +29,8 @@ from recsys.adapters.packed_online_store.rows import Codecs, Rows
 OnlineRow = tuple[datetime | None, dict[str, ValueProto] | None]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAYOUTS: Final = 256
+"""So many are remembered: Feast makes new objects of its views for every read of its own."""
 
 
 class PackedOnlineStore(OnlineStore):
@@ -38,6 +41,7 @@ class PackedOnlineStore(OnlineStore):
     def __init__(self) -> None:
         """Open nothing yet."""
         self._codecs = Codecs()
+        self._layouts: dict[int, tuple[BaseFeatureView, RepoConfig, Layout]] = {}
 
     @abstractmethod
     def _backend(self, config: RepoConfig) -> Backend:
@@ -79,6 +83,22 @@ class PackedOnlineStore(OnlineStore):
         """
         rows = self.read_groups(config, view, [key])
         return rows if rows.num_rows else None
+
+    def read_columns(self, config: RepoConfig, view: FeatureView, key: str | int) -> Mapping[str, np.ndarray] | None:
+        """Return all rows under one key, as a request reads them; None if there are none. TTL is the caller's.
+
+        Args:
+            config: the feature store's configuration.
+            view: the feature view; the object is remembered, so let it be the same one at every read.
+            key: the only join key, or that of the view's first entity.
+
+        Returns:
+            Join keys, features and both timestamps by name, each unpacked when it is asked for: numbers as float64 with
+            NaN, times as datetime64[us] in UTC with NaT, texts as objects with 'unknown'.
+        """
+        wanted = plain_key(key)
+        rows, found = self._found(config, view, lambda _: [wanted])
+        return rows.columns(found[wanted]) if wanted in found else None
 
     def read_groups(self, config: RepoConfig, view: FeatureView, keys: Sequence[str | int]) -> pa.Table:
         """All rows under several keys, in the order of `keys`; a key without rows adds none."""
@@ -202,12 +222,25 @@ class PackedOnlineStore(OnlineStore):
     ) -> tuple[Rows, dict[Key, bytes]]:
         """Values of the wanted keys, once it is known which of the view's keys they are kept under."""
         backend = self._backend(config)
-        declared = Layout.of(config, view)
+        declared = self._layout(config, view)
         join_keys, found = backend.read(declared.place, wanted(declared))
         layout = declared.kept_under(join_keys)
         if layout is not declared:
             _, found = backend.read(layout.place, wanted(layout))
         return Rows(backend, self._codecs, layout), found
+
+    def _layout(self, config: RepoConfig, view: BaseFeatureView) -> Layout:
+        """Return a view's layout; to make it costs as much as to read a row by it, and requests ask for the same few.
+
+        The view is kept with it: while it is, no other object has its id.
+        """
+        known = self._layouts.get(id(view))
+        if known is None or known[0] is not view or known[1] is not config:
+            if len(self._layouts) >= _LAYOUTS:
+                self._layouts.clear()
+            known = view, config, Layout.of(config, view)
+            self._layouts[id(view)] = known
+        return known[2]
 
     def _stored_schema(self, backend: Backend, layout: Layout) -> pa.Schema | None:
         """The schema that a view was last written with, or None before its first write."""
