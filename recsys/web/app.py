@@ -12,6 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 from fastapi import FastAPI, HTTPException, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Scope
 
@@ -21,7 +22,8 @@ from recsys.errors import FeatureError, RecsysError
 from recsys.ports import Clock, EventLog
 from recsys.serving.resolver import Answer, Resolver
 from recsys.web.bodies import Event, Events, RecommendRequest
-from recsys.web.guards import Accounted, LimitedBodies, NamedRequests, Tokens, bearer
+from recsys.web.documents import Receipt, Recommendation, describe, described
+from recsys.web.guards import Accounted, LimitedBodies, NamedRequests, Tokens, guarded
 from recsys.web.metrics import Metrics
 from recsys.web.problems import FieldProblem, answer_problems
 
@@ -62,9 +64,14 @@ def create_app(service: Service) -> FastAPI:
 
     app = FastAPI(title="recsys", version=recsys.__version__, lifespan=lifespan)
     answer_problems(app)
-    reader, writer = bearer(service.tokens.read), bearer(service.tokens.write)
+    describe(app)
+    reader, writer = guarded(service.tokens.read), guarded(service.tokens.write)
 
-    @app.post("/v1/recommend", dependencies=reader)
+    @reader.post(
+        "/v1/recommend",
+        response_model=None,
+        responses=described(400, 401, 413, 422, 500, 503, answer=Recommendation),
+    )
     async def recommend(request: RecommendRequest) -> dict[str, Any]:
         resolver = service.resolvers.get(request.placement)
         if resolver is None:
@@ -73,27 +80,34 @@ def create_app(service: Service) -> FastAPI:
         answer = await run_in_threadpool(_answer, resolver, request, service.log, metrics)
         return answer.to_dict()
 
-    @app.post("/v1/events", dependencies=writer)
+    @writer.post(
+        "/v1/events",
+        response_model=None,
+        responses=described(400, 401, 413, 422, 500, 503, answer=Receipt),
+    )
     async def events(received: Events) -> dict[str, int]:
         table = _outcomes(received.events, service.clock.now())
         new = await run_in_threadpool(service.log.write_outcomes, table)
         metrics.received(new, len(table) - new)
         return {"received": len(received.events), "new": new}
 
-    @app.get("/healthz")
+    @app.get("/healthz", responses=described(500))
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/readyz")
+    @app.get("/readyz", responses=described(500, 503))
     async def readyz() -> dict[str, Any]:
         if not ready.is_set():
             raise HTTPException(503, "models and items are still being loaded")
         served = {name: _serving(resolver) for name, resolver in service.resolvers.items()}
         return {"status": "ready", "placements": served}
 
-    @app.get("/metrics", dependencies=reader, response_class=Response)
+    @reader.get("/metrics", response_class=PlainTextResponse, responses=described(401, 500))
     async def figures() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    app.include_router(reader)
+    app.include_router(writer)
 
     def accounted(scope: Scope, status: int, seconds: float) -> None:
         path = getattr(scope.get("route"), "path", "other")

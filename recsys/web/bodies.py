@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 LONGEST_ID: Final = 256
 MOST_SLOTS: Final = 1_000
@@ -13,6 +13,17 @@ _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID, pattern=r"^[^\x00]+$")]
 """An id of the shop's: any text without the character 0, which not every store can keep."""
+
+
+def _written(value: object) -> object:
+    """Refuse a number for a time: seconds, milliseconds or days, nobody knows."""
+    if value is None or isinstance(value, str | datetime):
+        return value
+    message = "a time is a text, such as 2017-12-04T10:00:00Z"
+    raise ValueError(message)
+
+
+_Moment = Annotated[AwareDatetime, Field(ge=_EARLIEST)]
 
 
 class _Body(BaseModel):
@@ -27,7 +38,7 @@ class RecommendRequest(_Body):
     user_id: Identifier
     session_id: Identifier | None = None
     """The visit; needed by experiments whose unit is the session."""
-    k: Annotated[int | None, Field(ge=1, le=MOST_SLOTS)] = None
+    k: Annotated[int, Field(ge=1, le=MOST_SLOTS, strict=True)] | None = None
     """Slots; the placement's by default."""
     request_id: Identifier | None = None
     """The answer's id, random by default; a retry with the same one is logged once."""
@@ -45,11 +56,11 @@ class Event(_Body):
     user_id: Identifier
     item_id: Identifier | None = None
     session_id: Identifier | None = None
-    quantity: Annotated[float, Field(ge=0, le=1e9)] = 1.0
+    quantity: Annotated[float, Field(ge=0, le=1e9, strict=True)] = 1.0
     """Units; 0 of a cancelled purchase."""
-    value: Annotated[float, Field(ge=0, le=1e12)] = 0.0
+    value: Annotated[float, Field(ge=0, le=1e12, strict=True)] = 0.0
     """Money in the shop's currency."""
-    event_timestamp: Annotated[AwareDatetime | None, Field(ge=_EARLIEST)] = None
+    event_timestamp: Annotated[_Moment | None, BeforeValidator(_written)] = None
     """When it happened, with its offset from UTC; when it was received by default."""
 
 

@@ -4,15 +4,16 @@ import hmac
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import Depends, HTTPException, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import APIRouter, HTTPException, Request, Response, Security
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from recsys.web.problems import failed, problem
+from recsys.web.problems import failed
 
 REQUEST_ID: Final = "x-request-id"
 _ID: Final = re.compile(r"[!-~]{1,128}")
@@ -29,19 +30,35 @@ class Tokens:
     """For events."""
 
 
-def bearer(wanted: str | None) -> list[Any]:
-    """Return the dependencies of a path: a token, compared in a time that does not tell how near it was; or nothing."""
+def guarded(wanted: str | None) -> APIRouter:
+    """Return a router whose paths ask for a token before anything of a body is read.
+
+    The token is compared in a time that does not tell how near it was.
+
+    Args:
+        wanted: the token; None lets everybody in.
+    """
     if wanted is None:
-        return []
+        return APIRouter()
+    expected = wanted.encode()
 
-    def check(shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_SCHEME)]) -> None:
-        given = "" if shown is None else shown.credentials
-        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), wanted.encode()):
-            raise HTTPException(
-                401, "this needs a bearer token: send `Authorization: Bearer …`", {"WWW-Authenticate": "Bearer"}
-            )
+    class Guarded(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
 
-    return [Depends(check)]
+            async def checked(request: Request) -> Response:
+                scheme, _, given = request.headers.get("authorization", "").partition(" ")
+                shown = given.strip() if scheme.lower() == "bearer" else ""
+                if not hmac.compare_digest(shown.encode("utf-8", "surrogateescape"), expected):
+                    raise HTTPException(
+                        401, "this needs a bearer token: send `Authorization: Bearer …`", {"WWW-Authenticate": "Bearer"}
+                    )
+                return await handle(request)
+
+            return checked
+
+    # The dependency tells the OpenAPI document of the token, and checks nothing.
+    return APIRouter(route_class=Guarded, dependencies=[Security(_SCHEME)])
 
 
 class NamedRequests:
@@ -69,7 +86,7 @@ class NamedRequests:
 
 
 class LimitedBodies:
-    """ASGI middleware: a body beyond the limit is refused before it is read whole."""
+    """ASGI middleware: of a body no more is read than the limit."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         """Wrap an application.
@@ -87,30 +104,19 @@ class LimitedBodies:
             await self._app(scope, receive, send)
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._limit:
-            await self._refuse(scope, receive, send)
-            return
-        received: list[Message] = []
+        known = int(declared) if declared.isdigit() else 0
         read = 0
-        while True:
+
+        async def counted() -> Message:
+            nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > self._limit:
-                await self._refuse(scope, receive, send)
-                return
-            received.append(message)
-            if not message.get("more_body", False):
-                break
-        waiting = iter(received)
+            if max(known, read) > self._limit:
+                rule = f"the body has more than {self._limit:,} bytes: send less at once"
+                raise HTTPException(413, rule, {"Connection": "close"})
+            return message
 
-        async def again() -> Message:
-            return next(waiting, None) or await receive()
-
-        await self._app(scope, again, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        rule = f"the body has more than {self._limit:,} bytes: send less at once"
-        await problem(Request(scope), 413, rule, headers={"Connection": "close"})(scope, receive, send)
+        await self._app(scope, counted, send)
 
 
 class Accounted:
