@@ -7,7 +7,15 @@ both pass the same contract tests. The small frozen types beside them are what t
 from recsys.ports.clock import Clock
 from recsys.ports.engine import Engine, FeatureTable, Step
 from recsys.ports.event_log import EventLog, Exposure, Ledger, LedgerEntry, ShownItem
-from recsys.ports.features import Definitions, FeatureReader, FeatureRepository, FeatureSet, RequestTransform, ViewInfo
+from recsys.ports.features import (
+    Definitions,
+    FeatureReader,
+    FeatureRepository,
+    FeatureSet,
+    OnlineRows,
+    RequestTransform,
+    ViewInfo,
+)
 from recsys.ports.item_models import ItemModelStore, ItemWeights
 from recsys.ports.models import Columns, Estimator, ModelRegistry, Ranker, Registration, TrainingRows, Weights
 from recsys.ports.search import Range, Settings, SettingsSearch, Trial
@@ -31,6 +39,7 @@ __all__ = [
     "Ledger",
     "LedgerEntry",
     "ModelRegistry",
+    "OnlineRows",
     "Range",
     "Ranker",
     "Registration",

@@ -68,6 +68,14 @@ class FeatureSet:
                 owner[feature] = name
 
 
+class OnlineRows(Protocol):
+    """The online rows of one unit."""
+
+    def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
+        """Return all rows a unit has in a view online, or None; as `FeatureReader.online_group`."""
+        ...
+
+
 class FeatureReader(Protocol):
     """Features as known at a moment in the past (offline) and now (online)."""
 
@@ -114,8 +122,17 @@ class FeatureReader(Protocol):
         """
         ...
 
-    def online_group(self, view: str, key: str) -> pa.Table | None:
-        """Return all rows a unit has in a view online, or None; the TTL is the caller's to enforce."""
+    def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
+        """Return all rows a unit has in a view online, or None; the TTL is the caller's to enforce.
+
+        Args:
+            view: its name.
+            key: the unit's id.
+            within: seconds after which a store that does not answer is given up; the store's own time-outs by default.
+
+        Raises:
+            FeatureError: if the store cannot be read, or not in that time.
+        """
         ...
 
     def online_all(self, view: str) -> pa.Table:

@@ -362,7 +362,7 @@ class Unreachable(FakeFeatures):
         self.__dict__.update(features.__dict__)
         self.error = error
 
-    def online_group(self, view: str, key: str) -> pa.Table | None:
+    def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
         """Fail."""
         del view, key
         raise self.error

@@ -18,7 +18,7 @@ from typing import Any, Final
 from feast.repo_config import RepoConfig
 
 from recsys.adapters.packed_online_store.backend import Backend, Kept, Key, Pack, Packed, Place
-from recsys.errors import FeatureError
+from recsys.errors import FeatureError, OnlineStoreError
 
 BUSY_TIMEOUT_SECONDS: Final = 10.0
 KEYS_A_QUERY: Final = 500
@@ -54,7 +54,7 @@ class SqliteBackend(Backend):
             _complete_columns(self.sqlite)
         except (sqlite3.Error, OSError) as error:
             message = f"{self.name} cannot be opened: {error}; {_advice(error)}"
-            raise FeatureError(message) from error
+            raise OnlineStoreError(message) from error
 
     def __del__(self) -> None:
         """Close with the thread that it served, except in a process that merely inherited it."""
@@ -154,7 +154,7 @@ class SqliteBackend(Backend):
             self.sqlite.execute("COMMIT")
         except sqlite3.Error as error:
             message = f"{self.name} cannot be written: {error}: nothing of this write was kept; {_advice(error)}"
-            raise FeatureError(message) from error
+            raise OnlineStoreError(message) from error
 
     # -- inside a transaction
 
@@ -203,7 +203,7 @@ class SqliteBackend(Backend):
             if "no such table" in str(error):
                 return []
             message = f"{self.name} cannot be read: {error}; {_advice(error)}"
-            raise FeatureError(message) from error
+            raise OnlineStoreError(message) from error
 
 
 def path_of(config: RepoConfig) -> str:
