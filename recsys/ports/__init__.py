@@ -12,6 +12,7 @@ from recsys.ports.features import (
     FeatureReader,
     FeatureRepository,
     FeatureSet,
+    OnlineFeatures,
     OnlineRows,
     RequestTransform,
     ViewInfo,
@@ -19,6 +20,7 @@ from recsys.ports.features import (
 from recsys.ports.item_models import ItemModelStore, ItemWeights
 from recsys.ports.models import Columns, Estimator, ModelRegistry, Ranker, Registration, TrainingRows, Weights
 from recsys.ports.search import Range, Settings, SettingsSearch, Trial
+from recsys.ports.serving_copy import ServingCopy
 from recsys.ports.shop import Delivery, ShopSource, SourceCount
 
 __all__ = [
@@ -39,11 +41,13 @@ __all__ = [
     "Ledger",
     "LedgerEntry",
     "ModelRegistry",
+    "OnlineFeatures",
     "OnlineRows",
     "Range",
     "Ranker",
     "Registration",
     "RequestTransform",
+    "ServingCopy",
     "Settings",
     "SettingsSearch",
     "ShopSource",

@@ -76,6 +76,30 @@ class OnlineRows(Protocol):
         ...
 
 
+class OnlineFeatures(OnlineRows, Protocol):
+    """What requests are answered from: definitions and online rows. The methods are those of `FeatureReader`."""
+
+    def feature_set(self, name: str | Sequence[str]) -> FeatureSet:
+        """Resolve a feature service by name, or a list of `view:feature` references."""
+        ...
+
+    def view(self, name: str) -> ViewInfo:
+        """Describe one stored feature view."""
+        ...
+
+    def online_all(self, view: str) -> pa.Table:
+        """Return every row of a view online."""
+        ...
+
+    def watermark(self, view: str) -> datetime | None:
+        """Return the newest event time of a view online, or None."""
+        ...
+
+    def generation(self, view: str) -> int:
+        """Return a number that changes whenever the view's rows online do."""
+        ...
+
+
 class FeatureReader(Protocol):
     """Features as known at a moment in the past (offline) and now (online)."""
 

@@ -7,6 +7,7 @@ leaves its part as it was, and new weights are served only once they were checke
 import logging
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Final, Protocol
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from recsys.candidates.fitted import PoolModel, model_key
 from recsys.candidates.retrieval import Retrieval
 from recsys.errors import StoreError
 from recsys.experiment.routing import Router
-from recsys.ports import Clock, FeatureReader, Ranker, ViewInfo, Weights
+from recsys.ports import Clock, OnlineFeatures, Ranker, ViewInfo, Weights
 from recsys.schema import ITEM
 from recsys.serving.assembly import UnitRows
 from recsys.serving.item_matrix import ItemMatrix, read_matrix
@@ -60,13 +61,12 @@ class Follower:
         routers: Sequence[Router],
         clock: Clock,
         feature_service_of: Callable[[str], str],
-        known: Mapping[tuple[str, int], LoadedModel] | None = None,
     ) -> None:
         """Hold the collaborators; nothing is read yet. The arguments are those of `Resolver`."""
         self._name = name
         self._placement = placement
         self._online = online
-        self._features: FeatureReader = online.features
+        self._features: OnlineFeatures = online.features
         self._item_models = online.item_models
         self._registry = registry
         self._champion_of = champion_of
@@ -75,8 +75,12 @@ class Follower:
         self._feature_service_of = feature_service_of
         self._refusals = Refusals()
         self._wanted: set[tuple[str, int]] = set()
-        self._kept: Loaded = dict(known or {})
+        self._kept: Loaded = {}
         self._scored: set[tuple[str, int]] = set()
+
+    def keep(self, models: Mapping[tuple[str, int], LoadedModel]) -> None:
+        """Take models over that are loaded already, by registered model and number."""
+        self._kept = dict(models)
 
     # ------------------------------------------------------------ everything, or an error
 
@@ -87,6 +91,10 @@ class Follower:
         models = {version: self._load(weights, loaded) for version, weights in arms.items()}
         best = None if champion is None else self._load(champion, loaded)
         return self._with_items(replace(before, models=models, champion=best, routers=self._routers))
+
+    def restored(self, before: ServingState, at: datetime) -> ServingState:
+        """Read everything from a local copy that was written at a moment, and let the models score a list."""
+        return self._warmed(replace(self.follow(before), copied=at), before)
 
     # ------------------------------------------------------------ what can be read
 
@@ -247,10 +255,11 @@ class _Nobody:
     def online_group(self, view: str, key: str) -> pa.Table | None:
         """Return None."""
         del view, key
+        return None
 
 
 def _attempt(
-    store: str, read: Callable[[], ServingState], otherwise: ServingState, down: Down, troubles: MutableMapping[str, str]
+    store: str, read: Callable[[], ServingState], otherwise: ServingState, down: Down, troubles: Down
 ) -> ServingState:
     """Return what a store gives, else what was known before."""
     if store in down:
@@ -260,7 +269,7 @@ def _attempt(
         return read()
     except StoreError as error:
         troubles[store] = down[store] = str(error)
-    except Exception as error:  # noqa: BLE001 - of this placement alone: the store may do for the others
+    except Exception as error:  # of this placement alone: the store may do for the others
         LOGGER.debug("what failed", exc_info=error)
         troubles[store] = f"{type(error).__name__}: {error}"
     return otherwise

@@ -76,7 +76,6 @@ class Resolver:
         routers: Sequence[Router],
         clock: Clock,
         feature_service_of: Callable[[str], str],
-        known: Mapping[tuple[str, int], LoadedModel] | None = None,
     ) -> None:
         """Hold the collaborators; call `refresh` or `follow` before the first request.
 
@@ -89,15 +88,12 @@ class Resolver:
             routers: of the experiments on this placement.
             clock: the environment's time.
             feature_service_of: logic (basket/v2) to its feature service.
-            known: models that are loaded already, by registered model and number.
         """
         self._name = name
         self.placement = placement
         self._online = online
         self._clock = clock
-        self._follower = Follower(
-            name, placement, online, registry, champion_of, routers, clock, feature_service_of, known
-        )
+        self._follower = Follower(name, placement, online, registry, champion_of, routers, clock, feature_service_of)
         self._state = ServingState.empty(tuple(routers))
 
     @property
@@ -125,6 +121,10 @@ class Resolver:
     def restore(self, state: ServingState) -> None:
         """Answer from a state that an earlier process left."""
         self._state = state
+
+    def keep(self, models: Mapping[tuple[str, int], LoadedModel]) -> None:
+        """Take loaded models over, by registered model and number, so that they are not loaded again."""
+        self._follower.keep(models)
 
     # ------------------------------------------------------------ answering
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from recsys.candidates.retrieval import Retrieval
 from recsys.experiment.routing import Router
-from recsys.ports import FeatureReader, FeatureSet, ItemModelStore, Ranker, ViewInfo, Weights
+from recsys.ports import FeatureSet, ItemModelStore, OnlineFeatures, Ranker, ViewInfo, Weights
 from recsys.serving.breaker import Breaker
 from recsys.serving.item_matrix import ItemMatrix
 
@@ -82,7 +82,7 @@ def _served(state: ServingState) -> tuple[Any, ...]:
 class Online:
     """What `recsys features build` keeps for requests."""
 
-    features: FeatureReader
+    features: OnlineFeatures
     """Rows of units and items."""
     item_models: ItemModelStore
     """The item-item models of candidate sources."""

@@ -22,6 +22,7 @@ from recsys.ports import (
     ItemModelStore,
     Ledger,
     ModelRegistry,
+    ServingCopy,
     SettingsSearch,
     ShopSource,
 )
@@ -68,6 +69,10 @@ class Adapters(Protocol):
 
     def registry(self) -> ModelRegistry:
         """Return the registered models."""
+        ...
+
+    def serving_copy(self) -> ServingCopy:
+        """Return where a service keeps what its answers are made from."""
         ...
 
     def event_log(self) -> EventLog:

@@ -63,6 +63,25 @@ class SqliteBackend(Backend):
 
     # -- reading
 
+    @contextmanager
+    def patient(self, seconds: float | None) -> Iterator[None]:
+        """Wait so many seconds in the block for a process that holds the file."""
+        if seconds is None:
+            yield
+            return
+        self._wait(seconds)
+        try:
+            yield
+        finally:
+            self._wait(BUSY_TIMEOUT_SECONDS)
+
+    def _wait(self, seconds: float) -> None:
+        try:
+            self.sqlite.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}")
+        except sqlite3.Error as error:
+            message = f"{self.name} cannot be read: {error}; {_advice(error)}"
+            raise OnlineStoreError(message) from error
+
     def kept(self, place: Place) -> Kept:
         """Return what is known of a view."""
         query = "SELECT join_keys, schema_id, watermark, generation FROM recsys_views WHERE name = ?"
