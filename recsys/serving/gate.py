@@ -11,6 +11,8 @@ from recsys.serving.breaker import Breaker
 
 T = TypeVar("T")
 
+_IDLE_SECONDS: Final = 10.0
+"""A thread without work ends after that."""
 _THREADS: Final = 8
 """Questions to one store at a time; so many threads may hang in one that does not answer."""
 
@@ -74,12 +76,20 @@ class Gate:
 
         with self._lock:
             self._busy += 1
+            self._queue.put(carry_out)
             if self._busy > self._started and self._started < self._most:
                 self._started += 1
                 name = f"{self.breaker.store} {self._started}"
                 threading.Thread(target=self._work, name=name, daemon=True).start()
-        self._queue.put(carry_out)
 
     def _work(self) -> None:
         while True:
-            self._queue.get()()
+            try:
+                carry_out = self._queue.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                with self._lock:
+                    if self._queue.empty():
+                        self._started -= 1
+                        return
+            else:
+                carry_out()

@@ -1,7 +1,7 @@
-"""What does a running service answer from? The declarations that were applied, the stores behind their breakers, a copy.
+"""What does a running service answer from? What was applied, stores behind breakers, and a local copy.
 
 What counts is the ledger's last `recsys apply`, not the files of this moment: a file that is being edited changes
-nothing, and one that is broken takes no worker down. Before the first apply it is the files that the service began with.
+nothing, and one that is broken takes no worker down. Before the first apply it is the files that it began with.
 """
 
 import logging
@@ -83,7 +83,10 @@ class LiveSource:
         documents = {name: found for name in self._copy.placements() if (found := self._copy.read(name))}
         if not documents:
             return None
-        placements, experiments, services, features = {}, {}, {}, ""
+        placements: dict[str, Placement] = {}
+        experiments: dict[str, Experiment] = {}
+        services: dict[str, str] = {}
+        features = ""
         for name, document in documents.items():
             kept = document["declared"]
             placements[name] = Placement.model_validate(kept["placement"])
