@@ -70,6 +70,15 @@ class ChosenAdapters:
             return SystemClock()
         return ReplayedClock(self.state / "clock.json", self.declared.clock.replay_from)
 
+    def prepare(self) -> None:
+        """Import MLflow, Feast and what loads rankers."""
+        from recsys.adapters.feast_features import prepare_feast
+        from recsys.adapters.mlflow_registry import prepare_mlflow
+
+        prepare_feast()
+        prepare_mlflow()
+        _loaders()
+
     def source(self) -> ShopSource:
         """Return where the shop's past comes from."""
         if self.declared.data.path is not None:

@@ -2,10 +2,12 @@
 
 import os
 import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest, multiprocess
+from prometheus_client.registry import Collector
 
 from recsys.ports import Exposure
 from recsys.serving.breaker import STATES
@@ -84,8 +86,19 @@ class Metrics:
         if self._folder is None:
             return generate_latest(self._registry)
         together = CollectorRegistry()
-        multiprocess.MultiProcessCollector(together, path=self._folder)  # type: ignore[no-untyped-call]
+        together.register(_Together(self._folder))
         return generate_latest(together)
+
+
+class _Together(Collector):
+    """The figures of all workers; Feast keeps some of its feature server in the same folder, which say nothing here."""
+
+    def __init__(self, folder: str) -> None:
+        self._all = multiprocess.MultiProcessCollector(None, path=folder)  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterator[Metric]:
+        every: Iterable[Metric] = self._all.collect()  # type: ignore[no-untyped-call]
+        yield from (metric for metric in every if metric.name.startswith("recsys_"))
 
 
 class _States:

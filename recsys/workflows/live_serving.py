@@ -33,12 +33,13 @@ class LiveSource:
     """`serving.fleet.Source` over a workspace."""
 
     def __init__(self, workspace: Workspace, stores: Stores) -> None:
-        """Open nothing yet.
+        """Import what is needed, which takes seconds, and open nothing yet.
 
         Args:
             workspace: the project, in its environment.
             stores: the breakers to ask past.
         """
+        workspace.adapters.prepare()
         self._workspace = workspace
         self._stores = stores
         self._copy: ServingCopy = workspace.adapters.serving_copy()

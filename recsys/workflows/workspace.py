@@ -35,6 +35,10 @@ from recsys.specs.model import CatBoostAlgorithm
 class Adapters(Protocol):
     """How each port is made in this environment; the composition root chooses."""
 
+    def prepare(self) -> None:
+        """Import what the clients of stores need: that takes seconds, which are none of a store's to answer in."""
+        ...
+
     def source(self) -> ShopSource:
         """Return where the shop's past comes from."""
         ...
