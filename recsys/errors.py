@@ -9,6 +9,7 @@ RecsysError
 ├── ExperimentError    an assignment, a replay or an evaluation is not allowed
 ├── DecisionError      a promotion or rollback is refused
 └── StoreError         the event log, the ledger or the registry cannot be reached or written
+    └── OnlineStoreError   the same of an online store; it is a FeatureError too
 
 Every message names the thing, its value, the rule, and what to do; the command line prints it as one line and exits 1.
 """
@@ -68,3 +69,7 @@ class DecisionError(RecsysError):
 
 class StoreError(RecsysError):
     """The event log, the ledger or the registry cannot be reached or written."""
+
+
+class OnlineStoreError(FeatureError, StoreError):
+    """An online store cannot be reached, read or written; what it was asked may be right."""

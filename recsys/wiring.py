@@ -1,7 +1,7 @@
 """Which adapter serves which port in an environment? The composition root: the only file that chooses."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from recsys.ports import (
     ItemModelStore,
     Ledger,
     ModelRegistry,
+    Ranker,
+    ServingCopy,
     SettingsSearch,
     ShopSource,
 )
@@ -67,6 +69,15 @@ class ChosenAdapters:
         if self.declared.clock == "system":
             return SystemClock()
         return ReplayedClock(self.state / "clock.json", self.declared.clock.replay_from)
+
+    def prepare(self) -> None:
+        """Import MLflow, Feast and what loads rankers."""
+        from recsys.adapters.feast_features import prepare_feast
+        from recsys.adapters.mlflow_registry import prepare_mlflow
+
+        prepare_feast()
+        prepare_mlflow()
+        _loaders()
 
     def source(self) -> ShopSource:
         """Return where the shop's past comes from."""
@@ -127,17 +138,22 @@ class ChosenAdapters:
 
         return declared_tables(module)
 
+    def serving_copy(self) -> ServingCopy:
+        """Return the folder with a service's local copy."""
+        from recsys.adapters.serving_copy_files import ServingCopyFiles
+
+        return ServingCopyFiles(self.state / "serving", _loaders())
+
     def registry(self) -> ModelRegistry:
         """Return MLflow's registry, with a loader and a flavour for each type of ranker."""
-        from recsys.adapters.catboost_ranker import load_catboost_ranker, write_catboost_flavor
+        from recsys.adapters.catboost_ranker import write_catboost_flavor
         from recsys.adapters.feature_pyfunc import write_feature_flavor
         from recsys.adapters.mlflow_registry import MlflowRegistry
-        from recsys.modeling.feature_ranker import load_feature_ranker
 
         return MlflowRegistry(
             self.declared.mlflow_uri.format(state=self.state),
             artifact_root=self.state / "mlartifacts",
-            loaders={"catboost": load_catboost_ranker, "feature": load_feature_ranker},
+            loaders=_loaders(),
             flavors={"catboost": write_catboost_flavor, "feature": write_feature_flavor},
         )
 
@@ -166,3 +182,11 @@ class ChosenAdapters:
         from recsys.adapters.catboost_ranker import CatBoostEstimator
 
         return CatBoostEstimator(algorithm, columns, self.declared.limits.threads, metric)
+
+
+def _loaders() -> dict[str, Callable[[Path], Ranker]]:
+    """Return what loads the files of each type of ranker."""
+    from recsys.adapters.catboost_ranker import load_catboost_ranker
+    from recsys.modeling.feature_ranker import load_feature_ranker
+
+    return {"catboost": load_catboost_ranker, "feature": load_feature_ranker}

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    workers: Annotated[
+        Optional[int], typer.Option(min=1, help="Processes that answer; as the environment declares by default.")
+    ] = None,
     env: Env = "local",
 ) -> None:
     """Answer over HTTP: POST /v1/recommend, /v1/events, GET /healthz, /readyz, /metrics, /docs; follows promotions."""
@@ -21,7 +24,7 @@ def serve(
     def run(workspace: "Workspace") -> None:
         from recsys.web.server import run_server
 
-        run_server(workspace, host, port)
+        run_server(workspace, host, port, workers)
 
     run_in(env, run)
 

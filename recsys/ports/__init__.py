@@ -7,10 +7,20 @@ both pass the same contract tests. The small frozen types beside them are what t
 from recsys.ports.clock import Clock
 from recsys.ports.engine import Engine, FeatureTable, Step
 from recsys.ports.event_log import EventLog, Exposure, Ledger, LedgerEntry, ShownItem
-from recsys.ports.features import Definitions, FeatureReader, FeatureRepository, FeatureSet, RequestTransform, ViewInfo
+from recsys.ports.features import (
+    Definitions,
+    FeatureReader,
+    FeatureRepository,
+    FeatureSet,
+    OnlineFeatures,
+    OnlineRows,
+    RequestTransform,
+    ViewInfo,
+)
 from recsys.ports.item_models import ItemModelStore, ItemWeights
 from recsys.ports.models import Columns, Estimator, ModelRegistry, Ranker, Registration, TrainingRows, Weights
 from recsys.ports.search import Range, Settings, SettingsSearch, Trial
+from recsys.ports.serving_copy import ServingCopy
 from recsys.ports.shop import Delivery, ShopSource, SourceCount
 
 __all__ = [
@@ -31,10 +41,13 @@ __all__ = [
     "Ledger",
     "LedgerEntry",
     "ModelRegistry",
+    "OnlineFeatures",
+    "OnlineRows",
     "Range",
     "Ranker",
     "Registration",
     "RequestTransform",
+    "ServingCopy",
     "Settings",
     "SettingsSearch",
     "ShopSource",

@@ -68,6 +68,38 @@ class FeatureSet:
                 owner[feature] = name
 
 
+class OnlineRows(Protocol):
+    """The online rows of one unit."""
+
+    def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
+        """Return all rows a unit has in a view online, or None; as `FeatureReader.online_group`."""
+        ...
+
+
+class OnlineFeatures(OnlineRows, Protocol):
+    """What requests are answered from: definitions and online rows. The methods are those of `FeatureReader`."""
+
+    def feature_set(self, name: str | Sequence[str]) -> FeatureSet:
+        """Resolve a feature service by name, or a list of `view:feature` references."""
+        ...
+
+    def view(self, name: str) -> ViewInfo:
+        """Describe one stored feature view."""
+        ...
+
+    def online_all(self, view: str) -> pa.Table:
+        """Return every row of a view online."""
+        ...
+
+    def watermark(self, view: str) -> datetime | None:
+        """Return the newest event time of a view online, or None."""
+        ...
+
+    def generation(self, view: str) -> int:
+        """Return a number that changes whenever the view's rows online do."""
+        ...
+
+
 class FeatureReader(Protocol):
     """Features as known at a moment in the past (offline) and now (online)."""
 
@@ -114,8 +146,17 @@ class FeatureReader(Protocol):
         """
         ...
 
-    def online_group(self, view: str, key: str) -> pa.Table | None:
-        """Return all rows a unit has in a view online, or None; the TTL is the caller's to enforce."""
+    def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
+        """Return all rows a unit has in a view online, or None; the TTL is the caller's to enforce.
+
+        Args:
+            view: its name.
+            key: the unit's id.
+            within: seconds after which a store that does not answer is given up; the store's own time-outs by default.
+
+        Raises:
+            FeatureError: if the store cannot be read, or not in that time.
+        """
         ...
 
     def online_all(self, view: str) -> pa.Table:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from recsys.candidates.history import History
 from recsys.candidates.pool import to_numpy, unknown
 from recsys.errors import FeatureError
-from recsys.ports import FeatureReader, FeatureSet, ViewInfo
+from recsys.ports import FeatureSet, ViewInfo
 from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, USER
 from recsys.serving.item_matrix import ItemMatrix
+from recsys.serving.reads import UnitReader
 
 SECOND_KEY = 2
 
@@ -26,7 +27,7 @@ SECOND_KEY = 2
 class UnitRows:
     """The rows of one unit in the online store, each view read at most once."""
 
-    def __init__(self, features: FeatureReader, matrix: ItemMatrix, unit: str, at: datetime) -> None:
+    def __init__(self, features: UnitReader, matrix: ItemMatrix, unit: str, at: datetime) -> None:
         """Read nothing yet.
 
         Args:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys.candidates.pool import ItemPool, build_pool, to_numpy, unknown
-from recsys.ports import FeatureReader, ViewInfo
+from recsys.ports import OnlineFeatures, ViewInfo
 from recsys.schema import EVENT_TIMESTAMP, ITEM
 from recsys.specs.placement import Placement
 
@@ -28,7 +28,7 @@ class ItemMatrix:
     """When the first row that is live now goes past its TTL; the matrix has to be read again then."""
 
 
-def read_matrix(features: FeatureReader, placement: Placement, views: Iterable[ViewInfo], at: datetime) -> ItemMatrix:
+def read_matrix(features: OnlineFeatures, placement: Placement, views: Iterable[ViewInfo], at: datetime) -> ItemMatrix:
     """Read the pool's view and all other item views from the online store.
 
     Args:

@@ -1,40 +1,39 @@
 """Which list does this request get? Route, candidates, features, score, rank, log, answer.
 
-What one answer reads (item matrix, models, routers) hangs on one reference that `refresh` swaps, so that no answer
-mixes versions.
+What one answer reads (item matrix, models, routers) hangs on one reference that `refresh` and `follow` swap, so that no
+answer mixes versions. Where something cannot be had, the answer comes from the next rung of a ladder and names it: the
+last good state; the model without what only the unit's rows tell; the popular list; an empty list.
 """
 
-import hashlib
 import logging
 import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from recsys.candidates.history import Histories
-from recsys.candidates.pool import instant
-from recsys.candidates.retrieval import Retrieval
 from recsys.errors import FeatureError
 from recsys.experiment.routing import Assignment, Router
-from recsys.ports import Clock, Exposure, ModelRegistry, ShownItem, Weights
-from recsys.serving.assembly import UnitRows, assemble
-from recsys.serving.item_matrix import ItemMatrix
-from recsys.serving.reranking import Ranked, rerank
-from recsys.serving.state import Follower, LoadedModel, Online, ServingState
-from recsys.specs.candidates import SOURCES
+from recsys.ports import Clock, Exposure, ShownItem, Weights
+from recsys.serving.assembly import UnitRows
+from recsys.serving.deadline import Deadline, OutOfTimeError
+from recsys.serving.following import Down, Follower, WeightsSource
+from recsys.serving.ranking import Asked, Wanted, feature_digest, ranked, shown
+from recsys.serving.reads import GuardedReads
+from recsys.serving.reranking import Ranked
+from recsys.serving.state import LoadedModel, Online, ServingState
 from recsys.specs.placement import Placement
-from recsys.specs.reranking import Stage
+
+__all__ = ["EMPTY", "LAST_GOOD", "NOTHING", "POPULAR", "UNIT_UNKNOWN", "Answer", "Resolver", "feature_digest"]
 
 LOGGER = logging.getLogger(__name__)
 
-POPULAR = "popular list: no model could answer"
-NOTHING = "empty list: no model could answer and the placement declares no popular list"
-EMPTY = "empty list: no items are materialized"
+LAST_GOOD: Final = "last good model: a store could not be followed"
+UNIT_UNKNOWN: Final = "user features missing: the online store could not be read in time"
+POPULAR: Final = "popular list: no model could answer"
+NOTHING: Final = "empty list: no model could answer and the placement declares no popular list"
+EMPTY: Final = "empty list: no items are materialized"
 
 
 @dataclass(frozen=True)
@@ -72,13 +71,13 @@ class Resolver:
         name: str,
         placement: Placement,
         online: Online,
-        registry: ModelRegistry,
+        registry: WeightsSource,
         champion_of: Callable[[str], Weights | None],
         routers: Sequence[Router],
         clock: Clock,
         feature_service_of: Callable[[str], str],
     ) -> None:
-        """Hold the collaborators; call `refresh` before the first request.
+        """Hold the collaborators; call `refresh` or `follow` before the first request.
 
         Args:
             name: the placement's name.
@@ -91,10 +90,10 @@ class Resolver:
             feature_service_of: logic (basket/v2) to its feature service.
         """
         self._name = name
-        self._placement = placement
-        self._features = online.features
+        self.placement = placement
+        self._online = online
         self._clock = clock
-        self._follower = Follower(placement, online, registry, champion_of, routers, clock, feature_service_of)
+        self._follower = Follower(name, placement, online, registry, champion_of, routers, clock, feature_service_of)
         self._state = ServingState.empty(tuple(routers))
 
     @property
@@ -103,10 +102,29 @@ class Resolver:
         return self._state
 
     def refresh(self) -> bool:
-        """Follow aliases and materializations; returns whether anything changed."""
+        """Follow aliases and materializations, or raise; returns whether anything changed."""
         before, after = self._state, self._follower.follow(self._state)
         self._state = after
         return after.differs(before)
+
+    def follow(self, down: Down | None = None) -> bool:
+        """Follow aliases and materializations as far as the stores answer; returns whether anything changed.
+
+        Args:
+            down: stores that are not worth asking now, to the reason; those that fail are added.
+        """
+        before = self._state
+        after = self._follower.follow_on(before, {} if down is None else down)
+        self._state = after
+        return after.differs(before)
+
+    def restore(self, state: ServingState) -> None:
+        """Answer from a state that an earlier process left."""
+        self._state = state
+
+    def keep(self, models: Mapping[tuple[str, int], LoadedModel]) -> None:
+        """Take loaded models over, by registered model and number, so that they are not loaded again."""
+        self._follower.keep(models)
 
     # ------------------------------------------------------------ answering
 
@@ -118,6 +136,7 @@ class Resolver:
         k: int | None = None,
         request_id: str | None = None,
         candidates: Sequence[str] = (),
+        deadline: Deadline | None = None,
     ) -> Answer:
         """Answer one request.
 
@@ -127,11 +146,12 @@ class Resolver:
             k: slots; the placement's by default.
             request_id: for idempotent logging; a random one by default.
             candidates: item ids for the placement's `given` source; ids that it does not know are left out.
+            deadline: when the answer is due; what is not done by then is left out. None by default.
 
         Raises:
             FeatureError: if items are given to a placement without such a source.
         """
-        if candidates and not self._placement.takes_list:
+        if candidates and not self.placement.takes_list:
             message = (
                 f"placement {self._name}: the request gives {len(candidates)} candidates, and none of the placement's"
                 " sources takes them: declare {source: given, limit: …} or leave them out"
@@ -141,11 +161,11 @@ class Resolver:
         at = self._clock.now()
         assignment = self._assignment(state, user_id, session_id, at)
         model = state.champion if assignment is None else state.models.get(assignment.model_version)
-        slots = k or self._placement.k
-        unit = None if state.matrix is None else UnitRows(self._features, state.matrix, user_id, at)
+        slots = k or self.placement.k
         named = request_id or str(uuid.uuid4())
-        items, digest, fallback = self._list(state, model, unit, _Wanted(slots, at, candidates, named))
-        answered = fallback is None and model is not None
+        wanted = Wanted(slots, at, candidates, named, deadline or Deadline())
+        items, digest, fallback = self._list(state, model, user_id, wanted)
+        answered = model is not None and fallback in _BY_A_MODEL
         exposure = Exposure(
             request_id=named,
             placement=self._name,
@@ -174,99 +194,39 @@ class Resolver:
         return None
 
     def _list(
-        self,
-        state: ServingState,
-        model: LoadedModel | None,
-        unit: UnitRows | None,
-        wanted: "_Wanted",
+        self, state: ServingState, model: LoadedModel | None, user_id: str, wanted: Wanted
     ) -> tuple[list[ShownItem], str, str | None]:
-        if state.matrix is None or state.retrieval is None or unit is None:
+        """Return the items, the digest of their features, and the rung that they come from."""
+        if state.matrix is None or state.retrieval is None:
             return [], "", EMPTY
-        asked = _Asked(state.matrix, state.retrieval, unit, lambda view: unit.history(state.views[view]), wanted)
+        reads = GuardedReads(self._online.features, self._online.breaker, wanted.deadline)
+        unit = UnitRows(reads, state.matrix, user_id, wanted.at)
+        asked = Asked(state.matrix, state.retrieval, unit, lambda view: unit.history(state.views[view]), wanted)
         if model is not None:
             try:
-                items, digest = _ranked(asked, model, self._placement.rerank)
+                items, digest = ranked(asked, model, self.placement.rerank)
+            except OutOfTimeError:
+                LOGGER.warning("placement %s: request %s: no time is left for a model", self._name, wanted.request_id)
             except Exception:
                 LOGGER.exception("placement %s: %s could not answer", self._name, model.weights.model_version)
             else:
-                return items, digest, None
+                return items, digest, UNIT_UNKNOWN if reads.missing else None if state.current else LAST_GOOD
         items = self._popular(asked)
         return items, "", POPULAR if items else NOTHING
 
-    def _popular(self, asked: "_Asked") -> list[ShownItem]:
-        if self._placement.fallback != "popular":
+    def _popular(self, asked: Asked) -> list[ShownItem]:
+        if self.placement.fallback != "popular":
             return []
+        wanted = asked.wanted
         try:
-            rows, values = asked.retrieval.fallback(asked.wanted.slots, asked.histories, asked.instant)
+            rows, values = asked.retrieval.fallback(wanted.slots, asked.histories, asked.instant)
         except Exception:
             LOGGER.exception(
                 "placement %s: the popular list is shown without what only the unit's rows tell", self._name
             )
-            rows, values = asked.retrieval.fallback(asked.wanted.slots, None, asked.instant)
-        return _shown(asked.matrix, Ranked.of(rows, values))
+            rows, values = asked.retrieval.fallback(wanted.slots, None, asked.instant)
+        return shown(asked.matrix, Ranked.of(rows, values))
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """What a request asks for."""
-
-    slots: int
-    at: datetime
-    given: Sequence[str]
-    request_id: str
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What one list is made from."""
-
-    matrix: ItemMatrix
-    retrieval: Retrieval
-    unit: UnitRows
-    histories: Histories
-    wanted: _Wanted
-
-    @property
-    def instant(self) -> np.datetime64:
-        return instant(self.wanted.at)
-
-    def may_get(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell which rows of the pool the filters let into this list."""
-        return self.retrieval.may_get(rows, self.histories, self.instant)
-
-
-def _ranked(asked: _Asked, model: LoadedModel, stages: Sequence[Stage]) -> tuple[list[ShownItem], str]:
-    wanted = asked.wanted
-    found = asked.retrieval.candidates(asked.histories, asked.instant, wanted.given)
-    brought = {SOURCES: found.sources, **found.scores}
-    columns = assemble(model.features, asked.matrix, asked.unit, found.rows, wanted.at, brought)
-    scores = model.ranker.score(columns)
-    order = np.lexsort((found.rows, -np.nan_to_num(scores, nan=-np.inf)))
-    if not stages:
-        order = order[: wanted.slots]
-    ranked = Ranked.of(found.rows[order], scores[order])
-    shown = rerank(stages, ranked, asked.matrix.pool, asked.may_get, wanted.slots, wanted.request_id)
-    return _shown(asked.matrix, shown), feature_digest(columns, order[shown.ranks[shown.ranks > 0] - 1])
-
-
-def _shown(matrix: ItemMatrix, ranked: Ranked) -> list[ShownItem]:
-    slots = zip(ranked.rows, ranked.scores, ranked.propensities, strict=True)
-    return [
-        ShownItem(str(matrix.pool.ids[row]), position, float(score), float(propensity))
-        for position, (row, score, propensity) in enumerate(slots, start=1)
-    ]
-
-
-def feature_digest(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> str:
-    """Return a digest of the feature values of some rows: equal values, equal digest."""
-    state = hashlib.blake2b(digest_size=8)
-    for name, values in columns.items():
-        state.update(name.encode())
-        shown = values[rows]
-        if shown.dtype.kind in "OU":
-            state.update("\x00".join(map(str, shown)).encode())
-        elif shown.dtype.kind == "M":
-            state.update(shown.astype("int64").tobytes())
-        else:
-            state.update(np.ascontiguousarray(shown, dtype=np.float32).tobytes())
-    return state.hexdigest()
+_BY_A_MODEL: Final = frozenset({None, LAST_GOOD, UNIT_UNKNOWN})
+"""The rungs on which a model's scores are shown."""

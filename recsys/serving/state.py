@@ -1,21 +1,15 @@
-"""What are answers made from, and what has to be read anew when models, items or features change?"""
+"""What are answers made from? One value a placement, replaced as a whole, so that no answer mixes versions."""
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from recsys.candidates.fitted import PoolModel, model_key
 from recsys.candidates.retrieval import Retrieval
 from recsys.experiment.routing import Router
-from recsys.ports import Clock, FeatureReader, FeatureSet, ItemModelStore, ModelRegistry, Ranker, ViewInfo, Weights
-from recsys.schema import ITEM
-from recsys.serving.item_matrix import ItemMatrix, read_matrix
-from recsys.specs.candidates import FittedSource, label
-from recsys.specs.placement import Placement
-
-LOGGER = logging.getLogger(__name__)
+from recsys.ports import FeatureSet, ItemModelStore, OnlineFeatures, Ranker, ViewInfo, Weights
+from recsys.serving.breaker import Breaker
+from recsys.serving.item_matrix import ItemMatrix
 
 
 @dataclass(frozen=True)
@@ -25,6 +19,11 @@ class LoadedModel:
     weights: Weights
     ranker: Ranker
     features: FeatureSet
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Return the registered model and the registry's number of the weights."""
+        return self.weights.model, self.weights.number
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,27 @@ class ServingState:
     watermarks: Mapping[str, datetime | None]
     """Newest event time online of every view that answers read, and the moment of every item-item model, as
     `candidates/<source>`."""
+    copied: datetime | None = None
+    """When the local copy was written that this was restored from; None once the stores were read."""
+    troubles: Mapping[str, str] = field(default_factory=dict)
+    """Store to why it could not be followed at the last attempt; its part is that of an earlier moment."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Weights (basket/7) that an alias names and that are not served, to the reason."""
 
     @classmethod
     def empty(cls, routers: Sequence[Router]) -> "ServingState":
         """Return the state before anything was read."""
         return cls(None, None, {}, {}, None, routers, {}, {})
+
+    @property
+    def loaded(self) -> Mapping[tuple[str, int], LoadedModel]:
+        """Return every model in service by its key."""
+        return {model.key: model for model in (*self.models.values(), self.champion) if model is not None}
+
+    @property
+    def current(self) -> bool:
+        """Tell whether all of this was found in the stores at the last attempt."""
+        return self.copied is None and not self.troubles
 
     def differs(self, other: "ServingState") -> bool:
         """Return whether answers may differ between the two."""
@@ -67,110 +82,9 @@ def _served(state: ServingState) -> tuple[Any, ...]:
 class Online:
     """What `recsys features build` keeps for requests."""
 
-    features: FeatureReader
+    features: OnlineFeatures
     """Rows of units and items."""
     item_models: ItemModelStore
     """The item-item models of candidate sources."""
-
-
-class Follower:
-    """Reads what one placement's answers are made from, and again what has changed."""
-
-    def __init__(
-        self,
-        placement: Placement,
-        online: Online,
-        registry: ModelRegistry,
-        champion_of: Callable[[str], Weights | None],
-        routers: Sequence[Router],
-        clock: Clock,
-        feature_service_of: Callable[[str], str],
-    ) -> None:
-        """Hold the collaborators; nothing is read yet. The arguments are those of `Resolver`."""
-        self._placement = placement
-        self._features = online.features
-        self._item_models = online.item_models
-        self._registry = registry
-        self._champion_of = champion_of
-        self._routers = tuple(routers)
-        self._clock = clock
-        self._feature_service_of = feature_service_of
-
-    def follow(self, before: ServingState) -> ServingState:
-        """Return the state of now; what has not changed is taken over."""
-        loaded = {
-            (model.weights.model, model.weights.number): model
-            for model in (*before.models.values(), before.champion)
-            if model is not None
-        }
-        versions = {arm.model_version for router in self._routers for arm in router.experiment.arms.values()}
-        models: dict[str, LoadedModel] = {}
-        for version in sorted(versions):
-            model, _, logic = version.partition("/")
-            weights = self._registry.resolve(model, f"logic-{logic}")
-            if weights is not None:
-                models[version] = self._loaded(weights, loaded)
-        weights = self._champion_of(self._placement.model)
-        champion = None if weights is None else self._loaded(weights, loaded)
-        reading = [*models.values(), *([champion] if champion else [])]
-        views = {name: self._features.view(name) for name in self._placement.history_views}
-        read = {view.name for model in reading for view in model.features.views} | {self._placement.pool.view, *views}
-        matrix = self._matrix(reading, before.matrix)
-        retrieval, generations = self._retrieval(matrix, before)
-        moments = {} if retrieval is None else {name: model.at for name, model in retrieval.models.items()}
-        return ServingState(
-            matrix=matrix,
-            retrieval=retrieval,
-            generations=generations,
-            models=models,
-            champion=champion,
-            routers=self._routers,
-            views=views,
-            watermarks={name: self._features.watermark(name) for name in sorted(read)}
-            | {f"candidates/{name}": at for name, at in moments.items()},
-        )
-
-    def _loaded(self, weights: Weights, loaded: dict[tuple[str, int], LoadedModel]) -> LoadedModel:
-        key = (weights.model, weights.number)
-        if key not in loaded:
-            features = self._features.feature_set(self._feature_service_of(weights.model_version))
-            loaded[key] = LoadedModel(weights, self._registry.load(weights), features)
-        return loaded[key]
-
-    def _matrix(self, models: Sequence[LoadedModel], before: ItemMatrix | None) -> ItemMatrix | None:
-        """Read the items again when their rows changed, a row went past its TTL, or a model needs another view."""
-        views = {view.name: view for model in models for view in model.features.views if view.join_keys == (ITEM,)}
-        now = self._clock.now()
-        if before is not None and {self._placement.pool.view, *views} <= set(before.generations):
-            same = all(self._features.generation(name) == number for name, number in before.generations.items())
-            if same and (before.expires is None or now <= before.expires):
-                return before
-        if not self._features.generation(self._placement.pool.view):
-            return None
-        return read_matrix(self._features, self._placement, views.values(), now)
-
-    def _retrieval(
-        self, matrix: ItemMatrix | None, before: ServingState
-    ) -> tuple[Retrieval | None, Mapping[str, str | None]]:
-        """Look sources and filters up in the pool again when it or a model is another."""
-        if matrix is None:
-            return None, {}
-        sources = {label(source): source for source in self._placement.fitted}
-        generations = {name: self._item_models.generation(self._key(source)) for name, source in sources.items()}
-        if matrix is before.matrix and generations == before.generations:
-            return before.retrieval, generations
-        models = {}
-        for name, source in sources.items():
-            fitted = self._item_models.read(self._key(source))
-            if fitted is not None:
-                models[name] = PoolModel(fitted, matrix.pool)
-            elif before.retrieval is None or name in before.retrieval.models:
-                LOGGER.warning(
-                    "candidates %s: no item-item model was made as it is declared: it gives nothing until `recsys"
-                    " features build` has made one",
-                    name,
-                )
-        return Retrieval(self._placement, matrix.pool, models), generations
-
-    def _key(self, source: FittedSource) -> str:
-        return model_key(source, self._placement.pool)
+    breaker: Breaker = field(default_factory=lambda: Breaker("online store"))
+    """Of the store with those rows; all placements of a process share one."""

@@ -8,8 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from recsys.errors import SpecError
 
-_DURATION: Final = re.compile(r"^(\d+)\s*([smhdw])$")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION: Final = re.compile(r"^(\d+)\s*(ms|[smhdw])$")
+_MILLISECONDS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 
 class Spec(BaseModel):
@@ -19,15 +19,15 @@ class Spec(BaseModel):
 
 
 def parse_duration(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever stands in the YAML
-    """Read `7d`, `12h`, `30m`, `45s` or `2w` as a `timedelta`."""
+    """Read `7d`, `12h`, `30m`, `45s`, `300ms` or `2w` as a `timedelta`."""
     if isinstance(value, timedelta):
         return value
     match = _DURATION.match(str(value).strip())
     if match is None:
-        message = "a duration is a whole number and a unit, one of s, m, h, d, w (7d)"
+        message = "a duration is a whole number and a unit, one of ms, s, m, h, d, w (7d)"
         raise ValueError(message)
     try:
-        return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+        return timedelta(milliseconds=int(match[1]) * _MILLISECONDS[match[2]])
     except OverflowError as error:
         message = "a duration is shorter than three million years"
         raise ValueError(message) from error
@@ -35,11 +35,11 @@ def parse_duration(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over wha
 
 def format_duration(value: timedelta) -> str:
     """Write a `timedelta` the way it is declared, in the largest unit that divides it."""
-    seconds = int(value.total_seconds())
+    total = value // timedelta(milliseconds=1)
     for unit in ("w", "d", "h", "m"):
-        if seconds and seconds % _SECONDS[unit] == 0:
-            return f"{seconds // _SECONDS[unit]}{unit}"
-    return f"{seconds}s"
+        if total and total % _MILLISECONDS[unit] == 0:
+            return f"{total // _MILLISECONDS[unit]}{unit}"
+    return f"{total}ms" if total % _MILLISECONDS["s"] else f"{total // _MILLISECONDS['s']}s"
 
 
 def parse_moment(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever stands in the YAML
@@ -72,7 +72,7 @@ def read_moment(text: str) -> datetime:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, return_type=str)]
-"""A length of time, declared as `7d`, `12h`, `30m`, `45s` or `2w`."""
+"""A length of time, declared as `7d`, `12h`, `30m`, `45s`, `300ms` or `2w`."""
 
 Moment = Annotated[
     datetime,

@@ -86,7 +86,15 @@ class Serving(Spec):
     maximum_body: int = Field(default=1_000_000, ge=1_000)
     """Bytes of a request's body; beyond them it is refused."""
     poll: Duration = timedelta(seconds=2)
-    """How often promotions and materializations are looked for."""
+    """How often declarations, promotions and materializations are looked for."""
+    workers: int = Field(default=1, ge=1)
+    """Processes that answer; each holds its own models and item matrix. `--workers` says otherwise."""
+    budget: Duration = Field(default=timedelta(seconds=1), gt=timedelta(0))
+    """The time of one list, waiting included; a placement may have its own. What is not done by then is left out."""
+    concurrent: int = Field(default=8, ge=1)
+    """Lists that one worker makes at a time."""
+    waiting: int = Field(default=64, ge=0)
+    """Requests that wait for that in one worker; more are answered 503 at once."""
 
 
 class Environment(Spec):

@@ -1,11 +1,12 @@
 """Where is a list shown, what may stand in it, and who fills it by default? And whom may a campaign reach?"""
 
 from collections import Counter
+from datetime import timedelta
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from recsys.specs.base import Spec
+from recsys.specs.base import Duration, Spec
 from recsys.specs.candidates import (
     CandidateSource,
     Covisit,
@@ -57,6 +58,8 @@ class Placement(Spec):
     an exploration slot last. Offline figures and gates are of the model's own order."""
     fallback: Literal["popular", "empty"] = "popular"
     """What is shown when no model can answer; it is not re-ranked."""
+    budget: Duration | None = Field(default=None, gt=timedelta(0))
+    """The time of one list; the environment's `serve.budget` by default."""
 
     @model_validator(mode="after")
     def _named_apart(self) -> Self:

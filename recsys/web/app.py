@@ -1,6 +1,5 @@
 """How do a shop's pages ask for a list, and tell what came of it? The resolvers and the event log over HTTP."""
 
-import asyncio
 import contextlib
 import logging
 import time
@@ -20,9 +19,14 @@ import recsys
 from recsys import schema
 from recsys.errors import FeatureError, RecsysError
 from recsys.ports import Clock, EventLog
+from recsys.serving.deadline import Deadline
+from recsys.serving.fleet import Fleet, served
+from recsys.serving.gate import Gate
 from recsys.serving.resolver import Answer, Resolver
+from recsys.web.admission import Admission
 from recsys.web.bodies import Event, Events, RecommendRequest
 from recsys.web.documents import Receipt, Recommendation, describe, described
+from recsys.web.following import Poll
 from recsys.web.guards import Accounted, LimitedBodies, NamedRequests, Tokens, guarded
 from recsys.web.metrics import Metrics
 from recsys.web.problems import FieldProblem, answer_problems
@@ -32,6 +36,24 @@ ACCESS = logging.getLogger("recsys.access")
 
 _SKEW: Final = timedelta(minutes=5)
 """Clocks of two machines may differ by so much."""
+_EVENT_SECONDS: Final = 5.0
+"""Events that are not written by then are answered 503, and sent again."""
+_LOG_SECONDS: Final = 0.1
+"""An answer is logged in what is left of its time, and in so much at least."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one process takes on at once."""
+
+    budget: timedelta | None = None
+    """The time of one list; a placement may have its own."""
+    concurrent: int = 8
+    """Lists at a time."""
+    waiting: int = 64
+    """Requests that may wait for that."""
+    maximum_body: int = 1_000_000
+    """Bytes of a request's body."""
 
 
 @dataclass(frozen=True)
@@ -39,33 +61,38 @@ class Service:
     """What the application answers from."""
 
     resolvers: Mapping[str, Resolver]
-    """By placement."""
+    """By placement; a `Fleet` follows its declarations."""
     log: EventLog
     clock: Clock
     tokens: Tokens = field(default_factory=Tokens)
-    maximum_body: int = 1_000_000
-    """Bytes of a request's body."""
+    limits: Limits = field(default_factory=Limits)
     poll_seconds: float = 2.0
-    """How often promotions and materializations are looked for."""
+    """How often declarations, promotions and materializations are looked for."""
+    figures: str | None = None
+    """The folder in which the workers of one server keep their figures; None of a process that is alone."""
 
 
 def create_app(service: Service) -> FastAPI:
     """Make the HTTP application."""
-    ready = asyncio.Event()
-    metrics = Metrics(service.resolvers)
+    fleet = service.resolvers if isinstance(service.resolvers, Fleet) else Fleet(service.resolvers)
+    metrics = Metrics(fleet, service.figures)
+    lists = Admission("list", service.limits.concurrent, service.limits.waiting)
+    outcomes = Admission("events", service.limits.concurrent, service.limits.waiting)
+    poll = Poll(fleet, service.poll_seconds, metrics.observe)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        following = asyncio.create_task(_follow(service.resolvers, service.poll_seconds, ready))
+        poll.start()
         yield
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+        await run_in_threadpool(poll.stop)
+        lists.close()
+        outcomes.close()
 
     app = FastAPI(title="recsys", version=recsys.__version__, lifespan=lifespan)
     answer_problems(app)
     describe(app)
     reader, writer = guarded(service.tokens.read), guarded(service.tokens.write)
+    gate = fleet.stores.log
 
     @reader.post(
         "/v1/recommend",
@@ -73,11 +100,14 @@ def create_app(service: Service) -> FastAPI:
         responses=described(400, 401, 413, 422, 500, 503, answer=Recommendation),
     )
     async def recommend(request: RecommendRequest) -> dict[str, Any]:
-        resolver = service.resolvers.get(request.placement)
+        resolver = fleet.get(request.placement)
         if resolver is None:
-            declared = ", ".join(sorted(service.resolvers))
+            declared = ", ".join(sorted(fleet))
             raise FieldProblem(("placement",), f"not declared; declared: {declared}")
-        answer = await run_in_threadpool(_answer, resolver, request, service.log, metrics)
+        deadline = Deadline.after(resolver.placement.budget or service.limits.budget)
+        began = time.perf_counter()
+        answer, logged = await lists.run(lambda: _answer(resolver, request, deadline, service.log, gate))
+        metrics.answered(answer.exposure, time.perf_counter() - began, logged=logged)
         return answer.to_dict()
 
     @writer.post(
@@ -87,7 +117,7 @@ def create_app(service: Service) -> FastAPI:
     )
     async def events(received: Events) -> dict[str, int]:
         table = _outcomes(received.events, service.clock.now())
-        new = await run_in_threadpool(service.log.write_outcomes, table)
+        new = await outcomes.run(lambda: gate.ask(lambda: service.log.write_outcomes(table), _EVENT_SECONDS))
         metrics.received(new, len(table) - new)
         return {"received": len(received.events), "new": new}
 
@@ -97,10 +127,14 @@ def create_app(service: Service) -> FastAPI:
 
     @app.get("/readyz", responses=described(500, 503))
     async def readyz() -> dict[str, Any]:
-        if not ready.is_set():
+        if not fleet.ready:
             raise HTTPException(503, "models and items are still being loaded")
-        served = {name: _serving(resolver) for name, resolver in service.resolvers.items()}
-        return {"status": "ready", "placements": served}
+        return {
+            "status": "ready",
+            "placements": {name: served(resolver) for name, resolver in fleet.items()},
+            "breakers": {breaker.store: breaker.state for breaker in fleet.stores.breakers},
+            "troubles": dict(fleet.troubles),
+        }
 
     @reader.get("/metrics", response_class=PlainTextResponse, responses=described(401, 500))
     async def figures() -> Response:
@@ -115,14 +149,16 @@ def create_app(service: Service) -> FastAPI:
         said = {"method": scope["method"], "path": path, "status": status, "ms": round(1_000 * seconds, 3)}
         ACCESS.info("answered", extra={**said, "request_id": scope["state"]["request_id"]})
 
-    app.add_middleware(LimitedBodies, limit=service.maximum_body)
+    app.add_middleware(LimitedBodies, limit=service.limits.maximum_body)
     app.add_middleware(Accounted, tell=accounted)
     app.add_middleware(NamedRequests)
     return app
 
 
-def _answer(resolver: Resolver, request: RecommendRequest, log: EventLog, metrics: Metrics) -> Answer:
-    began = time.perf_counter()
+def _answer(
+    resolver: Resolver, request: RecommendRequest, deadline: Deadline, log: EventLog, gate: Gate
+) -> tuple[Answer, bool]:
+    """Return the answer, and whether it was logged."""
     try:
         answer = resolver.recommend(
             request.user_id,
@@ -130,20 +166,20 @@ def _answer(resolver: Resolver, request: RecommendRequest, log: EventLog, metric
             k=request.k,
             request_id=request.request_id,
             candidates=request.candidates,
+            deadline=deadline,
         )
     except FeatureError as error:
         # The one thing that is wrong with a request itself: candidates nobody takes.
         raise FieldProblem(("candidates",), str(error)) from error
-    logged = True
+    left = _EVENT_SECONDS if deadline.left is None else max(deadline.left, _LOG_SECONDS)
     try:
-        log.write_exposures([answer.exposure])
-    except RecsysError:
-        logged = False
-        LOGGER.exception(
-            "exposure %s could not be logged; the list is answered all the same", answer.exposure.request_id
+        gate.ask(lambda: log.write_exposures([answer.exposure]), left)
+    except RecsysError as error:
+        LOGGER.error(  # noqa: TRY400 - its breaker has said it, and there is one line an answer
+            "exposure %s could not be logged; the list is answered all the same: %s", answer.exposure.request_id, error
         )
-    metrics.answered(answer.exposure, time.perf_counter() - began, logged=logged)
-    return answer
+        return answer, False
+    return answer, True
 
 
 def _outcomes(events: tuple[Event, ...], now: datetime) -> pa.Table:
@@ -166,30 +202,3 @@ def _outcomes(events: tuple[Event, ...], now: datetime) -> pa.Table:
         }
     columns = {name: [row[name] for row in rows.values()] for name in schema.EVENTS.names}
     return pa.table(columns, schema=schema.EVENTS)
-
-
-def _serving(resolver: Resolver) -> dict[str, Any]:
-    champion = resolver.state.champion
-    return {
-        "champion": champion.weights.model_version if champion else None,
-        "models": {name: model.weights.number for name, model in resolver.state.models.items()},
-    }
-
-
-async def _follow(resolvers: Mapping[str, Resolver], poll_seconds: float, ready: asyncio.Event) -> None:
-    """Refresh every resolver, again and again; a failure is logged and the last good state goes on serving.
-
-    `ready` is set once every resolver was refreshed without a failure.
-    """
-    while True:
-        failed = False
-        for name, resolver in resolvers.items():
-            try:
-                if await run_in_threadpool(resolver.refresh):
-                    LOGGER.info("placement %s serves %s", name, _serving(resolver))
-            except Exception:
-                failed = True
-                LOGGER.exception("placement %s could not be refreshed; its last good state goes on serving", name)
-        if not failed:
-            ready.set()
-        await asyncio.sleep(poll_seconds)

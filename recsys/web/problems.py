@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from recsys.errors import StoreError
+from recsys.web.admission import RETRY_SECONDS, BusyError
 
 LOGGER = logging.getLogger(__name__)
 
@@ -85,6 +86,15 @@ def answer_problems(app: FastAPI) -> None:
         LOGGER.error("request %s: %s", getattr(request.state, "request_id", None), error)
         return problem(
             request, 503, "a store that this needs does not answer; try again later", headers={"Retry-After": "1"}
+        )
+
+    @app.exception_handler(BusyError)
+    async def busy(request: Request, _: BusyError) -> JSONResponse:
+        return problem(
+            request,
+            503,
+            "as many requests are in work and waiting as this process takes on; try again later",
+            headers={"Retry-After": str(RETRY_SECONDS)},
         )
 
 

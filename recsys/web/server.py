@@ -1,44 +1,111 @@
-"""How does `recsys serve` run? One uvicorn worker over the resolvers of all placements."""
+"""How does `recsys serve` run? One process, or several workers on one socket under a supervisor that replaces them."""
 
 import ipaddress
+import json
 import logging
 import os
+import tempfile
+from typing import Final
 
 import uvicorn
+from fastapi import FastAPI
 
 from recsys.errors import SpecError
-from recsys.web.app import Service, create_app
+from recsys.serving.fleet import Fleet
+from recsys.serving.stores import Stores
+from recsys.specs.environment import Serving
 from recsys.web.guards import Tokens
 from recsys.web.logs import JsonLines
-from recsys.workflows.serving import resolver_for
+from recsys.workflows.live_serving import LiveSource
 from recsys.workflows.workspace import Workspace
 
+SERVED: Final = "RECSYS_SERVED"
+"""The environment variable by which workers are told what they serve: JSON with root, environment and figures."""
+_FIGURES: Final = ("PROMETHEUS_MULTIPROC_DIR", "PROMETHEUS_MULTIPROCESS_DIR")
+"""Where the client library keeps figures for several processes, by its own name and by the one that Feast looks at."""
+_HEALTH_SECONDS: Final = 60
+"""A worker that does not answer its supervisor for so long is replaced; importing takes seconds at a start."""
+_GRACE_SECONDS: Final = 10
 
-def run_server(workspace: Workspace, host: str, port: int) -> None:
+
+def run_server(workspace: Workspace, host: str, port: int, workers: int | None = None) -> None:
     """Serve until the process is told to stop; what happens is said on stderr, a JSON document a line.
+
+    Args:
+        workspace: the project.
+        host: to listen on.
+        port: to listen on.
+        workers: processes; as the environment declares by default.
 
     Raises:
         SpecError: if a declared token is not set, or the address can be reached from elsewhere without one.
     """
     declared = workspace.environment.serve
-    tokens = Tokens(read=_token(declared.read_token, "read_token"), write=_token(declared.write_token, "write_token"))
+    tokens = _tokens(declared)
     if not _loopback(host) and (tokens.read is None or tokens.write is None):
         message = (
             f"serve: {host} can be reached from other machines, and environment {workspace.environment_name} does not"
             " declare both serve.read_token and serve.write_token: declare them, or listen on 127.0.0.1"
         )
         raise SpecError([message])
-    _speak()
-    resolvers = {name: resolver_for(workspace, name) for name in workspace.catalog.placements}
+    if (workers or declared.workers) == 1:
+        speak()
+        uvicorn.run(
+            application_of(workspace, None),
+            host=host,
+            port=port,
+            log_level="warning",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+        return
+    with tempfile.TemporaryDirectory(prefix="recsys-figures-", ignore_cleanup_errors=True) as figures:
+        os.environ |= dict.fromkeys(_FIGURES, figures)
+        os.environ[SERVED] = json.dumps(
+            {"root": str(workspace.root), "environment": workspace.environment_name, "figures": figures}
+        )
+        speak()
+        uvicorn.run(
+            "recsys.web.worker:application",
+            factory=True,
+            workers=workers or declared.workers,
+            host=host,
+            port=port,
+            log_level="warning",
+            log_config=None,
+            access_log=False,
+            timeout_worker_healthcheck=_HEALTH_SECONDS,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+
+
+def application_of(workspace: Workspace, figures: str | None) -> FastAPI:
+    """Return the application over a workspace.
+
+    Args:
+        workspace: the project, opened by this process.
+        figures: the folder in which the workers of one server keep their figures; None of a process that is alone.
+    """
+    # Imported here, so that the supervisor of several workers keeps no figures of its own.
+    from recsys.web.app import Limits, Service, create_app
+
+    declared = workspace.environment.serve
+    stores = Stores()
     service = Service(
-        resolvers,
+        Fleet(source=LiveSource(workspace, stores), stores=stores),
         workspace.event_log,
         workspace.clock,
-        tokens,
-        declared.maximum_body,
+        _tokens(declared),
+        Limits(declared.budget, declared.concurrent, declared.waiting, declared.maximum_body),
         declared.poll.total_seconds(),
+        figures,
     )
-    uvicorn.run(create_app(service), host=host, port=port, log_level="warning", log_config=None, access_log=False)
+    return create_app(service)
+
+
+def _tokens(declared: Serving) -> Tokens:
+    return Tokens(read=_token(declared.read_token, "read_token"), write=_token(declared.write_token, "write_token"))
 
 
 def _token(variable: str | None, field: str) -> str | None:
@@ -58,11 +125,12 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _speak() -> None:
+def speak() -> None:
+    """Write what recsys and uvicorn log on stderr, a JSON document a line."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     for name in ("recsys", "uvicorn"):
         spoken = logging.getLogger(name)
-        spoken.addHandler(handler)
+        spoken.handlers = [handler]
         spoken.propagate = False
     logging.getLogger("recsys").setLevel(logging.INFO)

@@ -1,14 +1,14 @@
 """How is a resolver put together, for requests, batches and replays alike?"""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
 from recsys.data.knowledge import known_sql
-from recsys.decision.champion import champion_status
+from recsys.decision.champion import ChampionStatus, champion_status
 from recsys.experiment.routing import Router
-from recsys.ports import Clock, FeatureReader, ItemModelStore, Weights
+from recsys.ports import Clock, FeatureReader, ItemModelStore, Ledger, ModelRegistry, Weights
 from recsys.serving.resolver import Resolver
 from recsys.serving.state import Online
 from recsys.specs.experiment import Experiment
@@ -59,9 +59,29 @@ def resolver_for(
 
 def recorded_champion(workspace: Workspace, model: str) -> Weights | None:
     """Return the champion that the ledger knows; an alias that was moved from outside is logged and not served."""
-    status = champion_status(workspace.registry, workspace.ledger, model)
+    return champion_to_serve(workspace.registry, workspace.ledger, model, say_moved)
+
+
+def champion_to_serve(
+    registry: ModelRegistry, ledger: Ledger, model: str, moved: Callable[[str, ChampionStatus], None]
+) -> Weights | None:
+    """Return the champion that the ledger knows.
+
+    Args:
+        registry: the alias.
+        ledger: the record.
+        model: a registered model.
+        moved: told the model and the status where the alias was moved from outside.
+    """
+    status = champion_status(registry, ledger, model)
     if status.agrees:
         return status.alias
+    moved(model, status)
+    return next((weights for weights in registry.search(model) if weights.number == status.recorded), None)
+
+
+def say_moved(model: str, status: ChampionStatus) -> None:
+    """Log that an alias was moved from outside."""
     LOGGER.warning(
         "model %s: alias champion names weights %s, the ledger says %s: the recorded ones are served;"
         " run `recsys accept %s` to serve the others",
@@ -70,7 +90,6 @@ def recorded_champion(workspace: Workspace, model: str) -> Weights | None:
         status.recorded,
         model,
     )
-    return next((weights for weights in workspace.registry.search(model) if weights.number == status.recorded), None)
 
 
 def known_units(workspace: Workspace, placement: str, at: datetime) -> list[str]:

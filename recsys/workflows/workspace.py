@@ -22,6 +22,7 @@ from recsys.ports import (
     ItemModelStore,
     Ledger,
     ModelRegistry,
+    ServingCopy,
     SettingsSearch,
     ShopSource,
 )
@@ -33,6 +34,10 @@ from recsys.specs.model import CatBoostAlgorithm
 
 class Adapters(Protocol):
     """How each port is made in this environment; the composition root chooses."""
+
+    def prepare(self) -> None:
+        """Import what the clients of stores need: that takes seconds, which are none of a store's to answer in."""
+        ...
 
     def source(self) -> ShopSource:
         """Return where the shop's past comes from."""
@@ -68,6 +73,10 @@ class Adapters(Protocol):
 
     def registry(self) -> ModelRegistry:
         """Return the registered models."""
+        ...
+
+    def serving_copy(self) -> ServingCopy:
+        """Return where a service keeps what its answers are made from."""
         ...
 
     def event_log(self) -> EventLog:

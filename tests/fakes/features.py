@@ -154,8 +154,9 @@ class FakeFeatures:
                     online[key] = row
                     self._generations[view.name] += 1
 
-    def online_group(self, view: str, key: str) -> pa.Table | None:
-        """Return all rows of one first key."""
+    def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
+        """Return all rows of one first key; memory is always in time."""
+        del within
         table = self._online_table(view, lambda found: found[0] == key)
         return table if len(table) else None
 

@@ -127,7 +127,7 @@ class CountedFeatures(FakeFeatures):
         self.__dict__.update(features.__dict__)
         self.read: list[str] = []
 
-    def online_group(self, view: str, key: str) -> pa.Table | None:
+    def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
         """Count and read."""
         self.read.append(view)
         return super().online_group(view, key)

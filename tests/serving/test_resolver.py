@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recsys.errors import FeatureError, ModelError, RecsysError
 from recsys.experiment.routing import Router
 from recsys.ports import Columns, Ranker, Registration, RequestTransform, Weights
-from recsys.serving.resolver import EMPTY, POPULAR, Answer, Resolver, feature_digest
+from recsys.serving.resolver import EMPTY, POPULAR, UNIT_UNKNOWN, Answer, Resolver, feature_digest
 from recsys.serving.state import Online
 from recsys.specs.experiment import Experiment
 from recsys.workflows.item_models import fit_item_models, write_item_models
@@ -362,16 +362,22 @@ class Unreachable(FakeFeatures):
         self.__dict__.update(features.__dict__)
         self.error = error
 
-    def online_group(self, view: str, key: str) -> pa.Table | None:
+    def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
         """Fail."""
         del view, key
         raise self.error
 
 
 def test_a_store_that_is_down_means_no_failed_request() -> None:
-    exposure = world(Unreachable(small(), FeatureError("no answer"))).answer().exposure
+    made = world(Unreachable(small(), FeatureError("no answer")))
+    exposure = made.answer().exposure
     assert [item.item_id for item in exposure.items] == ["b", "c", "d"]
-    assert exposure.fallback == POPULAR
+    assert (exposure.fallback, exposure.model_version, exposure.weights) == (UNIT_UNKNOWN, "basket/v2", 2)
+    made.registry.set_alias(made.registry.search("basket")[0], "champion")
+    made.resolver.refresh()
+    exposure = made.answer().exposure
+    assert [item.score for item in exposure.items] == [5, 4, 3], "items' features are known all the same"
+    assert (exposure.fallback, exposure.model_version) == (UNIT_UNKNOWN, "basket/v1")
 
 
 def test_without_a_champion_everybody_gets_what_everybody_takes() -> None:
@@ -580,6 +586,11 @@ def test_filters_keep_items_out_of_lists_and_of_what_everybody_takes() -> None:
 def test_a_store_that_is_down_leaves_the_filters_that_need_no_unit() -> None:
     filters = [{"filter": "items", "deny": ["b"]}, {"filter": "seen", "view": "pair"}]
     made = world(Unreachable(small(), FeatureError("no answer")), changes={"filters": filters})
+    exposure = made.answer(k=9).exposure
+    assert sorted(item.item_id for item in exposure.items) == ["a", "c", "d", "e"]
+    assert exposure.fallback == UNIT_UNKNOWN
+    made.register("basket/v2", failing(ModelError("broken")), "champion")
+    made.resolver.refresh()
     exposure = made.answer(k=9).exposure
     assert [item.item_id for item in exposure.items] == ["c", "d", "e", "a"]
     assert exposure.fallback == POPULAR

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from recsys.errors import SpecError, StoreError
 from recsys.ports import Exposure
 from recsys.specs.environment import Environment
-from recsys.web.app import Service, create_app
+from recsys.web.app import Limits, Service, create_app
 from recsys.web.guards import Tokens
 from recsys.web.logs import JsonLines
 from recsys.web.server import run_server
@@ -156,7 +156,7 @@ def test_paths_and_methods_that_are_not_there_are_problems(client: TestClient) -
 
 
 def test_a_body_beyond_the_limit_is_refused() -> None:
-    with TestClient(create_app(service(maximum_body=2_000))) as client:
+    with TestClient(create_app(service(limits=Limits(maximum_body=2_000)))) as client:
         body = {"placement": "home", "user_id": "u1", "candidates": ["a" * 200] * 20}
         assert_problem(client.post("/v1/recommend", json=body), 413)
 

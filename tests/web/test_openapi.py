@@ -3,10 +3,16 @@
 schemathesis makes requests of the document: such as fit it, such as break it, and such as no client would send.
 """
 
-from typing import Any, Final
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
 import pytest
 import schemathesis
+import uvicorn
+from fastapi import FastAPI
 from hypothesis import HealthCheck, settings
 from schemathesis import Case, CheckContext, GenerationMode, Response
 from schemathesis.checks import not_a_server_error
@@ -33,9 +39,36 @@ CHECKS: Final = [
 ]
 
 
-def _schema(app: Any) -> schemathesis.BaseSchema:
+def _schema(app: FastAPI) -> schemathesis.BaseSchema:
     config = SchemathesisConfig.from_dict({"generation": {"deterministic": True}})
-    return schemathesis.openapi.from_asgi("/openapi.json", app, config=config)
+    return schemathesis.openapi.from_dict(app.openapi(), config=config)
+
+
+@contextmanager
+def _served(app: FastAPI) -> Iterator[str]:
+    """Serve an application on loopback until the block ends, and return where."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()  # from here on a connection waits for the server
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", log_config=None))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def open_service() -> Iterator[str]:
+    with _served(OPEN) as where:
+        yield where
+
+
+@pytest.fixture(scope="module")
+def guarded_service() -> Iterator[str]:
+    with _served(GUARDED) as where:
+        yield where
 
 
 def errors_are_problems(context: CheckContext, response: Response, case: Case) -> None:
@@ -55,18 +88,18 @@ def errors_are_problems(context: CheckContext, response: Response, case: Case) -
 
 @_schema(OPEN).parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-def test_whatever_is_sent_is_answered_as_the_document_says(case: Case) -> None:
+def test_whatever_is_sent_is_answered_as_the_document_says(case: Case, open_service: str) -> None:
     checks = [*CHECKS, errors_are_problems]
     if case.path.startswith("/v1/") and _wrong_body(case):
         checks.append(negative_data_rejection)
-    case.call_and_validate(checks=checks)
+    case.call_and_validate(base_url=open_service, checks=checks)
 
 
 @_schema(GUARDED).parametrize()
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
-def test_nobody_comes_in_without_a_token(case: Case) -> None:
+def test_nobody_comes_in_without_a_token(case: Case, guarded_service: str) -> None:
     case.headers.pop("Authorization", None)
-    response = case.call()
+    response = case.call(base_url=guarded_service)
     case.validate_response(response, checks=[*CHECKS, errors_are_problems])
     if case.path not in {"/healthz", "/readyz"}:
         declared = case.method.lower() in OPEN.openapi()["paths"][case.path]

@@ -7,6 +7,7 @@
 """
 
 from recsys.adapters.feast_features.declared import DeclaredFeatures
+from recsys.adapters.feast_features.opening import prepare_feast
 from recsys.adapters.feast_features.reader import FeastFeatures
 
-__all__ = ["DeclaredFeatures", "FeastFeatures"]
+__all__ = ["DeclaredFeatures", "FeastFeatures", "prepare_feast"]

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from feast import FeatureStore, RepoConfig
 
 
+def prepare_feast() -> None:
+    """Import Feast, which takes seconds."""
+    os.environ.setdefault("FEAST_USAGE", "False")
+    import feast.infra.online_stores.helpers  # noqa: F401
+
+
 def open_store(repository: Path, configuration: str, namespace: Path | None) -> "FeatureStore":
     """Open the feature store of a repository.
 

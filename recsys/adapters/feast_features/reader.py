@@ -143,9 +143,9 @@ class FeastFeatures:
         with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
             self.store.materialize(start_date=since or EPOCH, end_date=until)
 
-    def online_group(self, view: str, key: str) -> pa.Table | None:
+    def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
         """Return all rows of one first key, with their event timestamps."""
-        return self._online.read_group(self.store.config, self._view_cached(view), key)
+        return self._online.read_group(self.store.config, self._view_cached(view), key, within)
 
     def online_all(self, view: str) -> pa.Table:
         """Return every row of a view."""

@@ -12,7 +12,8 @@ names of metrics: `ndcg@10/user` is stored as `ndcg_at_10/user` (`metric_to_mlfl
 - `sample`: whether a ranker gives the scores it gave at its training
 """
 
+from recsys.adapters.mlflow_registry.connection import prepare_mlflow
 from recsys.adapters.mlflow_registry.recording import FlavorWriter, metric_from_mlflow, metric_to_mlflow
 from recsys.adapters.mlflow_registry.registry import Loader, MlflowRegistry
 
-__all__ = ["FlavorWriter", "Loader", "MlflowRegistry", "metric_from_mlflow", "metric_to_mlflow"]
+__all__ = ["FlavorWriter", "Loader", "MlflowRegistry", "metric_from_mlflow", "metric_to_mlflow", "prepare_mlflow"]

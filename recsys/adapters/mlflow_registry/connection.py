@@ -110,6 +110,25 @@ def reason_of(error: Exception) -> str:
     return without_password(cause[1] if cause else lines[0]).rstrip(".")
 
 
+def prepare_mlflow() -> None:
+    """Import MLflow and what its client imports at its first question, which takes seconds."""
+    _import_mlflow()
+    import mlflow.artifacts
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    import sqlalchemy.orm
+
+    with warnings.catch_warnings():
+        _accept_old_loader()
+        sqlalchemy.orm.configure_mappers()
+
+
+def _accept_old_loader() -> None:
+    """Let MLflow map its tables with a deprecated option of SQLAlchemy."""
+    from sqlalchemy.exc import SADeprecationWarning
+
+    warnings.filterwarnings("ignore", "The ``noload`` loader strategy", SADeprecationWarning)
+
+
 def _import_mlflow() -> Any:  # noqa: ANN401 - a module
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -127,12 +146,9 @@ def _make_client(uri: str) -> Any:  # noqa: ANN401 - mlflow.MlflowClient
     mlflow = _import_mlflow()
     if uri.startswith(("http://", "https://")):
         return mlflow.MlflowClient(uri, uri)
-    from sqlalchemy.exc import SADeprecationWarning
-
     _check_database(uri)
     with warnings.catch_warnings():
-        # MLflow maps its tables, here and at the first question, with a deprecated option of SQLAlchemy.
-        warnings.filterwarnings("ignore", "The ``noload`` loader strategy", SADeprecationWarning)
+        _accept_old_loader()  # its tables are mapped here and at the first question
         client = mlflow.MlflowClient(uri, uri)
         client.search_registered_models(max_results=1)
         client.search_experiments(max_results=1)

@@ -132,15 +132,27 @@ class MlflowRegistry:
             StoreError: if MLflow cannot be reached.
         """
         name = f"{weights.model}/{weights.number}"
-        with self._connection.failures(f"load {name}"), tempfile.TemporaryDirectory() as scratch:
-            location = str(self._version(weights).source)
-            if location.startswith(recording.LOGGED_MODEL):
-                # MLflow would look the id up in its global URI, which may be another registry.
-                model_id = location.removeprefix(recording.LOGGED_MODEL)
-                location = self._connection.client.get_logged_model(model_id).artifact_location
-            folder = self._download(location, recording.BUNDLE, scratch, name)
+        with tempfile.TemporaryDirectory() as scratch:
+            with self._connection.failures(f"load {name}"):
+                location = str(self._version(weights).source)
+                if location.startswith(recording.LOGGED_MODEL):
+                    # MLflow would look the id up in its global URI, which may be another registry.
+                    model_id = location.removeprefix(recording.LOGGED_MODEL)
+                    location = self._connection.client.get_logged_model(model_id).artifact_location
+                folder = self._download(location, recording.BUNDLE, scratch, name)
+            return self._checked(name, folder)
+
+    def _checked(self, name: str, folder: Path) -> Ranker:
+        """Return the ranker of a bundle that came down whole, if it gives the scores of its sample."""
+        try:
             ranker = _of_type(folder, self._loaders)(folder)
-            check_sample(name, ranker, pq.read_table(folder / _SAMPLE))
+            sample = pq.read_table(folder / _SAMPLE)
+        except ModelError:
+            raise
+        except Exception as error:  # whatever a library says of a damaged file
+            message = f"weights {name}: damaged: {type(error).__name__}: {reason_of(error)}; train and register again"
+            raise ModelError(message) from error
+        check_sample(name, ranker, sample)
         return ranker
 
     def report(self, weights: Weights, name: str) -> str:

@@ -8,7 +8,7 @@
 - `rows`: the rows of a value, and what newer ones make of them
 - `packing`: Arrow rows to bytes and back, by the kinds of `columns`
 - `backend`: what the store asks of the place that keeps the values: `sqlite`, a file, or `redis`, a server, with what
-  runs on it in `redis_scripts` and how it is reached in `redis_client`
+  runs on it in `redis_scripts`, how it is reached in `redis_client` and how long one waits in `redis_patience`
 """
 
 from recsys.adapters.packed_online_store.stores import (

@@ -1,6 +1,7 @@
 """What does a packed store ask of the place that keeps its values?"""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,6 +62,10 @@ class Backend(Protocol):
 
     name: str
     """For messages."""
+
+    def patient(self, seconds: float | None) -> AbstractContextManager[None]:
+        """Let what this thread reads in the block end within so many seconds; None is the store's own time-outs."""
+        ...
 
     def kept(self, place: Place) -> Kept:
         """Return what is known of a view."""

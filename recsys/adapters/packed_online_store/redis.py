@@ -15,6 +15,7 @@ import random
 import struct
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
@@ -52,6 +53,12 @@ class RedisBackend(Backend):
         self._merge = client.register_script(MERGE)
 
     # -- reading
+
+    def patient(self, seconds: float | None) -> AbstractContextManager[None]:
+        """Let what this thread reads in the block end within so many seconds."""
+        from recsys.adapters.packed_online_store.redis_patience import patience
+
+        return patience(seconds)
 
     def kept(self, place: Place) -> Kept:
         """Return what is known of a view."""

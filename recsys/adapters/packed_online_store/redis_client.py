@@ -2,17 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from recsys.adapters.packed_online_store.redis_scripts import OTHER_KEYS
-from recsys.errors import FeatureError
+from recsys.errors import FeatureError, OnlineStoreError
 
 if TYPE_CHECKING:
     from redis import Redis
 
 
+CONNECTIONS: Final = 64
+"""Of one process to one server; a thread has one at a time."""
+RETRIES: Final = 2
+"""After a failure of the connection; all commands may be repeated."""
+
+
 def connect(url: str, connect_timeout: float, timeout: float) -> "Redis":
-    """Return a client that gives up in time; it connects at its first command.
+    """Return a client that gives up in time, and tries again after pauses that are drawn; it connects when it is asked.
 
     Args:
         url: redis://user:password@host:port/database, rediss:// or unix://.
@@ -23,23 +29,27 @@ def connect(url: str, connect_timeout: float, timeout: float) -> "Redis":
         FeatureError: the client library is missing, or the URL is not one.
     """
     try:
-        from redis import Redis
-        from redis.backoff import NoBackoff
+        from redis import ConnectionPool, Redis
         from redis.retry import Retry
+
+        from recsys.adapters.packed_online_store.redis_patience import DrawnPauses, connection_class
     except ModuleNotFoundError as error:
         message = "online store redis: the package redis is not installed: pip install 'recsys[redis]'"
         raise FeatureError(message) from error
     try:
-        client: Redis = Redis.from_url(
+        pool = ConnectionPool.from_url(
             url,
+            connection_class=connection_class(url),
+            max_connections=CONNECTIONS,
             socket_connect_timeout=connect_timeout,
             socket_timeout=timeout,
             protocol=2,  # all that is needed, and understood by every server
-            retry=Retry(NoBackoff(), 1),  # once more on a connection that died unnoticed: all commands may be repeated
+            retry=Retry(DrawnPauses(), RETRIES),
         )
     except ValueError as error:
         message = f"online store redis: online_store.url: {error}: write redis://user:password@host:port/database"
         raise FeatureError(message) from error
+    client: Redis = Redis.from_pool(pool)
     return client
 
 
@@ -52,7 +62,7 @@ def failures(name: str, done: str) -> Iterator[None]:
         done: read or written.
 
     Raises:
-        FeatureError: instead of the client's errors.
+        OnlineStoreError: instead of the client's errors.
     """
     from redis.exceptions import RedisError
 
@@ -61,7 +71,7 @@ def failures(name: str, done: str) -> Iterator[None]:
     except (RedisError, OSError) as error:
         again = "; what was written before stays, write again" if done == "written" else ""
         message = f"{name} cannot be {done}: {error}: {_advice(error)}{again}"
-        raise FeatureError(message) from error
+        raise OnlineStoreError(message) from error
 
 
 def _advice(error: Exception) -> str:

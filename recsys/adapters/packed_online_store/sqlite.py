@@ -18,7 +18,7 @@ from typing import Any, Final
 from feast.repo_config import RepoConfig
 
 from recsys.adapters.packed_online_store.backend import Backend, Kept, Key, Pack, Packed, Place
-from recsys.errors import FeatureError
+from recsys.errors import FeatureError, OnlineStoreError
 
 BUSY_TIMEOUT_SECONDS: Final = 10.0
 KEYS_A_QUERY: Final = 500
@@ -54,7 +54,7 @@ class SqliteBackend(Backend):
             _complete_columns(self.sqlite)
         except (sqlite3.Error, OSError) as error:
             message = f"{self.name} cannot be opened: {error}; {_advice(error)}"
-            raise FeatureError(message) from error
+            raise OnlineStoreError(message) from error
 
     def __del__(self) -> None:
         """Close with the thread that it served, except in a process that merely inherited it."""
@@ -62,6 +62,25 @@ class SqliteBackend(Backend):
             self.sqlite.close()
 
     # -- reading
+
+    @contextmanager
+    def patient(self, seconds: float | None) -> Iterator[None]:
+        """Wait so many seconds in the block for a process that holds the file."""
+        if seconds is None:
+            yield
+            return
+        self._wait(seconds)
+        try:
+            yield
+        finally:
+            self._wait(BUSY_TIMEOUT_SECONDS)
+
+    def _wait(self, seconds: float) -> None:
+        try:
+            self.sqlite.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}")
+        except sqlite3.Error as error:
+            message = f"{self.name} cannot be read: {error}; {_advice(error)}"
+            raise OnlineStoreError(message) from error
 
     def kept(self, place: Place) -> Kept:
         """Return what is known of a view."""
@@ -161,7 +180,7 @@ class SqliteBackend(Backend):
             self.sqlite.execute("COMMIT")
         except sqlite3.Error as error:
             message = f"{self.name} cannot be written: {error}: nothing of this write was kept; {_advice(error)}"
-            raise FeatureError(message) from error
+            raise OnlineStoreError(message) from error
 
     # -- inside a transaction
 
@@ -210,7 +229,7 @@ class SqliteBackend(Backend):
             if "no such table" in str(error):
                 return []
             message = f"{self.name} cannot be read: {error}; {_advice(error)}"
-            raise FeatureError(message) from error
+            raise OnlineStoreError(message) from error
 
 
 def path_of(config: RepoConfig) -> str:

@@ -73,15 +73,19 @@ class PackedOnlineStore(OnlineStore):
         rows = plain(layout.normalise(table))
         return self._write(backend, layout, rows, None) if rows.num_rows else 0
 
-    def read_group(self, config: RepoConfig, view: FeatureView, key: str | int) -> pa.Table | None:
+    def read_group(
+        self, config: RepoConfig, view: FeatureView, key: str | int, within: float | None = None
+    ) -> pa.Table | None:
         """All rows under one key: join keys, features, both timestamps; None if there are none. TTL is the caller's.
 
         Args:
             config: the feature store's configuration.
             view: the feature view.
             key: the only join key, or that of the view's first entity.
+            within: seconds that the read may take; the store's own time-outs by default.
         """
-        rows = self.read_groups(config, view, [key])
+        with self._backend(config).patient(within):
+            rows = self.read_groups(config, view, [key])
         return rows if rows.num_rows else None
 
     def read_columns(self, config: RepoConfig, view: FeatureView, key: str | int) -> Mapping[str, np.ndarray] | None:

@@ -1,0 +1,55 @@
+"""What is read of a unit while there is time? A read that fails or comes too late gives nothing, and no error."""
+
+import logging
+from typing import Protocol
+
+import pyarrow as pa
+
+from recsys.ports import OnlineRows
+from recsys.serving.breaker import Breaker, OpenError
+from recsys.serving.deadline import Deadline
+
+LOGGER = logging.getLogger(__name__)
+
+
+class UnitReader(Protocol):
+    """Where a unit's rows are read from: a store, or what guards one."""
+
+    def online_group(self, view: str, key: str) -> pa.Table | None:
+        """Return all rows a unit has in a view online, or None."""
+        ...
+
+
+class GuardedReads:
+    """The reads of one request. After one that failed no other is tried: the store is not likely to do better."""
+
+    def __init__(self, features: OnlineRows, breaker: Breaker, deadline: Deadline) -> None:
+        """Read nothing yet.
+
+        Args:
+            features: the online store.
+            breaker: of that store.
+            deadline: of the request; a read has what is left as its time-out.
+        """
+        self._features = features
+        self._breaker = breaker
+        self._deadline = deadline
+        self.missing = False
+
+    def online_group(self, view: str, key: str) -> pa.Table | None:
+        """Return all rows a unit has in a view online; None where it has none or they cannot be read."""
+        left = self._deadline.left
+        if self.missing or left == 0:
+            self.missing = True
+            return None
+        try:
+            with self._breaker.asking():
+                if left is None:
+                    return self._features.online_group(view, key)
+                return self._features.online_group(view, key, within=left)
+        except OpenError:
+            self.missing = True
+        except Exception as error:  # noqa: BLE001 - whatever a store's driver raises; the unit's features are unknown
+            self.missing = True
+            LOGGER.warning("view %s: a unit's rows cannot be read: %s", view, error)
+        return None
