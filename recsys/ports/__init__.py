@@ -6,7 +6,7 @@ both pass the same contract tests. The small frozen types beside them are what t
 
 from recsys.ports.clock import Clock
 from recsys.ports.engine import Engine, FeatureTable, Step
-from recsys.ports.event_log import EventLog, Exposure, Ledger, LedgerEntry, ShownItem
+from recsys.ports.event_log import EventLog, Exposure, Ledger, LedgerEntry, NewIds, ShownItem
 from recsys.ports.features import Definitions, FeatureReader, FeatureRepository, FeatureSet, RequestTransform, ViewInfo
 from recsys.ports.item_models import ItemModelStore, ItemWeights
 from recsys.ports.models import Columns, Estimator, ModelRegistry, Ranker, Registration, TrainingRows, Weights
@@ -31,6 +31,7 @@ __all__ = [
     "Ledger",
     "LedgerEntry",
     "ModelRegistry",
+    "NewIds",
     "Range",
     "Ranker",
     "Registration",

@@ -87,6 +87,13 @@ class Serving(Spec):
     """Bytes of a request's body; beyond them it is refused."""
     poll: Duration = timedelta(seconds=2)
     """How often promotions and materializations are looked for."""
+    durability: Literal["acknowledged", "buffered"] = "acknowledged"
+    """When a list is answered: acknowledged: after its exposure is on disk; buffered: as soon as its exposure waits for
+    the log, and a process that is killed loses what waits. Events are always acknowledged."""
+    log_queue: int = Field(default=100_000, ge=2_000)
+    """Rows (exposures, their slots, events) that may wait for the log; beyond them a writer waits for room."""
+    log_wait: Duration = timedelta(seconds=2)
+    """How long a writer waits for room and for its commit; then an event is refused, and an exposure is lost."""
 
 
 class Environment(Spec):

@@ -50,7 +50,7 @@ class Service:
 def create_app(service: Service) -> FastAPI:
     """Make the HTTP application."""
     ready = asyncio.Event()
-    metrics = Metrics(service.resolvers)
+    metrics = Metrics(service.resolvers, service.log)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from recsys.ports import Exposure
+from recsys.ports import EventLog, Exposure
+from recsys.serving.group_commit import GroupCommit
 from recsys.serving.resolver import Resolver
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -16,11 +17,12 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 class Metrics:
     """The figures of one process; labels are of what is declared, never of users or items."""
 
-    def __init__(self, resolvers: Mapping[str, Resolver]) -> None:
+    def __init__(self, resolvers: Mapping[str, Resolver], log: EventLog) -> None:
         """Start at nothing.
 
         Args:
             resolvers: by placement; what they serve is read when the figures are.
+            log: what waits for it is read when the figures are.
         """
         self._registry = CollectorRegistry(auto_describe=True)
         self._answers = Counter(
@@ -44,6 +46,8 @@ class Metrics:
         )
         self._responses = Counter("recsys_responses", "HTTP responses", ("path", "status"), registry=self._registry)
         self._registry.register(_Served(resolvers))
+        if isinstance(log, GroupCommit):
+            self._registry.register(_Queue(log))
 
     def answered(self, exposure: Exposure, seconds: float, *, logged: bool) -> None:
         """Count one answer."""
@@ -98,3 +102,14 @@ class _Served(Collector):
                 if stamp is not None:
                     materialized.add_metric((name, view), stamp.timestamp())
         yield from (weights, items, materialized)
+
+
+class _Queue(Collector):
+    def __init__(self, log: GroupCommit) -> None:
+        self._log = log
+
+    def collect(self) -> Iterator[Metric]:
+        waiting = "Exposures, slots and events that wait for the event log"
+        yield GaugeMetricFamily("recsys_log_waiting_rows", waiting, value=self._log.waiting)
+        lost = "Exposures that were buffered and will never be written"
+        yield CounterMetricFamily("recsys_buffered_exposures_lost", lost, value=self._log.lost)

@@ -7,6 +7,7 @@ import os
 import uvicorn
 
 from recsys.errors import SpecError
+from recsys.serving.group_commit import GroupCommit
 from recsys.web.app import Service, create_app
 from recsys.web.guards import Tokens
 from recsys.web.logs import JsonLines
@@ -30,15 +31,24 @@ def run_server(workspace: Workspace, host: str, port: int) -> None:
         raise SpecError([message])
     _speak()
     resolvers = {name: resolver_for(workspace, name) for name in workspace.catalog.placements}
+    log = GroupCommit(
+        workspace.event_log,
+        declared.durability,
+        queue_rows=declared.log_queue,
+        wait_seconds=declared.log_wait.total_seconds(),
+    )
     service = Service(
         resolvers,
-        workspace.event_log,
+        log,
         workspace.clock,
         tokens,
         declared.maximum_body,
         declared.poll.total_seconds(),
     )
-    uvicorn.run(create_app(service), host=host, port=port, log_level="warning", log_config=None, access_log=False)
+    try:
+        uvicorn.run(create_app(service), host=host, port=port, log_level="warning", log_config=None, access_log=False)
+    finally:
+        log.close()
 
 
 def _token(variable: str | None, field: str) -> str | None:
