@@ -6,7 +6,7 @@ both pass the same contract tests. The small frozen types beside them are what t
 
 from recsys.ports.clock import Clock
 from recsys.ports.engine import Engine, FeatureTable, Step
-from recsys.ports.event_log import EventLog, Exposure, Ledger, LedgerEntry, ShownItem
+from recsys.ports.event_log import EventLog, Exposure, Ledger, LedgerEntry, NewIds, ShownItem
 from recsys.ports.features import (
     Definitions,
     FeatureReader,
@@ -41,6 +41,7 @@ __all__ = [
     "Ledger",
     "LedgerEntry",
     "ModelRegistry",
+    "NewIds",
     "OnlineFeatures",
     "OnlineRows",
     "Range",

@@ -66,6 +66,14 @@ class LedgerEntry:
     """By the environment's clock."""
 
 
+@dataclass(frozen=True)
+class NewIds:
+    """Which ids of a group were not in the log before."""
+
+    requests: frozenset[str]
+    events: frozenset[str]
+
+
 class EventLog(Protocol):
     """Exposures and outcomes, written once by id, and read back as Arrow."""
 
@@ -80,6 +88,17 @@ class EventLog(Protocol):
         """Append rows of `schema.EVENTS`; those whose event id is there already are left alone.
 
         Returns how many were new.
+        """
+        ...
+
+    def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table) -> NewIds:
+        """Append both in one transaction, by the same rules: all of it is written, or nothing.
+
+        Returns which ids were new. Of equal ids in the group the first counts.
+
+        Raises:
+            DataError: if a value is one that the log cannot keep.
+            StoreError: if the log cannot be written.
         """
         ...
 

@@ -95,6 +95,13 @@ class Serving(Spec):
     """Lists that one worker makes at a time."""
     waiting: int = Field(default=64, ge=0)
     """Requests that wait for that in one worker; more are answered 503 at once."""
+    durability: Literal["acknowledged", "buffered"] = "acknowledged"
+    """When a list is answered: acknowledged: after its exposure is on disk; buffered: as soon as its exposure waits for
+    the log, and a process that is killed loses what waits. Events are always acknowledged."""
+    log_queue: int = Field(default=100_000, ge=2_000)
+    """Rows (exposures, their slots, events) that may wait for the log; beyond them a writer waits for room."""
+    log_wait: Duration = timedelta(seconds=2)
+    """How long a writer waits for room and for its commit; then an event is refused, and an exposure is lost."""
 
 
 class Environment(Spec):

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -70,12 +70,14 @@ class Service:
     """How often declarations, promotions and materializations are looked for."""
     figures: str | None = None
     """The folder in which the workers of one server keep their figures; None of a process that is alone."""
+    on_stop: Callable[[], object] = lambda: None
+    """Called when no request is in work any more: what waits for the log is written then."""
 
 
 def create_app(service: Service) -> FastAPI:
     """Make the HTTP application."""
     fleet = service.resolvers if isinstance(service.resolvers, Fleet) else Fleet(service.resolvers)
-    metrics = Metrics(fleet, service.figures)
+    metrics = Metrics(fleet, service.log, service.figures)
     lists = Admission("list", service.limits.concurrent, service.limits.waiting)
     outcomes = Admission("events", service.limits.concurrent, service.limits.waiting)
     poll = Poll(fleet, service.poll_seconds, metrics.observe)
@@ -87,6 +89,7 @@ def create_app(service: Service) -> FastAPI:
         await run_in_threadpool(poll.stop)
         lists.close()
         outcomes.close()
+        await run_in_threadpool(service.on_stop)
 
     app = FastAPI(title="recsys", version=recsys.__version__, lifespan=lifespan)
     answer_problems(app)

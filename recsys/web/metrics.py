@@ -9,9 +9,10 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest, multiprocess
 from prometheus_client.registry import Collector
 
-from recsys.ports import Exposure
+from recsys.ports import EventLog, Exposure
 from recsys.serving.breaker import STATES
 from recsys.serving.fleet import Fleet
+from recsys.serving.group_commit import GroupCommit
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -21,11 +22,12 @@ Labels = tuple[str, ...]
 class Metrics:
     """The figures of one process; labels are of what is declared, never of users or items."""
 
-    def __init__(self, fleet: Fleet, folder: str | None = None) -> None:
+    def __init__(self, fleet: Fleet, log: EventLog, folder: str | None = None) -> None:
         """Start at nothing.
 
         Args:
             fleet: what it serves is read when figures are told, and after each poll.
+            log: so is what waits for it.
             folder: in which the workers of one server keep their figures; None of a process that is alone. The client
                 library puts them there if the folder was named before it was imported.
         """
@@ -48,6 +50,7 @@ class Metrics:
         self._events = self._counter("recsys_events", "Events received, by whether their id was new", ("result",))
         self._responses = self._counter("recsys_responses", "HTTP responses", ("path", "status"))
         self._states = _States(self._registry)
+        self._queue = _Queue(log, self._registry) if isinstance(log, GroupCommit) else None
         if folder is not None:
             _forget_dead(folder)
 
@@ -79,6 +82,8 @@ class Metrics:
     def observe(self) -> None:
         """Note what this process serves now."""
         self._states.observe(self._fleet)
+        if self._queue is not None:
+            self._queue.observe()
 
     def text(self) -> bytes:
         """Return all figures in Prometheus' text format: of this process, or of all workers of its server."""
@@ -154,6 +159,34 @@ class _States:
             for (gauge, labels), value in found.items():
                 gauge.labels(*labels).set(value)
             self._told |= found.keys()
+
+
+class _Queue:
+    """What waits for the event log."""
+
+    def __init__(self, log: GroupCommit, registry: CollectorRegistry) -> None:
+        self._log = log
+        self._waiting = Gauge(
+            "recsys_log_waiting_rows",
+            "Exposures, slots and events that wait for the event log",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._lost = Counter(
+            "recsys_buffered_exposures_lost",
+            "Exposures that were buffered and will never be written",
+            registry=registry,
+        )
+        self._told = 0
+        self._lock = threading.Lock()
+
+    def observe(self) -> None:
+        """Note what waits, and count what was lost since the last time."""
+        self._waiting.set(self._log.waiting)
+        with self._lock:
+            lost = self._log.lost
+            self._lost.inc(lost - self._told)
+            self._told = lost
 
 
 def _forget_dead(folder: str) -> None:

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from recsys.errors import SpecError
 from recsys.serving.fleet import Fleet
+from recsys.serving.group_commit import GroupCommit
 from recsys.serving.stores import Stores
 from recsys.specs.environment import Serving
 from recsys.web.guards import Tokens
@@ -92,14 +93,21 @@ def application_of(workspace: Workspace, figures: str | None) -> FastAPI:
 
     declared = workspace.environment.serve
     stores = Stores()
+    log = GroupCommit(
+        workspace.event_log,
+        declared.durability,
+        queue_rows=declared.log_queue,
+        wait_seconds=declared.log_wait.total_seconds(),
+    )
     service = Service(
         Fleet(source=LiveSource(workspace, stores), stores=stores),
-        workspace.event_log,
+        log,
         workspace.clock,
         _tokens(declared),
         Limits(declared.budget, declared.concurrent, declared.waiting, declared.maximum_body),
         declared.poll.total_seconds(),
         figures,
+        on_stop=log.close,
     )
     return create_app(service)
 

@@ -20,7 +20,8 @@ import pytest
 from recsys import schema
 from recsys.adapters.sql_event_log import SqlEventLog, SqlLedger
 from recsys.errors import DataError, DecisionError, StoreError
-from recsys.ports import EventLog, Exposure, Ledger, ShownItem
+from recsys.ports import EventLog, Exposure, Ledger, NewIds, ShownItem
+from recsys.serving.group_commit import GroupCommit
 from tests.fakes.event_log import FakeEventLog
 from tests.fakes.ledger import FakeLedger
 from tests.servers import emptied, postgres_database
@@ -30,6 +31,7 @@ DAY = timedelta(days=1)
 MICROSECOND = timedelta(microseconds=1)
 
 BACKENDS = ["fake", "sqlite", pytest.param("postgresql", marks=pytest.mark.server)]
+LOGS = [*BACKENDS, "group commit"]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def postgres() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=LOGS)
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[EventLog, Ledger]]:
     """Give an empty event log and ledger of each technology."""
     if request.param == "fake":
@@ -47,6 +49,12 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Eve
     elif request.param == "sqlite":
         log = SqlEventLog(f"sqlite:///{tmp_path}/new folder/event_log.db")
         yield log, log.ledger
+        log.close()
+    elif request.param == "group commit":
+        log = SqlEventLog(f"sqlite:///{tmp_path}/event_log.db")
+        grouped = GroupCommit(log, wait_seconds=60)
+        yield grouped, log.ledger
+        grouped.close()
         log.close()
     else:
         log = SqlEventLog(emptied(request.getfixturevalue("postgres")))
@@ -196,6 +204,19 @@ class TestEventLog:
         nameless = outcomes(["e1"]).set_column(0, schema.EVENT_ID, pa.array([None], pa.string()))
         with pytest.raises(DataError, match=schema.EVENT_ID):
             log.write_outcomes(nameless)
+
+    def test_writes_a_group_and_says_what_was_new(self, log: EventLog) -> None:
+        """Exposures and outcomes of many callers, each id once; the first of equal ids counts."""
+        log.write_exposures([exposure("r1")])
+        log.write_outcomes(outcomes(["e1"]))
+        second = exposure("r2", arm="treatment")
+        wanted = [exposure("r1", arm="late"), second, exposure("r2", arm="later")]
+        assert log.write_group(wanted, outcomes(["e2", "e1"])) == NewIds(frozenset({"r2"}), frozenset({"e2"}))
+        assert log.request("r1") == exposure("r1")
+        assert log.request("r2") == second
+        assert log.outcomes("purchase", START, START + DAY)[schema.EVENT_ID].to_pylist() == ["e1", "e2"]
+        assert log.outcomes("purchase", START, START + DAY).slice(1, 1).equals(outcomes(["e2"]))
+        assert log.write_group([], outcomes([])) == NewIds(frozenset(), frozenset())
 
     def test_answers(self, log: EventLog) -> None:
         """A log that is there can be reached."""
@@ -391,6 +412,10 @@ class TestFailures:
         log = SqlEventLog(f"sqlite:///{tmp_path}/event_log.db")
         with pytest.raises(DataError, match="ids are text"):
             log.write_exposures([exposure("\ud800")])
+        with pytest.raises(DataError, match="ids are text"):
+            log.write_group([exposure("r1"), exposure("\ud800")], outcomes(["e1"]))
+        assert log.request("r1") is None
+        assert log.outcomes("purchase", START, START + DAY).num_rows == 0
 
 
 def test_the_ledger_opens_by_itself(tmp_path: Path) -> None:

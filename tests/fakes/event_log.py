@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from recsys import schema
 from recsys.errors import DataError
-from recsys.ports import Exposure
+from recsys.ports import Exposure, NewIds
 
 
 class FakeEventLog:
@@ -39,6 +39,13 @@ class FakeEventLog:
                 raise DataError(message)
             self._outcomes.setdefault(row[schema.EVENT_ID], row)
         return len(self._outcomes) - before
+
+    def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table) -> NewIds:
+        """Keep both, or nothing of them."""
+        requests, events = set(self._exposures), set(self._outcomes)
+        self.write_outcomes(outcomes)
+        self.write_exposures(exposures)
+        return NewIds(frozenset(self._exposures) - requests, frozenset(self._outcomes) - events)
 
     def exposures(self, placement: str, start: datetime, end: datetime) -> pa.Table:
         """Return the exposures of a placement within [start, end), by time and request id."""

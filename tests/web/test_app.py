@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from recsys.errors import SpecError, StoreError
 from recsys.ports import Exposure
+from recsys.serving.group_commit import GroupCommit
 from recsys.specs.environment import Environment
 from recsys.web.app import Limits, Service, create_app
 from recsys.web.guards import Tokens
@@ -44,7 +45,17 @@ class BrokenLog(FakeEventLog):
         raise StoreError(message)
 
 
-def service(made: World | None = None, log: FakeEventLog | None = None, **changes: Any) -> Service:
+class FailingGroups(FakeEventLog):
+    """A log that takes no group."""
+
+    def write_group(self, exposures: Any, outcomes: Any) -> Any:
+        """Fail."""
+        del exposures, outcomes
+        message = "event log: does not answer"
+        raise StoreError(message)
+
+
+def service(made: World | None = None, log: FakeEventLog | GroupCommit | None = None, **changes: Any) -> Service:
     """Make a service of one placement, home."""
     shown = made or world()
     return Service({"home": shown.resolver}, log or FakeEventLog(), FixedClock(NOW), poll_seconds=60, **changes)
@@ -380,3 +391,38 @@ def test_a_request_is_said_with_its_id(client: TestClient, caplog: pytest.LogCap
     assert vars(record)["request_id"] == "page-7"
     assert vars(record)["path"] == "/v1/recommend"
     assert "u1" not in JsonLines().format(record)
+
+
+@pytest.mark.parametrize("durability", ["acknowledged", "buffered"])
+def test_what_waits_for_the_log_is_told(durability: Any) -> None:
+    """Lists are answered, events are written, and the queue is empty in the end."""
+    kept = FakeEventLog()
+    grouped = GroupCommit(kept, durability, wait_seconds=60)
+    with TestClient(create_app(service(log=grouped))) as client:
+        for number in range(3):
+            body = {"placement": "home", "user_id": "u1", "request_id": f"r{number}"}
+            assert client.post("/v1/recommend", json=body).status_code == 200
+        assert client.post("/v1/events", json={"events": [CLICK]}).json() == {"received": 1, "new": 1}
+        assert client.post("/v1/events", json={"events": [CLICK]}).json() == {"received": 1, "new": 0}
+        figures = figures_of(client)
+        assert figures["recsys_log_waiting_rows"] == 0
+        assert figures["recsys_buffered_exposures_lost_total"] == 0
+    assert grouped.close() == 0
+    assert all(kept.request(f"r{number}") is not None for number in range(3))
+
+
+def test_a_log_that_is_down_refuses_events_and_lets_lists_wait() -> None:
+    grouped = GroupCommit(FailingGroups(), "buffered", queue_rows=20, wait_seconds=0.05)
+    with TestClient(create_app(service(log=grouped))) as client:
+        refused = client.post("/v1/events", json={"events": [CLICK]})
+        assert_problem(refused, 503)
+        assert refused.headers["retry-after"]
+        before = figures_of(client).get('recsys_exposures_lost_total{placement="home"}', 0.0)
+        for _ in range(12):
+            answered = client.post("/v1/recommend", json={"placement": "home", "user_id": "u1"})
+            assert answered.status_code == 200
+            assert answered.json()["items"]
+        figures = figures_of(client)
+        assert 0 < figures["recsys_log_waiting_rows"] <= 20
+        assert figures['recsys_exposures_lost_total{placement="home"}'] > before
+    assert grouped.close(0.1) > 0

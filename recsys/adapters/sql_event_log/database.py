@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
-from recsys.adapters.sql_event_log import tables
+from recsys.adapters.sql_event_log import postgresql, tables
 from recsys.errors import DataError, StoreError
 
 _WAIT_SECONDS: Final = 5
@@ -78,12 +78,25 @@ class Database:
             yield connection
 
     @contextmanager
+    def patient(self, connection: sa.Connection) -> Iterator[None]:
+        """Let a server think about a statement as long as it wants: a query over a year of rows is no hung server."""
+        driver: Any = connection.connection.driver_connection
+        if not tables.is_postgresql(connection.dialect):
+            yield
+            return
+        driver.silence_seconds = None
+        try:
+            yield
+        finally:
+            driver.silence_seconds = postgresql.SILENCE_SECONDS
+
+    @contextmanager
     def failures(self, what: str) -> Iterator[None]:
         """Turn what the driver raises into this package's errors."""
         try:
             yield
-        except (sa.exc.DataError, UnicodeError) as error:
-            rule = "ids are text without NUL characters"
+        except (sa.exc.DataError, sa.exc.IntegrityError, UnicodeError) as error:
+            rule = "ids are text without NUL characters, and only what may be unknown is null"
             message = f"event log {self.name}: cannot {what}: {_reason(error)}; {rule}"
             raise DataError(message) from error
         except (sa.exc.SQLAlchemyError, OSError) as error:
@@ -144,8 +157,13 @@ def _make_engine(url: sa.URL) -> sa.Engine:
         shown = url.render_as_string(hide_password=True)
         message = f"event log {shown}: package {error.name} is missing: install recsys[postgres]"
         raise StoreError(message) from error
+    event.listen(engine, "do_connect", _connect_postgresql)
     event.listen(engine, "connect", _prepare_postgresql)
     return engine
+
+
+def _connect_postgresql(_dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's event
+    return postgresql.connect(*arguments, **options)
 
 
 def _dispose(engine: sa.Engine, process: int) -> None:

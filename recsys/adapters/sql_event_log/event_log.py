@@ -9,12 +9,13 @@ from typing import Any, Final
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert
 
 from recsys import schema
 from recsys.adapters.sql_event_log import arrow, tables
 from recsys.adapters.sql_event_log.database import Database
 from recsys.adapters.sql_event_log.ledger import SqlLedger
-from recsys.ports import Exposure, ShownItem
+from recsys.ports import Exposure, NewIds, ShownItem
 
 _ROWS_IN_MEMORY: Final = 50_000
 """Rows that are Python objects at one time, on the way in and out."""
@@ -45,7 +46,7 @@ class SqlEventLog:
         written = 0
         while batch := _batch(waiting):
             with self._database.writing(f"write {len(batch)} exposures") as connection:
-                written += _insert_exposures(connection, batch)
+                written += len(_insert_exposures(connection, batch))
         return written
 
     def write_outcomes(self, outcomes: pa.Table) -> int:
@@ -64,6 +65,20 @@ class SqlEventLog:
                 rows = list(zip(*columns, itertools.repeat(now), strict=False))
                 written += _insert(connection, tables.outcomes, rows)
         return written
+
+    def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table) -> NewIds:
+        """Append both in one transaction; return which ids were new.
+
+        Raises:
+            DataError: if columns or values break `schema.EVENTS`, or an id is none.
+            StoreError: if the database cannot be written: then nothing of the group was.
+        """
+        checked = arrow.checked_outcomes(outcomes)
+        group = {exposure.request_id: exposure for exposure in reversed(exposures)}
+        with self._database.writing(f"write {len(group)} exposures and {checked.num_rows} outcomes") as connection:
+            requests = _insert_exposures(connection, group) if group else ()
+            events = _insert_outcomes(connection, checked) if checked.num_rows else ()
+        return NewIds(frozenset(requests), frozenset(events))
 
     def exposures(self, placement: str, start: datetime, end: datetime) -> pa.Table:
         """Return the exposures of a placement with start <= event_timestamp < end, by time and request id."""
@@ -134,7 +149,7 @@ class SqlEventLog:
         )
 
     def _read(self, what: str, query: sa.Select[Any], columns: pa.Schema) -> pa.Table:
-        with self._database.reading(what) as connection:
+        with self._database.reading(what) as connection, self._database.patient(connection):
             result = connection.execution_options(stream_results=True).execute(query)
             parts = [arrow.record_batch(rows, columns) for rows in result.partitions(_ROWS_IN_MEMORY)]
         return pa.Table.from_batches(parts, schema=columns)
@@ -150,10 +165,9 @@ def _batch(waiting: Iterator[Exposure]) -> dict[str, Exposure]:
     return batch
 
 
-def _insert_exposures(connection: sa.Connection, batch: Mapping[str, Exposure]) -> int:
+def _insert_exposures(connection: sa.Connection, batch: Mapping[str, Exposure]) -> Sequence[str]:
     now = datetime.now(UTC)
-    dialect_insert = postgresql.insert if tables.is_postgresql(connection.dialect) else sqlite.insert
-    statement = dialect_insert(tables.exposures).on_conflict_do_nothing().returning(tables.exposures.c.request_id)
+    statement = _insert_new(connection, tables.exposures, schema.REQUEST_ID)
     # In the order of their ids: two writers of the same requests then cannot wait for each other.
     rows = [_exposure_row(batch[request_id], now) for request_id in sorted(batch)]
     new = connection.execute(statement, rows).scalars().all()
@@ -163,7 +177,19 @@ def _insert_exposures(connection: sa.Connection, batch: Mapping[str, Exposure]) 
         for item in batch[request_id].items
     ]
     _insert(connection, tables.impressions, slots)
-    return len(new)
+    return new
+
+
+def _insert_outcomes(connection: sa.Connection, checked: pa.Table) -> Sequence[str]:
+    now = datetime.now(UTC)
+    rows = [row | {"written_at": now} for row in checked.to_pylist()]
+    return connection.execute(_insert_new(connection, tables.outcomes, schema.EVENT_ID), rows).scalars().all()
+
+
+def _insert_new(connection: sa.Connection, table: sa.Table, key: str) -> ReturningInsert[str]:
+    """Return an insert that leaves known ids alone and gives the new ones back."""
+    dialect_insert = postgresql.insert if tables.is_postgresql(connection.dialect) else sqlite.insert
+    return dialect_insert(table).on_conflict_do_nothing().returning(table.c[key])
 
 
 def _exposure_row(exposure: Exposure, now: datetime) -> dict[str, Any]:
