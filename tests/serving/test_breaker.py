@@ -157,6 +157,7 @@ class AnyOrder(RuleBasedStateMachine):
     """Questions that end in any order, beside a model of the breaker by its definition."""
 
     def __init__(self) -> None:
+        """Begin closed."""
         super().__init__()
         self.time = Time()
         self.made = breaker(self.time)
