@@ -23,7 +23,7 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
-_LANES: Final = ("reliability", "integration", "failures")
+_LANES: Final = ("reliability", "chaos", "integration", "failures")
 """Folders whose tests share a shop that is dear to make: each folder in one process. The longest begins first."""
 
 

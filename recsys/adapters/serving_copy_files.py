@@ -5,6 +5,7 @@ Arrow IPC, or a ranker's own files; all are written under another name and renam
 covers every file of it and is checked before it is read. Nothing of it is a pickle.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -137,7 +138,8 @@ class ServingCopyFiles:
             partial.write_text(json.dumps({"pieces": list(pieces), "document": document}), encoding="utf-8")
             partial.replace(place)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink()
             message = f"local copy: {place.name} cannot be written ({error.strerror}): check the state folder and disk"
             raise StoreError(message) from error
         self._sweep()

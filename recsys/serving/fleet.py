@@ -97,6 +97,7 @@ class Fleet(Mapping[str, Resolver]):
         self._now = now
         self._began = now()
         self._declared: Declared | None = None
+        self._made_from: dict[str, Declared] = {}
         self._ready = False
         self._said: dict[str, Mapping[str, str]] = {}
         self._unsaved: set[str] = set()
@@ -141,9 +142,9 @@ class Fleet(Mapping[str, Resolver]):
             LOGGER.info("placement %s serves %s", name, served(resolver))
             self._unsaved.add(name)
         self._say(name, resolver.state.troubles)
-        if name in self._unsaved and resolver.state.current and self._source is not None and self._declared is not None:
+        if name in self._unsaved and resolver.state.current and self._source is not None:
             try:
-                self._source.save(name, self._declared, resolver)
+                self._source.save(name, self._made_from[name], resolver)
             except Exception:
                 LOGGER.exception("placement %s: its local copy cannot be written; the one before stays", name)
             self._unsaved.discard(name)
@@ -160,26 +161,33 @@ class Fleet(Mapping[str, Resolver]):
     # ------------------------------------------------------------ declarations
 
     def _follow_declarations(self, source: Source, down: Down) -> None:
+        troubles: dict[str, str] = {}
         try:
             declared: Declared | None = source.declared()
-            self.troubles = {}
         except Exception as error:  # noqa: BLE001 - a declaration that cannot be read takes no worker down
-            self.troubles = {DECLARATIONS: str(error)}
+            troubles[DECLARATIONS] = str(error)
             declared = source.remembered() if self._declared is None else None
-        self._say(DECLARATIONS, self.troubles)
-        if declared is None or (self._declared is not None and declared.stamp == self._declared.stamp):
-            return
-        made, first = dict[str, Resolver](), self._declared is None
-        whole = True
+        if declared is not None and (self._declared is None or declared.stamp != self._declared.stamp):
+            self._follow_declared(source, declared, down, troubles)
+        self._say(DECLARATIONS, troubles)
+        self.troubles = troubles
+
+    def _follow_declared(self, source: Source, declared: Declared, down: Down, troubles: Down) -> None:
+        made, whole = dict[str, Resolver](), True
         for name in declared.placements:
             before = self._resolvers.get(name)
-            if before is not None and self._declared is not None and self._declared.of(name) == declared.of(name):
+            if before is not None and self._made_from[name].of(name) == declared.of(name):
                 made[name] = before
                 continue
-            after = self._made(source, name, declared, before, down, first=first)
-            whole = whole and after is not None
-            if after is not None or before is not None:
-                made[name] = after or before  # type: ignore[assignment] # one of them is there
+            after, trouble = self._made(source, name, declared, before, down)
+            if after is not None:
+                made[name] = after
+                self._made_from[name] = declared
+            else:
+                whole = False
+                troubles[f"placement {name}"] = trouble
+                if before is not None:
+                    made[name] = before
         for name in self._resolvers.keys() - declared.placements.keys():
             LOGGER.info("placement %s is no longer declared", name)
             source.forget(name)
@@ -188,27 +196,24 @@ class Fleet(Mapping[str, Resolver]):
             self._declared = declared
 
     def _made(
-        self, source: Source, name: str, declared: Declared, before: Resolver | None, down: Down, *, first: bool
-    ) -> Resolver | None:
-        """Return the resolver of a new or changed placement once it can answer; None until then."""
+        self, source: Source, name: str, declared: Declared, before: Resolver | None, down: Down
+    ) -> tuple[Resolver | None, str]:
+        """Return the resolver of a new or changed placement once it can answer, else why it cannot yet."""
         try:
             resolver = source.resolver(name, declared)
-            if first:
+            if self._declared is None:
                 source.restore(name, declared, resolver)
-                return resolver
+                return resolver, ""
             if before is not None:
                 resolver.keep(before.state.loaded)
             resolver.follow(down)
-        except Exception as error:
-            LOGGER.exception("placement %s cannot be served as it was applied", name)
-            self.troubles = {**self.troubles, f"placement {name}": str(error)}
-            return None
-        if resolver.state.troubles:
-            reasons = "; ".join(f"{store}: {reason}" for store, reason in resolver.state.troubles.items())
-            self.troubles = {**self.troubles, f"placement {name}": reasons}
-            return None
+        except Exception as error:  # noqa: BLE001 - it is said, and tried again
+            return None, f"{type(error).__name__}: {error}"
+        troubles = resolver.state.troubles
+        if troubles:
+            return None, "; ".join(f"{store}: {reason}" for store, reason in troubles.items())
         self._unsaved.add(name)
-        return resolver
+        return resolver, ""
 
 
 def served(resolver: Resolver) -> dict[str, Any]:

@@ -130,7 +130,7 @@ class CountedFeatures(FakeFeatures):
     def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
         """Count and read."""
         self.read.append(view)
-        return super().online_group(view, key)
+        return super().online_group(view, key, within=within)
 
 
 def test_every_view_is_read_once_a_request() -> None:

@@ -364,7 +364,7 @@ class Unreachable(FakeFeatures):
 
     def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
         """Fail."""
-        del view, key
+        del view, key, within
         raise self.error
 
 
