@@ -76,3 +76,23 @@ def serve_batch(
         show(document, as_json, printing.batch(done, workspace))
 
     run_in(env, run)
+
+
+@app.command()
+def why(
+    request_id: Annotated[str, typer.Argument(help="The `request_id` of an answer.")],
+    shap: Annotated[bool, typer.Option("--shap", help="Take each score apart by column.")] = False,
+    env: Env = "local",
+    as_json: Json = False,
+) -> None:
+    """Explain one logged answer: arm, weights, features then and now, sources, filters, stages, ranks and scores."""
+
+    def run(workspace: "Workspace") -> None:
+        from recsys import printing
+        from recsys.workflows.why import document
+        from recsys.workflows.why import why as explain
+
+        found = explain(workspace, request_id, shap=shap)
+        show(document(found), as_json, printing.why(found))
+
+    run_in(env, run)

@@ -49,6 +49,10 @@ class FeatureRanker:
         """Return all of it for the one feature, in percent."""
         return {self.feature: 100.0}
 
+    def contributions(self, columns: Columns) -> dict[str, NDArray[np.float64]]:
+        """Return the score, all of which is the one feature's."""
+        return {self.feature: self.score(columns)}
+
     def save(self, folder: Path) -> None:
         """Write `ranker.json` into a folder, which is made."""
         folder.mkdir(parents=True, exist_ok=True)

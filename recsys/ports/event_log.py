@@ -1,7 +1,7 @@
 """What was shown, what came of it, and what was decided?"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -44,6 +44,11 @@ class Exposure:
     watermarks: Mapping[str, str]
     """Newest event time of each view online that the answer read, ISO times."""
     items: Sequence[ShownItem]
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """What the request itself brought: `k`, the slots, and `candidates`, item ids, where it gave some."""
+    features: Mapping[str, Sequence[Any]] | None = None
+    """Of a sample of requests: column to the value of each scored slot, as the model read it; unknown numbers are None,
+    times ISO times."""
 
 
 @dataclass(frozen=True)

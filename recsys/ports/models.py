@@ -29,6 +29,14 @@ class Ranker(Protocol):
         """Return each column's share of the changes in prediction, in percent, largest first."""
         ...
 
+    def contributions(self, columns: Columns) -> Mapping[str, NDArray[np.float64]]:
+        """Return each column's part of each row's raw score; with a constant of the model they sum up to it.
+
+        Returns:
+            Column to [rows].
+        """
+        ...
+
     def save(self, folder: Path) -> None:
         """Write everything that loading needs into an empty folder."""
         ...

@@ -16,6 +16,7 @@ from recsys.printing.models import (
     tuned_document,
 )
 from recsys.printing.plans import applied, plan, plan_document
+from recsys.printing.requests import why
 from recsys.printing.simulation import simulated, simulated_document
 from recsys.printing.terminal import Bar, table
 
@@ -46,4 +47,5 @@ __all__ = [
     "trained",
     "tuned",
     "tuned_document",
+    "why",
 ]

@@ -1,6 +1,7 @@
 """How do a unit's candidates become a list? Features, score, order and the stages after the model, in time or not."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.candidates.history import Histories
 from recsys.candidates.pool import instant
-from recsys.candidates.retrieval import Retrieval
+from recsys.candidates.retrieval import Candidates, Retrieval
 from recsys.ports import ShownItem
 from recsys.serving.assembly import UnitRows, assemble
 from recsys.serving.deadline import Deadline, OutOfTimeError
@@ -53,8 +54,41 @@ class Asked:
         return self.retrieval.may_get(rows, self.histories, self.instant)
 
 
-def ranked(asked: Asked, model: LoadedModel, stages: Sequence[Stage]) -> tuple[list[ShownItem], str]:
-    """Return the list by a model, and the digest of the feature values of its scored items.
+@dataclass(frozen=True)
+class Scored:
+    """A unit's candidates with what a model says of them."""
+
+    found: Candidates
+    columns: Mapping[str, NDArray[Any]]
+    """Feature column to [candidates] values."""
+    scores: NDArray[np.float64]
+    """[candidates]."""
+    order: NDArray[np.int64]
+    """[candidates] places of the candidates, best first; of equal scores the smaller item id."""
+
+    @property
+    def ranked(self) -> Ranked:
+        """Return the model's own order."""
+        return Ranked.of(self.found.rows[self.order], self.scores[self.order])
+
+    def places(self, chosen: Ranked) -> NDArray[np.int64]:
+        """Return the places of those items of a list that were scored, in its order."""
+        return self.order[chosen.ranks[chosen.ranks > 0] - 1]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A list by a model."""
+
+    items: list[ShownItem]
+    digest: str
+    """Of the feature values of its scored items."""
+    features: Mapping[str, Sequence[Any]] | None
+    """Those values, where they were wanted."""
+
+
+def scored(asked: Asked, model: LoadedModel) -> Scored:
+    """Return the candidates, their features and their scores.
 
     Raises:
         OutOfTimeError: if the request's time was up before a stage.
@@ -68,11 +102,25 @@ def ranked(asked: Asked, model: LoadedModel, stages: Sequence[Stage]) -> tuple[l
     _in_time(wanted.deadline)
     scores = model.ranker.score(columns)
     order = np.lexsort((found.rows, -np.nan_to_num(scores, nan=-np.inf)))
-    if not stages:
-        order = order[: wanted.slots]
-    best = Ranked.of(found.rows[order], scores[order])
+    return Scored(found, columns, scores, order)
+
+
+def ranked(asked: Asked, model: LoadedModel, stages: Sequence[Stage], *, with_features: bool = False) -> Listed:
+    """Return the list by a model.
+
+    Raises:
+        OutOfTimeError: if the request's time was up before a stage.
+    """
+    wanted = asked.wanted
+    made = scored(asked, model)
+    best = made.ranked if stages else made.ranked.take(np.arange(min(wanted.slots, len(made.order))))
     chosen = rerank(stages, best, asked.matrix.pool, asked.may_get, wanted.slots, wanted.request_id)
-    return shown(asked.matrix, chosen), feature_digest(columns, order[chosen.ranks[chosen.ranks > 0] - 1])
+    places = made.places(chosen)
+    return Listed(
+        shown(asked.matrix, chosen),
+        feature_digest(made.columns, places),
+        plain_features(made.columns, places) if with_features else None,
+    )
 
 
 def shown(matrix: ItemMatrix, chosen: Ranked) -> list[ShownItem]:
@@ -97,6 +145,17 @@ def feature_digest(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64])
         else:
             state.update(np.ascontiguousarray(chosen, dtype=np.float32).tobytes())
     return state.hexdigest()
+
+
+def plain_features(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> dict[str, list[Any]]:
+    """Return the feature values of some rows as JSON has them: unknown numbers and times are None, times ISO times."""
+    return {name: [_plain(value) for value in values[rows].tolist()] for name, values in columns.items()}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a number, a text or a time
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _in_time(deadline: Deadline) -> None:

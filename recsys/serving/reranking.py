@@ -1,7 +1,7 @@
 """What happens to the model's order before a list is shown? Caps, diversity, pinned items and an exploration slot."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,15 @@ def rerank(
     Raises:
         FeatureError: if a stage names a feature that the pool's view does not have.
     """
+    for step in after_each(stages, ranked, pool, may_get, slots, request_id):
+        ranked = step
+    return ranked.take(np.arange(min(slots, len(ranked))))
+
+
+def after_each(
+    stages: Sequence[Stage], ranked: Ranked, pool: ItemPool, may_get: MayGet, slots: int, request_id: str
+) -> Iterator[Ranked]:
+    """Yield what each stage makes of what the one before it left; the arguments are those of `rerank`."""
     for stage in stages:
         if isinstance(stage, Cap):
             ranked = _capped(stage, ranked, pool)
@@ -71,7 +80,7 @@ def rerank(
             ranked = _pinned(stage, ranked, pool, may_get)
         elif isinstance(stage, Explore):
             ranked = _explored(stage, ranked, slots, request_id)
-    return ranked.take(np.arange(min(slots, len(ranked))))
+        yield ranked
 
 
 def _capped(stage: Cap, ranked: Ranked, pool: ItemPool) -> Ranked:

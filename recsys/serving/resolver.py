@@ -5,6 +5,7 @@ answer mixes versions. Where something cannot be had, the answer comes from the 
 last good state; the model without what only the unit's rows tell; the popular list; an empty list.
 """
 
+import hashlib
 import logging
 import math
 import uuid
@@ -19,7 +20,7 @@ from recsys.ports import Clock, Exposure, ShownItem, Weights
 from recsys.serving.assembly import UnitRows
 from recsys.serving.deadline import Deadline, OutOfTimeError
 from recsys.serving.following import Down, Follower, WeightsSource
-from recsys.serving.ranking import Asked, Wanted, feature_digest, ranked, shown
+from recsys.serving.ranking import Asked, Listed, Wanted, feature_digest, ranked, shown
 from recsys.serving.reads import GuardedReads
 from recsys.serving.reranking import Ranked
 from recsys.serving.state import LoadedModel, Online, ServingState
@@ -66,7 +67,7 @@ class Answer:
 class Resolver:
     """Answers the requests of one placement."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - collaborators, not options
         self,
         name: str,
         placement: Placement,
@@ -76,6 +77,8 @@ class Resolver:
         routers: Sequence[Router],
         clock: Clock,
         feature_service_of: Callable[[str], str],
+        *,
+        feature_rows: float = 0.0,
     ) -> None:
         """Hold the collaborators; call `refresh` or `follow` before the first request.
 
@@ -88,7 +91,9 @@ class Resolver:
             routers: of the experiments on this placement.
             clock: the environment's time.
             feature_service_of: logic (basket/v2) to its feature service.
+            feature_rows: the share of requests whose shown items' features are logged.
         """
+        self._feature_rows = feature_rows
         self._name = name
         self.placement = placement
         self._online = online
@@ -164,7 +169,7 @@ class Resolver:
         slots = k or self.placement.k
         named = request_id or str(uuid.uuid4())
         wanted = Wanted(slots, at, candidates, named, deadline or Deadline())
-        items, digest, fallback = self._list(state, model, user_id, wanted)
+        listed, fallback = self._list(state, model, user_id, wanted)
         answered = model is not None and fallback in _BY_A_MODEL
         exposure = Exposure(
             request_id=named,
@@ -178,9 +183,11 @@ class Resolver:
             weights=model.weights.number if answered and model else None,
             fallback=fallback,
             event_timestamp=at,
-            feature_digest=digest,
+            feature_digest=listed.digest,
             watermarks={name: stamp.isoformat() for name, stamp in state.watermarks.items() if stamp is not None},
-            items=items,
+            items=listed.items,
+            asked={"k": slots, **({"candidates": list(candidates)} if candidates else {})},
+            features=listed.features,
         )
         return Answer(exposure)
 
@@ -195,24 +202,25 @@ class Resolver:
 
     def _list(
         self, state: ServingState, model: LoadedModel | None, user_id: str, wanted: Wanted
-    ) -> tuple[list[ShownItem], str, str | None]:
-        """Return the items, the digest of their features, and the rung that they come from."""
+    ) -> tuple[Listed, str | None]:
+        """Return the list, and the rung that it comes from."""
         if state.matrix is None or state.retrieval is None:
-            return [], "", EMPTY
+            return Listed([], "", None), EMPTY
         reads = GuardedReads(self._online.features, self._online.breaker, wanted.deadline)
         unit = UnitRows(reads, state.matrix, user_id, wanted.at)
         asked = Asked(state.matrix, state.retrieval, unit, lambda view: unit.history(state.views[view]), wanted)
         if model is not None:
             try:
-                items, digest = ranked(asked, model, self.placement.rerank)
+                kept = sampled(wanted.request_id, self._feature_rows)
+                listed = ranked(asked, model, self.placement.rerank, with_features=kept)
             except OutOfTimeError:
                 LOGGER.warning("placement %s: request %s: no time is left for a model", self._name, wanted.request_id)
             except Exception:
                 LOGGER.exception("placement %s: %s could not answer", self._name, model.weights.model_version)
             else:
-                return items, digest, UNIT_UNKNOWN if reads.missing else None if state.current else LAST_GOOD
+                return listed, UNIT_UNKNOWN if reads.missing else None if state.current else LAST_GOOD
         items = self._popular(asked)
-        return items, "", POPULAR if items else NOTHING
+        return Listed(items, "", None), POPULAR if items else NOTHING
 
     def _popular(self, asked: Asked) -> list[ShownItem]:
         if self.placement.fallback != "popular":
@@ -230,3 +238,11 @@ class Resolver:
 
 _BY_A_MODEL: Final = frozenset({None, LAST_GOOD, UNIT_UNKNOWN})
 """The rungs on which a model's scores are shown."""
+
+
+def sampled(request_id: str, share: float) -> bool:
+    """Tell whether a request is of a sample: by its id, so that a retry is too."""
+    if not 0 < share < 1:
+        return share >= 1
+    drawn = int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=8, person=b"features").digest(), "big")
+    return drawn < share * 2**64

@@ -105,7 +105,15 @@ class LiveSource:
         routers = _routers(declared, placement)
         spec, services = declared.placements[placement], declared.services
         return Resolver(
-            placement, spec, online, self._registry, self._champion, routers, workspace.clock, services.__getitem__
+            placement,
+            spec,
+            online,
+            self._registry,
+            self._champion,
+            routers,
+            workspace.clock,
+            services.__getitem__,
+            feature_rows=workspace.environment.serve.feature_rows,
         )
 
     def _features_of(self, declared: Declared) -> OnlineFeatures:

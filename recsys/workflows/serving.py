@@ -54,6 +54,7 @@ def resolver_for(
         routers=routers,
         clock=clock or workspace.clock,
         feature_service_of=lambda version: workspace.catalog.model(version).feature_service,
+        feature_rows=workspace.environment.serve.feature_rows,
     )
 
 

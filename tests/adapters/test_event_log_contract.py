@@ -127,6 +127,15 @@ class TestEventLog:
         assert log.request("r2") == bare
         assert log.request("nobody") is None
 
+    def test_keeps_what_was_asked_and_a_sampled_row(self, log: EventLog) -> None:
+        features = {"price": [1.5, None], "brand": ["a", "b"], "last": ["2017-12-04T00:00:00", None]}
+        shown = exposure("r1", asked={"k": 2, "candidates": ["a", "ü"]}, features=features)
+        assert log.write_exposures([shown, exposure("r2")]) == 2
+        assert log.request("r1") == shown
+        plain = log.request("r2")
+        assert plain is not None
+        assert (plain.asked, plain.features) == ({}, None)
+
     def test_writes_a_request_once(self, log: EventLog) -> None:
         """A second write of an id changes nothing, not even its slots."""
         first = exposure("r1")
@@ -302,6 +311,20 @@ def test_many_writers_at_once(url: str) -> None:
     assert len(logs[0].ledger.entries()) == 40
     for log in logs:
         log.close()
+
+
+def test_a_database_of_an_earlier_version_gets_its_columns(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+    first = SqlEventLog(url)
+    first.write_exposures([exposure("r1")])
+    first.close()
+    with closing(sqlite3.connect(tmp_path / "log.db")) as database:
+        database.execute("ALTER TABLE exposures DROP COLUMN asked")
+        database.execute("ALTER TABLE exposures DROP COLUMN features")
+    again = SqlEventLog(url)
+    assert again.request("r1") == exposure("r1")
+    assert again.write_exposures([exposure("r2", asked={"k": 3})]) == 1
+    again.close()
 
 
 def test_a_large_batch_is_whole(tmp_path: Path) -> None:

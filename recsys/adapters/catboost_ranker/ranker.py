@@ -88,6 +88,17 @@ class CatBoostRanker:
         scores = np.asarray(raw, dtype=np.float64)
         return scores if self._calibrator is None else self._calibrator.probabilities(scores)
 
+    def contributions(self, columns: Columns) -> dict[str, NDArray[np.float64]]:
+        """Return each column's SHAP value (Lundberg and Lee 2017) of the raw score, as CatBoost computes it."""
+        import catboost
+
+        data = features_data(columns, self._numeric, self._categorical)
+        if data.get_object_count() == 0:
+            return {name: np.empty(0) for name in self.columns}
+        with failures("take scores apart"):
+            values = self._model.get_feature_importance(catboost.Pool(data), type="ShapValues", thread_count=1)
+        return {name: np.asarray(values[:, place], dtype=np.float64) for place, name in enumerate(self.columns)}
+
     def save(self, folder: Path) -> None:
         """Write `ranker.json` and `model.cbm` into a folder, which is made."""
         folder.mkdir(parents=True, exist_ok=True)

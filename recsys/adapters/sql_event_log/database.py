@@ -204,16 +204,32 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:  # noqa: ANN401 
 def _create_tables(engine: sa.Engine) -> None:
     # Looked for first: a role that may only read and write has no right to CREATE, not even IF NOT EXISTS.
     with engine.connect() as connection:
-        present = set(sa.inspect(connection).get_table_names())
-    if present >= set(tables.metadata.tables):
+        found = sa.inspect(connection)
+        present = {name: {column["name"] for column in found.get_columns(name)} for name in found.get_table_names()}
+    if all(set(table.columns.keys()) <= present.get(name, set()) for name, table in tables.metadata.tables.items()):
         return
     with engine.begin() as connection:
         if tables.is_postgresql(engine.dialect):
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
         for table in tables.metadata.sorted_tables:
             connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+            for name in sorted(set(table.columns.keys()) - present.get(table.name, set(table.columns.keys()))):
+                _add_column(connection, table.columns[name])
             for index in sorted(table.indexes, key=lambda index: str(index.name)):
                 connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+
+
+def _add_column(connection: sa.Connection, column: sa.Column[Any]) -> None:
+    """Give a table of an earlier version a column that it lacks; where that is there already, nothing happens."""
+    kind = column.type.compile(connection.dialect)
+    if tables.is_postgresql(connection.dialect):
+        connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN IF NOT EXISTS {column.name} {kind}")
+        return
+    try:
+        connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {column.name} {kind}")
+    except sa.exc.OperationalError as error:
+        if "duplicate column" not in str(error):  # another process was faster
+            raise
 
 
 def _reason(error: Exception) -> str:

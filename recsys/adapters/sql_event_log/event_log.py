@@ -122,6 +122,7 @@ class SqlEventLog:
             query = sa.select(shown).where(shown.c[schema.REQUEST_ID] == request_id)
             slots = connection.execute(query.order_by(shown.c[schema.POSITION])).mappings().all()
         values = {name: value for name, value in row.items() if name != "written_at"}
+        values["asked"] = values["asked"] or {}
         return Exposure(**values, items=tuple(_shown_item(slot) for slot in slots))
 
     def ping(self) -> None:
@@ -195,7 +196,8 @@ def _insert_new(connection: sa.Connection, table: sa.Table, key: str) -> Returni
 def _exposure_row(exposure: Exposure, now: datetime) -> dict[str, Any]:
     names = tables.exposures.c.keys()
     row = {name: getattr(exposure, name) for name in names if name != "written_at"}
-    return row | {"watermarks": dict(exposure.watermarks), "written_at": now}
+    plain = {"watermarks": dict(exposure.watermarks), "asked": dict(exposure.asked), "written_at": now}
+    return row | plain | {"features": None if exposure.features is None else dict(exposure.features)}
 
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> int:

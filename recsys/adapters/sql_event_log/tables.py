@@ -85,6 +85,11 @@ def _time(name: str) -> sa.Column[datetime]:
     return sa.Column(name, UtcMicroseconds, nullable=False)
 
 
+def _json(name: str, **options: Any) -> sa.Column[Any]:  # noqa: ANN401 - handed through to sa.Column
+    kind = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+    return sa.Column(name, kind, **options)
+
+
 metadata: Final = sa.MetaData()
 
 exposures: Final = sa.Table(
@@ -102,7 +107,9 @@ exposures: Final = sa.Table(
     _text("fallback"),
     _time(schema.EVENT_TIMESTAMP),
     _text("feature_digest", nullable=False),
-    sa.Column("watermarks", sa.JSON().with_variant(JSONB(), "postgresql"), nullable=False),
+    _json("watermarks", nullable=False),
+    _json("asked"),
+    _json("features"),
     _time("written_at"),
     sa.Index("exposures_by_placement_and_time", "placement", schema.EVENT_TIMESTAMP),
 )
@@ -142,7 +149,7 @@ ledger: Final = sa.Table(
     _text("state", nullable=False),
     _text("action", nullable=False),
     _text("subject", nullable=False),
-    sa.Column("payload", sa.JSON().with_variant(JSONB(), "postgresql"), nullable=False),
+    _json("payload", nullable=False),
     _text("author", nullable=False),
     _time(schema.EVENT_TIMESTAMP),
     _time("written_at"),

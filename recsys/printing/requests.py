@@ -1,0 +1,100 @@
+"""How does an explained answer read?"""
+
+import math
+from typing import TYPE_CHECKING
+
+from recsys.printing.terminal import table
+
+if TYPE_CHECKING:
+    from recsys.serving.explaining import ExplainedItem, Explanation
+    from recsys.workflows.why import Why
+
+_PARTS = 3
+"""So many contributions of a slot are shown."""
+
+
+def why(found: "Why") -> str:
+    """Show who answered, from what, and each slot's way to its place."""
+    shown = found.exposure
+    session = f", session {shown.session_id}" if shown.session_id else ""
+    at = f"{shown.event_timestamp:%Y-%m-%d %H:%M:%S} UTC"
+    lines = [
+        f"  request {shown.request_id}: {shown.placement} for {shown.user_id}{session} at {at}",
+        f"  arm: {_arm(found)}",
+    ]
+    if found.explanation is None:
+        lines.append(f"  answered by: {shown.fallback or 'nothing'}")
+        slots = [[str(item.position), item.item_id, _score(item.score)] for item in shown.items]
+        return "\n".join([*lines, table(["slot", "item", "value"], slots, right=(0, 2))])
+    fallback = f" ({shown.fallback})" if shown.fallback else ""
+    lines += [
+        f"  answered by: {shown.model_version}, weights {shown.weights}{fallback}",
+        f"  features: {_features(found)}",
+        f"  list: {'the same items and scores again' if found.items_equal else 'NOT the same items and scores again'}",
+        *_steps(found.explanation),
+        _slots(found.explanation),
+    ]
+    return "\n".join(lines)
+
+
+def _arm(found: "Why") -> str:
+    shown = found.exposure
+    if shown.experiment is None:
+        return "none: default traffic"
+    how = "by an override" if shown.overridden else "by its bucket"
+    if found.arm_now == shown.arm:
+        return f"{shown.arm} of {shown.experiment}, {how}; the same by today's declaration"
+    return f"{shown.arm} of {shown.experiment}, {how}; by today's declaration {found.arm_now or 'none'}"
+
+
+def _features(found: "Why") -> str:
+    shown = found.exposure
+    equal = "equal" if found.digest_equal else "DIFFERENT"
+    told = f"recomputed at the watermark {found.as_of:%Y-%m-%d %H:%M}, digest {equal}"
+    if shown.features is None:
+        return told
+    changed = ", ".join(f"{name} in {count} slots" for name, count in found.differing.items())
+    return f"logged row; {told}{': ' + changed if changed else ''}"
+
+
+def _steps(made: "Explanation") -> list[str]:
+    given = ", ".join(f"{name} {count}" for name, count in made.sources.items())
+    lines = [f"  candidates: {made.candidates} ({given})"]
+    if made.filtered:
+        kept = ", ".join(f"{name} {count}" for name, count in made.filtered.items())
+        lines.append(f"  kept out by filters: {kept}")
+    for stage in made.stages:
+        moved = [item for item in stage.after if item not in stage.before]
+        gone = [item for item in stage.before if item not in stage.after]
+        change = f"in: {', '.join(moved) or 'nobody'}; out: {', '.join(gone) or 'nobody'}"
+        if not moved and not gone:
+            change = "another order" if stage.before != stage.after else "no change"
+        lines.append(f"  {stage.stage}: {change}" + (f" ({stage.left_out} left out)" if stage.left_out else ""))
+    return lines
+
+
+def _slots(made: "Explanation") -> str:
+    parts = any(each.contributions for each in made.items)
+    rows = [
+        [
+            str(each.item.position),
+            each.item.item_id,
+            _score(each.item.score),
+            str(each.rank or "-"),
+            "" if each.item.propensity == 1 else f"{each.item.propensity:.3f}",
+            ", ".join(each.sources),
+            *([_contributions(each)] if parts else []),
+        ]
+        for each in made.items
+    ]
+    header = ["slot", "item", "score", "model's rank", "propensity", "sources", *(["score by column (SHAP)"] * parts)]
+    return table(header, rows, right=(0, 2, 3, 4))
+
+
+def _contributions(each: "ExplainedItem") -> str:
+    first = list(each.contributions.items())[:_PARTS]
+    return ", ".join(f"{name} {value:+.3f}" for name, value in first)
+
+
+def _score(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"

@@ -1,0 +1,138 @@
+"""Why did a request get this list? The same steps as for an answer, with what each of them found, did and left out."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recsys.candidates.retrieval import Retrieval
+from recsys.ports import ShownItem
+from recsys.serving.ranking import Asked, Scored, feature_digest, plain_features, scored, shown
+from recsys.serving.reranking import Ranked, after_each
+from recsys.serving.state import LoadedModel
+from recsys.specs.candidates import label
+from recsys.specs.placement import Placement
+from recsys.specs.reranking import Explore
+
+
+@dataclass(frozen=True)
+class ExplainedItem:
+    """One slot."""
+
+    item: ShownItem
+    rank: int
+    """Place in the model's own order, from 1; 0 of a pinned item that no source gave."""
+    sources: tuple[str, ...]
+    """Names of the candidate sources that gave it."""
+    features: Mapping[str, Any]
+    """What the model read of it; empty where it was not scored."""
+    contributions: Mapping[str, float]
+    """Column to its part of the score (SHAP: Lundberg and Lee 2017), largest first; empty where not asked for."""
+
+
+@dataclass(frozen=True)
+class StageEffect:
+    """What one stage after the model did to the first slots."""
+
+    stage: str
+    """Such as cap."""
+    before: tuple[str, ...]
+    """Item ids of the slots before it."""
+    after: tuple[str, ...]
+    left_out: int
+    """Items of the whole list that it took away."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One list, step by step."""
+
+    items: tuple[ExplainedItem, ...]
+    digest: str
+    """Of the feature values of its scored items."""
+    candidates: int
+    sources: Mapping[str, int]
+    """Source to how many of the candidates it gave, alone or with others."""
+    filtered: Mapping[str, int]
+    """Filter to how many items that the sources would have given it keeps out."""
+    stages: tuple[StageEffect, ...]
+
+
+def explain(asked: Asked, model: LoadedModel, placement: Placement, *, shap: bool = False) -> Explanation:
+    """Make the list of a request again and tell how.
+
+    Args:
+        asked: what it is made from.
+        model: the weights.
+        placement: sources, filters and stages.
+        shap: whether scores are taken apart.
+
+    Raises:
+        FeatureError: if the placement names a feature that a view lacks.
+    """
+    made = scored(asked, model)
+    stages, chosen = _through(asked, made, placement)
+    places = made.places(chosen)
+    features = plain_features(made.columns, places)
+    parts = model.ranker.contributions({name: values[places] for name, values in made.columns.items()}) if shap else {}
+    names = [label(source) for source in placement.sources]
+    given = [_bits(bits, names) for bits in made.found.sources]
+    items, line = [], 0
+    for slot, rank in zip(shown(asked.matrix, chosen), chosen.ranks.tolist(), strict=True):
+        if rank:
+            read = {name: values[line] for name, values in features.items()}
+            of_score = _largest_first({name: float(values[line]) for name, values in parts.items()})
+            items.append(ExplainedItem(slot, rank, given[places[line]], read, of_score))
+            line += 1
+        else:
+            items.append(ExplainedItem(slot, 0, (), {}, {}))
+    return Explanation(
+        items=tuple(items),
+        digest=feature_digest(made.columns, places),
+        candidates=len(made.order),
+        sources=dict(Counter(name for mine in given for name in mine)),
+        filtered=_filtered(asked, placement),
+        stages=stages,
+    )
+
+
+def _through(asked: Asked, made: Scored, placement: Placement) -> tuple[tuple[StageEffect, ...], Ranked]:
+    """Carry the stages out one by one; each sees what the one before it left."""
+    wanted, pool = asked.wanted, asked.matrix.pool
+    before, effects = made.ranked, []
+    steps = after_each(placement.rerank, before, pool, asked.may_get, wanted.slots, wanted.request_id)
+    for stage, after in zip(placement.rerank, steps, strict=True):
+        gone = set() if isinstance(stage, Explore) else set(before.rows.tolist()) - set(after.rows.tolist())
+        seen, then = (tuple(str(pool.ids[row]) for row in _first(each, wanted.slots).rows) for each in (before, after))
+        effects.append(StageEffect(stage.stage, seen, then, len(gone)))
+        before = after
+    return tuple(effects), _first(before, wanted.slots)
+
+
+def _first(ranked: Ranked, slots: int) -> Ranked:
+    return ranked.take(np.arange(min(slots, len(ranked))))
+
+
+def _filtered(asked: Asked, placement: Placement) -> dict[str, int]:
+    """Count, for each filter by itself, what it keeps out of the union of the sources."""
+    if not placement.filters:
+        return {}
+    pool, models = asked.matrix.pool, asked.retrieval.models
+    open_to_all = placement.model_copy(update={"filters": ()})
+    union = Retrieval(open_to_all, pool, models).candidates(asked.histories, asked.instant, asked.wanted.given).rows
+    counted: dict[str, int] = {}
+    for each in placement.filters:
+        alone = Retrieval(placement.model_copy(update={"filters": (each,)}), pool, models)
+        out = int((~alone.may_get(union, asked.histories, asked.instant)).sum())
+        counted[each.filter] = counted.get(each.filter, 0) + out
+    return counted
+
+
+def _bits(bits: np.int64, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for place, name in enumerate(names) if int(bits) >> place & 1)
+
+
+def _largest_first(parts: Mapping[str, float]) -> dict[str, float]:
+    return dict(sorted(parts.items(), key=lambda part: (-abs(part[1]), part[0])))

@@ -1,0 +1,66 @@
+"""What stood online at a past moment, read as requests read it?"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from recsys.modeling.moments import rows_by_unit
+from recsys.ports import FeatureReader, FeatureSet, ViewInfo
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class PastFeatures:
+    """`ports.OnlineFeatures` of a past moment, from the offline store; every view is read once, at first use."""
+
+    def __init__(self, features: FeatureReader, at: datetime, *, units: bool = True) -> None:
+        """Read nothing yet.
+
+        Args:
+            features: the past.
+            at: how far the online store had come; nothing that happened or became known later is read.
+            units: False where the rows of units could not be read then.
+        """
+        self._features = features
+        self._at = at
+        self._units = units
+        self._rows: dict[str, pa.Table] = {}
+        self._places: dict[str, Mapping[str, np.ndarray]] = {}
+
+    def feature_set(self, name: str | Sequence[str]) -> FeatureSet:
+        """Resolve a feature service by name, or a list of `view:feature` references."""
+        return self._features.feature_set(name)
+
+    def view(self, name: str) -> ViewInfo:
+        """Describe one stored feature view."""
+        return self._features.view(name)
+
+    def online_all(self, view: str) -> pa.Table:
+        """Return every row of a view as a materialize at the moment put it online."""
+        if view not in self._rows:
+            self._rows[view] = self._features.snapshot(view, self._at)
+        return self._rows[view]
+
+    def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
+        """Return all rows of a unit in a view, or None; a past moment has time."""
+        del within
+        if not self._units:
+            return None
+        if view not in self._places:
+            first = self._features.view(view).join_keys[0]
+            self._places[view] = rows_by_unit(self.online_all(view)[first])
+        places = self._places[view].get(key)
+        return None if places is None else self.online_all(view).take(pa.array(places))
+
+    def watermark(self, view: str) -> datetime | None:
+        """Return the moment: what was online is as of it."""
+        del view
+        return self._at
+
+    def generation(self, view: str) -> int:
+        """Return a number that stays: a past moment does not change."""
+        del view
+        return 1
