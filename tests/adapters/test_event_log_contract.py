@@ -318,7 +318,7 @@ def test_a_database_of_an_earlier_version_gets_its_columns(tmp_path: Path) -> No
     first = SqlEventLog(url)
     first.write_exposures([exposure("r1")])
     first.close()
-    with closing(sqlite3.connect(tmp_path / "log.db")) as database:
+    with contextlib.closing(sqlite3.connect(tmp_path / "log.db")) as database:
         database.execute("ALTER TABLE exposures DROP COLUMN asked")
         database.execute("ALTER TABLE exposures DROP COLUMN features")
     again = SqlEventLog(url)
