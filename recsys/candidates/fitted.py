@@ -4,6 +4,7 @@ One function fits for training and for requests alike: the same rows and the sam
 same history the same scores.
 """
 
+import copy
 from datetime import datetime
 from typing import Any, Final
 
@@ -100,6 +101,21 @@ class PoolModel:
         found = self.row_of_item >= 0
         self.item_of_row[self.row_of_item[found]] = np.flatnonzero(found)
         self._model = ItemModel(fitted.weights)
+
+    def moved(self, rows: NDArray[np.int64], size: int) -> "PoolModel":
+        """Return the same model over a pool to which items came that it does not know.
+
+        Args:
+            rows: [rows of the pool before] the rows of now.
+            size: of the pool now.
+        """
+        after = copy.copy(self)
+        known = self.row_of_item >= 0
+        after.row_of_item = self.row_of_item.copy()
+        after.row_of_item[known] = rows[self.row_of_item[known]]
+        after.item_of_row = np.full(size, -1, dtype=np.int64)
+        after.item_of_row[rows] = self.item_of_row
+        return after
 
     def scores(self, history: History | None, strength: str | None) -> NDArray[np.float64] | None:
         """Score the model's items for one unit.

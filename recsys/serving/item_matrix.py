@@ -1,7 +1,7 @@
 """What is known of every item right now? One columnar matrix a process, swapped whole after each materialize."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +26,10 @@ class ItemMatrix:
     """Of each view it was read from, at the time of reading."""
     expires: datetime | None
     """When the first row that is live now goes past its TTL; the matrix has to be read again then."""
+    views: Mapping[str, ViewInfo] = field(default_factory=dict)
+    """The item views that it was read from."""
+    absent: set[str] = field(default_factory=set)
+    """Items that were asked for since, and that the online store does not have either."""
 
 
 def read_matrix(features: OnlineFeatures, placement: Placement, views: Iterable[ViewInfo], at: datetime) -> ItemMatrix:
@@ -38,6 +42,7 @@ def read_matrix(features: OnlineFeatures, placement: Placement, views: Iterable[
         at: rows past their TTL at this moment are unknown.
     """
     declared = features.view(placement.pool.view)
+    known = {declared.name: declared}
     generations = {declared.name: features.generation(declared.name)}
     items = features.online_all(declared.name)
     pool = build_pool(items, placement.pool, at, declared.ttl)
@@ -45,11 +50,13 @@ def read_matrix(features: OnlineFeatures, placement: Placement, views: Iterable[
     expiries = [_expiry(to_numpy(items[EVENT_TIMESTAMP]), declared, at)]
     for view in views:
         if view.name != declared.name:
+            known[view.name] = view
             generations[view.name] = features.generation(view.name)
             rows = features.online_all(view.name)
-            columns.update(_aligned(rows, view, pool, at))
+            columns.update(aligned(rows, view, pool, at))
             expiries.append(_expiry(to_numpy(rows[EVENT_TIMESTAMP]), view, at))
-    return ItemMatrix(pool, columns, generations, min((moment for moment in expiries if moment), default=None))
+    expires = min((moment for moment in expiries if moment), default=None)
+    return ItemMatrix(pool, columns, generations, expires, known)
 
 
 def _live(stamps: NDArray[Any], view: ViewInfo, at: datetime) -> NDArray[np.bool_]:
@@ -68,7 +75,8 @@ def _expiry(stamps: NDArray[Any], view: ViewInfo, at: datetime) -> datetime | No
     return oldest.replace(tzinfo=UTC) + view.ttl
 
 
-def _aligned(table: pa.Table, view: ViewInfo, pool: ItemPool, at: datetime) -> dict[str, NDArray[Any]]:
+def aligned(table: pa.Table, view: ViewInfo, pool: ItemPool, at: datetime) -> dict[str, NDArray[Any]]:
+    """Return a view's features, one value an item of the pool; rows that are not live at a moment are unknown."""
     rows = pool.locate(table[ITEM])
     kept = (rows >= 0) & _live(to_numpy(table[EVENT_TIMESTAMP]), view, at)
     out: dict[str, NDArray[Any]] = {}

@@ -1,7 +1,7 @@
 """What is read of a unit while there is time? A read that fails or comes too late gives nothing, and no error."""
 
 import logging
-from typing import Protocol
+from typing import Final, Protocol
 
 import pyarrow as pa
 
@@ -10,6 +10,9 @@ from recsys.serving.breaker import Breaker, OpenError
 from recsys.serving.deadline import Deadline
 
 LOGGER = logging.getLogger(__name__)
+
+READ_SHARE: Final = 0.5
+"""Of the time that is left, a read may take so much: the model has to answer in the rest."""
 
 
 class UnitReader(Protocol):
@@ -29,7 +32,7 @@ class GuardedReads:
         Args:
             features: the online store.
             breaker: of that store.
-            deadline: of the request; a read has what is left as its time-out.
+            deadline: of the request; a read has a share of what is left as its time-out.
         """
         self._features = features
         self._breaker = breaker
@@ -46,7 +49,7 @@ class GuardedReads:
             with self._breaker.asking():
                 if left is None:
                     return self._features.online_group(view, key)
-                return self._features.online_group(view, key, within=left)
+                return self._features.online_group(view, key, within=READ_SHARE * left)
         except OpenError:
             self.missing = True
         except Exception as error:  # noqa: BLE001 - whatever a store's driver raises; the unit's features are unknown

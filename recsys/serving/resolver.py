@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from recsys.candidates.retrieval import Retrieval
 from recsys.errors import FeatureError
 from recsys.experiment.routing import Assignment, Router
 from recsys.ports import Clock, Exposure, ShownItem, Weights
 from recsys.serving.assembly import UnitRows
 from recsys.serving.deadline import Deadline, OutOfTimeError
 from recsys.serving.following import Down, Follower, WeightsSource
+from recsys.serving.item_matrix import ItemMatrix
+from recsys.serving.missing import missing_items, retrieval_over, with_items
 from recsys.serving.ranking import Asked, Listed, Wanted, feature_digest, ranked, shown
 from recsys.serving.reads import GuardedReads
 from recsys.serving.reranking import Ranked
@@ -207,8 +210,9 @@ class Resolver:
         if state.matrix is None or state.retrieval is None:
             return Listed([], "", None), EMPTY
         reads = GuardedReads(self._online.features, self._online.breaker, wanted.deadline)
-        unit = UnitRows(reads, state.matrix, user_id, wanted.at)
-        asked = Asked(state.matrix, state.retrieval, unit, lambda view: unit.history(state.views[view]), wanted)
+        matrix, retrieval = self._with_missing(state.matrix, state.retrieval, reads, wanted)
+        unit = UnitRows(reads, matrix, user_id, wanted.at)
+        asked = Asked(matrix, retrieval, unit, lambda view: unit.history(state.views[view]), wanted)
         if model is not None:
             try:
                 kept = sampled(wanted.request_id, self._feature_rows)
@@ -221,6 +225,22 @@ class Resolver:
                 return listed, UNIT_UNKNOWN if reads.missing else None if state.current else LAST_GOOD
         items = self._popular(asked)
         return Listed(items, "", None), POPULAR if items else NOTHING
+
+    def _with_missing(
+        self, matrix: ItemMatrix, retrieval: Retrieval, reads: GuardedReads, wanted: Wanted
+    ) -> tuple[ItemMatrix, Retrieval]:
+        """Return what a list is made over: with items that came online after the matrix was read, if any is named."""
+        items = missing_items(matrix, self.placement, wanted.given)
+        if not items or wanted.deadline.over:
+            return matrix, retrieval
+        try:
+            more = with_items(matrix, self.placement, items, reads, wanted.at)
+            return more, (
+                retrieval if more is matrix else retrieval_over(retrieval, self.placement, matrix.pool, more.pool)
+            )
+        except Exception:
+            LOGGER.exception("placement %s: items that the matrix lacks are left out", self._name)
+            return matrix, retrieval
 
     def _popular(self, asked: Asked) -> list[ShownItem]:
         if self.placement.fallback != "popular":

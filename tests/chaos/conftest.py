@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import pytest
 import sqlalchemy as sa
@@ -105,10 +105,8 @@ class Served:
     def stop(self) -> None:
         """End it, workers and all."""
         self.process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            pass
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(timeout=20)
@@ -124,7 +122,7 @@ class Load:
         self._stopped = threading.Event()
         self._clients = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> Self:
         """Begin to ask."""
         for client in self._clients:
             client.start()

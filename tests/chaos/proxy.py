@@ -12,7 +12,7 @@ REFUSE: Final = "refuse"
 
 
 class Proxy:
-    """Passes TCP on to a port of this machine, by command not at all: nothing comes through, or every connection ends."""
+    """Passes TCP on to a port of this machine; by command it hangs, or ends every connection."""
 
     def __init__(self, port: int) -> None:
         """Listen on a free port.

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from recsys.decision.champion import champion_status
-from recsys.workflows.plan import apply
 from recsys.wiring import open_workspace
+from recsys.workflows.plan import apply
 from tests.chaos.conftest import Load, Served, Shop, serving
 from tests.chaos.own_servers import wait_until
 
@@ -66,9 +66,7 @@ def test_a_moved_alias_and_an_applied_placement_reach_every_worker(shop: Shop, t
             other.unlink(missing_ok=True)
             path.unlink()
             apply(open_workspace("local", shop.workspace.root))
-        wait_until(
-            lambda: all(served.ask("/v1/recommend", asked).status == 422 for _ in range(20)), "cart is gone", 60
-        )
+        wait_until(lambda: all(served.ask("/v1/recommend", asked).status == 422 for _ in range(20)), "cart is gone", 60)
         again = _register_again(shop)
         try:
             began = time.monotonic()
@@ -88,7 +86,9 @@ def test_weights_that_are_damaged_are_not_served_and_it_is_said_once(shop: Shop,
         wait_until(lambda: None in load.rungs(), "answers")
         known = set(shop.artifacts.rglob("ranker.json"))
         bad = _register_again(shop)
-        damaged = [path for path in shop.artifacts.rglob("sample.parquet") if path.with_name("ranker.json") not in known]
+        damaged = [
+            path for path in shop.artifacts.rglob("sample.parquet") if path.with_name("ranker.json") not in known
+        ]
         assert damaged
         for path in damaged:
             path.write_bytes(path.read_bytes()[:-20])
