@@ -5,7 +5,7 @@ both pass the same contract tests. The small frozen types beside them are what t
 """
 
 from recsys.ports.clock import Clock
-from recsys.ports.engine import Engine, FeatureTable, Step
+from recsys.ports.engine import Engine, FeatureTable, Step, Streams
 from recsys.ports.event_log import EventLog, Exposure, Ledger, LedgerEntry, ShownItem
 from recsys.ports.features import Definitions, FeatureReader, FeatureRepository, FeatureSet, RequestTransform, ViewInfo
 from recsys.ports.item_models import ItemModelStore, ItemWeights
@@ -41,6 +41,7 @@ __all__ = [
     "ShownItem",
     "SourceCount",
     "Step",
+    "Streams",
     "TrainingRows",
     "Trial",
     "ViewInfo",

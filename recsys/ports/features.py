@@ -131,6 +131,18 @@ class FeatureReader(Protocol):
         """
         ...
 
+    def push(self, view: str, rows: pa.Table) -> None:
+        """Write rows of a view online as they come in; an entity keeps its newest row, as with a materialize.
+
+        Args:
+            view: its name; its source has to be one that rows can be pushed to.
+            rows: join keys, features, `event_timestamp` and `created_timestamp`.
+
+        Raises:
+            FeatureError: if nothing can be pushed to the view, or the online store cannot be written.
+        """
+        ...
+
     def watermark(self, view: str) -> datetime | None:
         """Return the newest event time of a view online, or None when nothing was materialized."""
         ...

@@ -123,7 +123,7 @@ class Resolver:
 
         Args:
             user_id: who asks.
-            session_id: the visit, when the experiment's unit is the session.
+            session_id: the visit, for features of what happened in it, and where the experiment's unit is the session.
             k: slots; the placement's by default.
             request_id: for idempotent logging; a random one by default.
             candidates: item ids for the placement's `given` source; ids that it does not know are left out.
@@ -142,7 +142,7 @@ class Resolver:
         assignment = self._assignment(state, user_id, session_id, at)
         model = state.champion if assignment is None else state.models.get(assignment.model_version)
         slots = k or self._placement.k
-        unit = None if state.matrix is None else UnitRows(self._features, state.matrix, user_id, at)
+        unit = None if state.matrix is None else UnitRows(self._features, state.matrix, user_id, at, session_id)
         named = request_id or str(uuid.uuid4())
         items, digest, fallback = self._list(state, model, unit, _Wanted(slots, at, candidates, named))
         answered = fallback is None and model is not None
@@ -159,7 +159,8 @@ class Resolver:
             fallback=fallback,
             event_timestamp=at,
             feature_digest=digest,
-            watermarks={name: stamp.isoformat() for name, stamp in state.watermarks.items() if stamp is not None},
+            watermarks={name: stamp.isoformat() for name, stamp in state.watermarks.items() if stamp is not None}
+            | ({} if unit is None else unit.session_watermarks),
             items=items,
         )
         return Answer(exposure)

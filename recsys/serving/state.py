@@ -10,7 +10,7 @@ from recsys.candidates.fitted import PoolModel, model_key
 from recsys.candidates.retrieval import Retrieval
 from recsys.experiment.routing import Router
 from recsys.ports import Clock, FeatureReader, FeatureSet, ItemModelStore, ModelRegistry, Ranker, ViewInfo, Weights
-from recsys.schema import ITEM
+from recsys.schema import ITEM, SESSION
 from recsys.serving.item_matrix import ItemMatrix, read_matrix
 from recsys.specs.candidates import FittedSource, label
 from recsys.specs.placement import Placement
@@ -41,10 +41,10 @@ class ServingState:
     champion: LoadedModel | None
     routers: Sequence[Router]
     views: Mapping[str, ViewInfo]
-    """The unit × item views that candidates are drawn from."""
+    """The unit × item and session × item views that candidates are drawn from."""
     watermarks: Mapping[str, datetime | None]
-    """Newest event time online of every view that answers read, and the moment of every item-item model, as
-    `candidates/<source>`."""
+    """Newest event time online of every view that answers read, without those of sessions, and the moment of every
+    item-item model, as `candidates/<source>`."""
 
     @classmethod
     def empty(cls, routers: Sequence[Router]) -> "ServingState":
@@ -114,7 +114,9 @@ class Follower:
         champion = None if weights is None else self._loaded(weights, loaded)
         reading = [*models.values(), *([champion] if champion else [])]
         views = {name: self._features.view(name) for name in self._placement.history_views}
-        read = {view.name for model in reading for view in model.features.views} | {self._placement.pool.view, *views}
+        declared = [*views.values(), *(view for model in reading for view in model.features.views)]
+        # What stands online of a session changes with every event: a request says itself what it read of it.
+        read = {view.name for view in declared if view.join_keys[0] != SESSION} | {self._placement.pool.view}
         matrix = self._matrix(reading, before.matrix)
         retrieval, generations = self._retrieval(matrix, before)
         moments = {} if retrieval is None else {name: model.at for name, model in retrieval.models.items()}

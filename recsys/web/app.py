@@ -19,6 +19,7 @@ import recsys
 from recsys import schema
 from recsys.errors import FeatureError, RecsysError
 from recsys.ports import Clock, EventLog
+from recsys.serving.freshness import SessionFeatures
 from recsys.serving.resolver import Answer, Resolver
 from recsys.web.bodies import Event, Events, RecommendRequest
 from recsys.web.guards import Accounted, LimitedBodies, NamedRequests, Tokens, bearer
@@ -45,6 +46,8 @@ class Service:
     """Bytes of a request's body."""
     poll_seconds: float = 2.0
     """How often promotions and materializations are looked for."""
+    sessions: SessionFeatures | None = None
+    """Keeps the features of sessions up to the events; None where there are none."""
 
 
 def create_app(service: Service) -> FastAPI:
@@ -76,8 +79,7 @@ def create_app(service: Service) -> FastAPI:
     @app.post("/v1/events", dependencies=writer)
     async def events(received: Events) -> dict[str, int]:
         table = _outcomes(received.events, service.clock.now())
-        new = await run_in_threadpool(service.log.write_outcomes, table)
-        metrics.received(new, len(table) - new)
+        new = await run_in_threadpool(_receive, service, table, metrics)
         return {"received": len(received.events), "new": new}
 
     @app.get("/healthz")
@@ -130,6 +132,22 @@ def _answer(resolver: Resolver, request: RecommendRequest, log: EventLog, metric
         )
     metrics.answered(answer.exposure, time.perf_counter() - began, logged=logged)
     return answer
+
+
+def _receive(service: Service, table: pa.Table, metrics: Metrics) -> int:
+    """Write events down; then the features of their sessions follow, if they can: the events are kept either way."""
+    new = service.log.write_outcomes(table)
+    metrics.received(new, len(table) - new)
+    if service.sessions is not None:
+        began = time.perf_counter()
+        try:
+            sessions = service.sessions.follow(table)
+        except Exception:
+            LOGGER.exception("features of sessions could not be pushed; the next event of each session makes up for it")
+            metrics.pushed(0, time.perf_counter() - began, failed=True)
+        else:
+            metrics.pushed(sessions, time.perf_counter() - began, failed=False)
+    return new
 
 
 def _outcomes(events: tuple[Event, ...], now: datetime) -> pa.Table:

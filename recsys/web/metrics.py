@@ -42,6 +42,18 @@ class Metrics:
         self._events = Counter(
             "recsys_events", "Events received, by whether their id was new", ("result",), registry=self._registry
         )
+        self._pushes = Counter(
+            "recsys_session_pushes",
+            "Batches of events whose sessions' features were pushed online, or could not be",
+            ("result",),
+            registry=self._registry,
+        )
+        self._push_seconds = Histogram(
+            "recsys_session_push_seconds",
+            "Time to make and push the features of a batch's sessions",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
         self._responses = Counter("recsys_responses", "HTTP responses", ("path", "status"), registry=self._registry)
         self._registry.register(_Served(resolvers))
 
@@ -62,6 +74,12 @@ class Metrics:
         """Count events."""
         self._events.labels("new").inc(new)
         self._events.labels("known").inc(known)
+
+    def pushed(self, sessions: int, seconds: float, *, failed: bool) -> None:
+        """Count one batch of events whose sessions' features follow; batches without a session are none."""
+        if failed or sessions:
+            self._pushes.labels("failed" if failed else "pushed").inc()
+            self._push_seconds.observe(seconds)
 
     def responded(self, path: str, status: int) -> None:
         """Count an HTTP response of a declared path."""

@@ -6,12 +6,15 @@ import os
 
 import uvicorn
 
-from recsys.errors import SpecError
+from recsys.errors import RecsysError, SpecError
+from recsys.serving.freshness import SessionFeatures
 from recsys.web.app import Service, create_app
 from recsys.web.guards import Tokens
 from recsys.web.logs import JsonLines
-from recsys.workflows.serving import resolver_for
+from recsys.workflows.serving import resolver_for, session_features
 from recsys.workflows.workspace import Workspace
+
+LOGGER = logging.getLogger(__name__)
 
 
 def run_server(workspace: Workspace, host: str, port: int) -> None:
@@ -37,8 +40,19 @@ def run_server(workspace: Workspace, host: str, port: int) -> None:
         tokens,
         declared.maximum_body,
         declared.poll.total_seconds(),
+        _warmed(session_features(workspace)),
     )
     uvicorn.run(create_app(service), host=host, port=port, log_level="warning", log_config=None, access_log=False)
+
+
+def _warmed(sessions: SessionFeatures | None) -> SessionFeatures | None:
+    """Compile what follows events before the first one comes; what fails now is tried again with each event."""
+    if sessions is not None:
+        try:
+            sessions.warm()
+        except RecsysError:
+            LOGGER.exception("features of sessions cannot follow events yet")
+    return sessions
 
 
 def _token(variable: str | None, field: str) -> str | None:

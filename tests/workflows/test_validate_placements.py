@@ -138,8 +138,10 @@ def test_what_features_need_of_a_request_has_to_be_a_sources_score() -> None:
     wanted = FeatureSet("f", ("s",), ("strength:s",), (SHOP.view("pair"),), (strength,))
     where = "registry/models/basket/v3.yaml: feature_service"
     covisit = {"source": "covisit", "view": "pair", "limit": 4}
-    assert list(request_findings(wanted, "home", placement(candidates=[PERSONAL, covisit]), where)) == []
-    (found,) = request_findings(wanted, "home", placement(candidates=[PERSONAL, covisit | {"name": "other"}]), where)
+    assert list(request_findings(SHOP, wanted, "home", placement(candidates=[PERSONAL, covisit]), where)) == []
+    (found,) = request_findings(
+        SHOP, wanted, "home", placement(candidates=[PERSONAL, covisit | {"name": "other"}]), where
+    )
     assert found.startswith(
         f"{where}: on-demand view strength reads covisit_score of the request; requests of placement home bring"
         " request_timestamp, sources, other_score:"

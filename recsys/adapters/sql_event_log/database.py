@@ -186,8 +186,11 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:  # noqa: ANN401 
 def _create_tables(engine: sa.Engine) -> None:
     # Looked for first: a role that may only read and write has no right to CREATE, not even IF NOT EXISTS.
     with engine.connect() as connection:
-        present = set(sa.inspect(connection).get_table_names())
-    if present >= set(tables.metadata.tables):
+        inspector = sa.inspect(connection)
+        present = set(inspector.get_table_names())
+        indexes = {str(index["name"]) for name in present for index in inspector.get_indexes(name)}
+    wanted = {str(index.name) for table in tables.metadata.sorted_tables for index in table.indexes}
+    if present >= set(tables.metadata.tables) and indexes >= wanted:
         return
     with engine.begin() as connection:
         if tables.is_postgresql(engine.dialect):
