@@ -204,6 +204,16 @@ class TestPushes:
             reader.materialize(day(4.5))
             assert visited(reader.online_all(PUSHED)).items() >= {("v2", "i1"): (7, 2), ("v2", "i2"): (1, 1)}.items()
 
+    def test_a_materialize_leaves_ended_sessions_away(
+        self, repository: Path, configuration: str, tmp_path: Path
+    ) -> None:
+        """They come and go, and a new store would be filled with all that ever were; other views keep their rows."""
+        reader = feast(repository, tmp_path / "online", configuration)
+        reader.materialize(day(4.15))
+        assert visited(reader.online_all(PUSHED)) == {("v2", "i1"): (1, 0)}
+        reader.materialize(day(20))
+        assert reader.online_group("pair", "u3") is not None, "past its TTL as well"
+
     @pytest.mark.parametrize("view", ["pair", "user_stats"])
     def test_only_a_view_with_a_push_source_takes_rows(self, reader: FeatureReader, view: str) -> None:
         """Another one is refused by name."""

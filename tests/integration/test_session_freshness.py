@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -103,7 +102,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     project.catalogue("items", lines)
     project.catalogue("users", [{"user_id": user} for user in USERS])
     events, exposures = visits()
-    project.deliver(0, events)
+    # The first one of the week that has begun says that the week before is over.
+    project.deliver(0, [*events, event(0, WEEKS)])
     services = project.root / "feature_repo" / "services.py"
     text = services.read_text().replace("import affinity,", "import affinity, attention,")
     services.write_text(
@@ -254,9 +254,8 @@ def test_an_event_changes_the_next_list_of_its_session_and_of_no_other(page: Pag
     assert page.figure('recsys_session_pushes_total{result="pushed"}') == 1
 
 
-def test_what_a_request_read_is_what_the_past_says_of_its_moment(page: Page, tmp_path: Path) -> None:
+def test_what_a_request_read_is_what_the_past_says_of_its_moment(page: Page) -> None:
     """Lists between events, at the very moments of events, with and without a session."""
-    del tmp_path
     page.clock.advance(timedelta(hours=1))
     lists = [page.list("visit-3")]
     for number, (item, kind) in enumerate(
