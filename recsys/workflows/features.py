@@ -151,6 +151,9 @@ class _Build:
             rows = workspace.engine.transform(
                 transforms_module(workspace), table, step, sources(workspace), existing=folder, output=path
             )
+            if table.is_stream and not rows and entry["files"]:
+                path.unlink()  # nothing happened in its sessions, and a shop may build every hour
+                continue
             yield path, step.until, rows
 
     def _due(self, table: FeatureTable, after: datetime | None) -> Sequence[Step]:
