@@ -125,6 +125,9 @@ class FeatureReader(Protocol):
     def materialize(self, until: datetime, since: datetime | None = None) -> None:
         """Bring the online store up to a moment, for all views.
 
+        Of views that rows are pushed to, keys of which every row is past its TTL then are forgotten: they are of what
+        has ended, such as a session.
+
         Args:
             until: nothing that happened or became known later is written.
             since: only what happened or became known since then; everything by default.

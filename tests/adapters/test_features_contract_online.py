@@ -204,15 +204,26 @@ class TestPushes:
             reader.materialize(day(4.5))
             assert visited(reader.online_all(PUSHED)).items() >= {("v2", "i1"): (7, 2), ("v2", "i2"): (1, 1)}.items()
 
-    def test_a_materialize_leaves_ended_sessions_away(
-        self, repository: Path, configuration: str, tmp_path: Path
-    ) -> None:
-        """They come and go, and a new store would be filled with all that ever were; other views keep their rows."""
-        reader = feast(repository, tmp_path / "online", configuration)
+    def test_a_materialize_forgets_ended_sessions(self, reader: FeatureReader) -> None:
+        """They come and go, and nothing would ever write them again; one that goes on keeps all its rows."""
+        ended, lasting = (("v7", "i1", 1.0, 0.0, day(4), 4, 4), ("v8", "i1", 1.0, 0.0, day(4), 4, 4))
+        reader.push(PUSHED, rows(VISITS, ended, lasting, ("v8", "i2", 1.0, 0.0, day(5), 5, 5)))
+        reader.push(PUSHED, rows(VISITS, ("v9", "i1", 3.0, 0.0, day(9), 9, 9)))
+        before = reader.generation(PUSHED)
+        reader.materialize(day(5.5))
+        assert set(visited(reader.online_all(PUSHED))) == {("v8", "i1"), ("v8", "i2"), ("v9", "i1")}
+        assert reader.online_group(PUSHED, "v7") is None
+        assert reader.generation(PUSHED) > before
+        reader.materialize(day(20))
+        assert len(reader.online_all(PUSHED)) == 0
+        assert reader.online_group("pair", "u3") is not None, "rows of other views stay past their TTL"
+        reader.push(PUSHED, rows(VISITS, ended))
+        assert visited(reader.online_all(PUSHED)) == {("v7", "i1"): (1, 0)}
+
+    def test_a_new_store_is_filled_with_sessions_that_go_on(self, reader: FeatureReader) -> None:
+        """Not with all that ever were."""
         reader.materialize(day(4.15))
         assert visited(reader.online_all(PUSHED)) == {("v2", "i1"): (1, 0)}
-        reader.materialize(day(20))
-        assert reader.online_group("pair", "u3") is not None, "past its TTL as well"
 
     @pytest.mark.parametrize("view", ["pair", "user_stats"])
     def test_only_a_view_with_a_push_source_takes_rows(self, reader: FeatureReader, view: str) -> None:

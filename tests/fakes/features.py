@@ -50,6 +50,7 @@ class FakeFeatures:
         self._online: dict[str, dict[tuple[Any, ...], Row]] = {name: {} for name in self._views}
         self._generations: dict[str, int] = dict.fromkeys(self._views, 0)
         self._pushed = frozenset(self._views if pushed is None else pushed)
+        self._ending = frozenset(pushed or ())
 
     # ------------------------------------------------------------ definitions
 
@@ -153,6 +154,13 @@ class FakeFeatures:
             for row in self._newest_each(view, until).values():
                 if since is None or max(_clocks(row)) >= since:
                     self._keep(view, row)
+            if view.name in self._ending:
+                self._forget_ended(view, until)
+
+    def _forget_ended(self, view: ViewInfo, until: datetime) -> None:
+        online = self._online[view.name]
+        live = {key[0] for key, row in online.items() if _live(view, row, until)}
+        self._online[view.name] = {key: row for key, row in online.items() if key[0] in live}
 
     def push(self, view: str, rows: pa.Table) -> None:
         """Write rows of a view online as they come in."""

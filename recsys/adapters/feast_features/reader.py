@@ -142,6 +142,9 @@ class FeastFeatures:
         """Bring every view's online rows up to a moment."""
         with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
             self.store.materialize(start_date=since or EPOCH, end_date=until)
+        for view in self.store.list_feature_views():
+            if view.ttl and isinstance(view.stream_source, self._push_source):
+                self._online.expire(self.store.config, view, until - view.ttl)
 
     def push(self, view: str, rows: pa.Table) -> None:
         """Write rows of a view online as they come in.
