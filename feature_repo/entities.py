@@ -1,4 +1,4 @@
-"""What are features about? A household, a product, its category, and one maker's range in one category."""
+"""What are features about? A household, its visit, a product, its category, and one maker's range in one category."""
 
 from feast import Entity, ValueType
 
@@ -14,6 +14,12 @@ line = Entity(
     join_keys=["line_id"],
     value_type=ValueType.STRING,
     description="One maker's range in one category; every product belongs to one",
+)
+session = Entity(
+    name="session",
+    join_keys=["session_id"],
+    value_type=ValueType.STRING,
+    description="A visit of the shop's pages, from its first page to its last",
 )
 category = Entity(
     name="category",

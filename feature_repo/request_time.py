@@ -9,7 +9,17 @@ from typing import Any
 from feast import Field, RequestSource
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import UnixTimestamp
-from views import item_weekly, number_fields, user_campaign, user_category, user_item, user_line, user_weekly
+from views import (
+    item_weekly,
+    number_fields,
+    session_category,
+    session_item,
+    user_campaign,
+    user_category,
+    user_item,
+    user_line,
+    user_weekly,
+)
 
 # Feast warns that on-demand views are slow in offline retrieval; this repository's offline store computes them itself.
 warnings.filterwarnings("ignore", "On demand feature view is an experimental feature", RuntimeWarning)
@@ -278,6 +288,41 @@ def response(inputs: dict[str, Any]) -> dict[str, Any]:
         "redemption_rate": number("campaign_redeemed") / np.maximum(number("campaign_mailed"), 1),
         "basket_trend": number("user_baskets_28d") / np.maximum(baskets * 28 / 91, 0.25),
         "basket_value": number("user_value_91d") / np.maximum(baskets, 1),
+    }
+    as_lists = isinstance(inputs["request_timestamp"], list)
+    return {name: values.tolist() if as_lists else values for name, values in outputs.items()}
+
+
+@on_demand_feature_view(
+    sources=[session_item, session_category, request],
+    schema=number_fields(
+        "session_item_seconds_since",
+        "session_category_seconds_since",
+        "session_item_share",
+    ),
+    mode="python",
+    description="How fresh in a visit a product and its category are at the moment of the request",
+)
+def attention(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Bring a visit's events to the request's time; unknown values are NaN. Lists and arrays as in `rhythm`."""
+    import numpy as np
+
+    def number(name: str) -> Any:
+        return np.asarray(inputs[name], dtype=float)
+
+    def seconds(name: str) -> Any:
+        values = np.asarray(inputs[name])
+        if values.dtype.kind == "M":
+            whole = values.astype("datetime64[us]")
+            return np.where(np.isnat(whole), np.nan, whole.astype("int64") / 1e6)
+        return np.array([v.timestamp() if hasattr(v, "timestamp") else np.nan for v in inputs[name]])
+
+    now = seconds("request_timestamp")
+    of_category = number("session_category_views")
+    outputs = {
+        "session_item_seconds_since": now - seconds("session_item_last"),
+        "session_category_seconds_since": now - seconds("session_category_last"),
+        "session_item_share": np.nan_to_num(number("session_item_views")) / np.maximum(of_category, 1),
     }
     as_lists = isinstance(inputs["request_timestamp"], list)
     return {name: values.tolist() if as_lists else values for name, values in outputs.items()}

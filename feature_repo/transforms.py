@@ -16,6 +16,10 @@ known (`created_timestamp`) is not its business: `recsys features build` runs it
 appends another version of a row where a late or cancelled order changed one. A cancelled purchase keeps its event with
 quantity 0, so that a week without a purchase left still has its row, which says so.
 
+`session_item` and `session_category` are streams: they say what a set of a session's events means, with the newest of
+their times. `recsys features build` runs them on every set that was known in turn, `recsys serve` on the set that is
+known once an event has come in; counts and maxima of a set do not depend on the order in which its events came.
+
 A decayed count is the sum of 0.5^(age / half-life) over past weeks of purchase, as of `*_last`, the last purchase.
 A calendar is the weeks of purchase of half a year as the bits of one number: bit 25 - n is the n-th week before that of
 `*_last`.
@@ -41,6 +45,7 @@ WEIGHT = 2**40  # a decayed week is counted in parts of this
 CALENDAR_WEEKS = 26
 WINDOW_WEEKS = 13
 RECENT_WEEKS = 4
+VIEWS = ("pageview", "click")
 
 
 def _week_end(timestamp: ir.TimestampValue) -> ir.TimestampValue:
@@ -344,6 +349,28 @@ def user_profile(events: ir.Table, users: ir.Table, until: datetime) -> ir.Table
     return _up_to(rows, until)
 
 
+def _acts(events: ir.Table, keys: tuple[str, ...], prefix: str) -> ir.Table:
+    """Count what a session looked at and put into its cart."""
+    return events.group_by(keys).aggregate(
+        event_timestamp=_.event_timestamp.max(),
+        created_timestamp=_.created_timestamp.max(),
+        **{f"{prefix}_views": _.event_type.isin(VIEWS).sum().cast("float64")},
+        **{f"{prefix}_carts": (_.event_type == "transfer").sum().cast("float64")},
+        **{f"{prefix}_last": _.event_timestamp.max()},
+    )
+
+
+def session_item(events: ir.Table) -> ir.Table:
+    """What a session did with one product: a `transfer` puts it into the cart."""
+    return _acts(events.filter(_.item_id.notnull()), ("session_id", "item_id"), "session_item")
+
+
+def session_category(events: ir.Table, items: ir.Table) -> ir.Table:
+    """What a session did with one category."""
+    of_item = events.inner_join(items.select("item_id", item_category=_.category.fill_null("unknown")), "item_id")
+    return _acts(of_item, ("session_id", "item_category"), "session_category")
+
+
 TABLES: Mapping[str, Callable[..., ir.Table]] = {
     "user_weekly": user_weekly,
     "item_weekly": item_weekly,
@@ -352,6 +379,8 @@ TABLES: Mapping[str, Callable[..., ir.Table]] = {
     "user_category": user_category,
     "user_campaign": user_campaign,
     "user_profile": user_profile,
+    "session_item": session_item,
+    "session_category": session_category,
 }
 """Every feature table and the expression that makes it, from the tables that its parameters name: `events`, `items`
 and `users`."""
@@ -364,6 +393,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "user_category": ("user_id", "item_category"),
     "user_campaign": ("user_id",),
     "user_profile": ("user_id",),
+    "session_item": ("session_id", "item_id"),
+    "session_category": ("session_id", "item_category"),
 }
 """The columns that, with `event_timestamp`, name a row. The first is a column of the events too: a row depends only on
 the events of its own value of it, so that a build reads the history of those alone for whom something is new."""
@@ -378,3 +409,9 @@ ACTIVE_PERIODS: Mapping[str, int] = {
     "user_profile": 1,
 }
 """For how many periods after an event the rows of its first key go on changing."""
+
+STREAMS: Mapping[str, tuple[str, ...]] = {
+    "session_item": ("pageview", "click", "transfer"),
+    "session_category": ("pageview", "click", "transfer"),
+}
+"""The tables whose rows stand at events, not at weeks' ends, and the types of events that they are made of."""

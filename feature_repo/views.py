@@ -2,12 +2,15 @@
 
 from datetime import timedelta
 
-from entities import category, item, line, user
-from feast import FeatureView, Field, FileSource
+from entities import category, item, line, session, user
+from feast import FeatureView, Field, FileSource, PushSource
 from feast.types import Float64, String, UnixTimestamp
 
 WEEKLY = timedelta(days=7)
 """Weekly windows are replaced every Monday; a row older than a week describes somebody who has stopped."""
+
+VISIT = timedelta(days=1)
+"""What was looked at longer ago says nothing of what is wanted now, even if the visit goes on."""
 
 FOREVER = timedelta(0)
 """States hold until they change: Feast reads a TTL of zero as no limit."""
@@ -158,4 +161,28 @@ user_profile = FeatureView(
     ],
     source=_source("user_profile"),
     description="What a household says of itself",
+)
+
+session_item = FeatureView(
+    name="session_item",
+    entities=[session, item],
+    ttl=VISIT,
+    schema=[
+        *number_fields("session_item_views", "session_item_carts"),
+        Field(name="session_item_last", dtype=UnixTimestamp),
+    ],
+    source=PushSource(name="session_item_events", batch_source=_source("session_item")),
+    description="What a visit did with one product; rows are pushed with every event",
+)
+
+session_category = FeatureView(
+    name="session_category",
+    entities=[session, category],
+    ttl=VISIT,
+    schema=[
+        *number_fields("session_category_views", "session_category_carts"),
+        Field(name="session_category_last", dtype=UnixTimestamp),
+    ],
+    source=PushSource(name="session_category_events", batch_source=_source("session_category")),
+    description="What a visit did with one category; rows are pushed with every event",
 )

@@ -5,11 +5,12 @@ takes Arrow. Everything else (other stores, views with transformations or aggreg
 writes) goes Feast's own way.
 """
 
+from datetime import datetime
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
 from feast.batch_feature_view import BatchFeatureView
-from feast.data_source import DataSource
+from feast.data_source import DataSource, PushSource
 from feast.feature_view import FeatureView
 from feast.infra.common.materialization_job import MaterializationJobStatus, MaterializationTask
 from feast.infra.compute_engines.local.compute import LocalComputeEngine
@@ -78,11 +79,22 @@ class ArrowBatchEngine(LocalComputeEngine):
             feature_name_columns=features,
             timestamp_field=event,
             created_timestamp_column=created,
-            start_date=task.start_time,
+            start_date=_since(task),
             end_date=task.end_time,
         ).to_arrow()
         mapping = source.field_mapping or {}
         return table.rename_columns([mapping.get(name, name) for name in table.column_names])
+
+
+def _since(task: MaterializationTask) -> datetime:
+    """From when on rows are written: of a view that is pushed to, those past its TTL stay away.
+
+    Its entities come and go (sessions), so that nothing of them that is live would be overwritten by being left out.
+    """
+    view = task.feature_view
+    if not view.ttl or not isinstance(getattr(view, "stream_source", None), PushSource):
+        return task.start_time
+    return max(task.start_time, task.end_time - view.ttl)
 
 
 def _is_plain(view: FeatureView | BatchFeatureView | StreamFeatureView) -> bool:

@@ -5,6 +5,7 @@ table's function and the names it reaches count.
 """
 
 import ast
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -60,7 +61,7 @@ def declared_transforms(module: Path) -> dict[str, str]:
 
 
 def declared_tables(module: Path) -> dict[str, FeatureTable]:
-    """Return the tables of a transforms.py with their keys and periods, in the order of TABLES.
+    """Return the tables of a transforms.py with their keys and periods or types of events, in the order of TABLES.
 
     Raises:
         FeatureError: if the file is missing, or TABLES, KEYS, ACTIVE_PERIODS and PERIOD_DAYS do not fit together.
@@ -70,20 +71,37 @@ def declared_tables(module: Path) -> dict[str, FeatureTable]:
     keys = _constant(module, tree, "KEYS", "the names of each table's key columns", dict)
     active = _constant(module, tree, "ACTIVE_PERIODS", "for how many periods an event changes each table", dict)
     days = _constant(module, tree, "PERIOD_DAYS", "the length of a period in days, 1 or more", int)
+    streams = _streams(module, tree, code)
     tables = {}
     for name, source in code.items():
-        for constant, values, fits, rule in (
-            ("KEYS", keys, _is_names, "a tuple of column names, ('user_id',) for one"),
-            ("ACTIVE_PERIODS", active, _is_count, "a whole number, 1 or more"),
-        ):
+        wanted = [("KEYS", keys, _is_names, "a tuple of column names, ('user_id',) for one")]
+        if name not in streams:
+            wanted.append(("ACTIVE_PERIODS", active, _is_count, "a whole number, 1 or more"))
+        for constant, values, fits, rule in wanted:
             if name not in values:
                 message = f"{module.name}: {constant} says nothing of table {name!r}; add it beside TABLES"
                 raise FeatureError(message)
             if not fits(values[name]):
                 message = f"{module.name}: {constant}[{name!r}] is {values[name]!r}; it has to be {rule}"
                 raise FeatureError(message)
-        tables[name] = FeatureTable(name, source, tuple(keys[name]), timedelta(days=days), active[name])
+        events = tuple(streams.get(name, ()))
+        tables[name] = FeatureTable(name, source, tuple(keys[name]), timedelta(days=days), active.get(name, 1), events)
     return tables
+
+
+def _streams(module: Path, tree: ast.Module, tables: Iterable[str]) -> dict[str, Sequence[str]]:
+    """Return the types of events that each stream table is made of; a repository may have none."""
+    if not any("STREAMS" in _names_bound(node) for node in tree.body):
+        return {}
+    streams = _constant(module, tree, "STREAMS", "the types of events that each stream table is made of", dict)
+    for name, events in streams.items():
+        if name not in tables:
+            message = f"{module.name}: STREAMS names {name!r}, which is not in TABLES; add its transform there"
+            raise FeatureError(message)
+        if not _is_names(events):
+            message = f"{module.name}: STREAMS[{name!r}] is {events!r}; it has to be a tuple of types of events"
+            raise FeatureError(message)
+    return streams
 
 
 def _is_names(value: object) -> bool:
@@ -132,7 +150,10 @@ def _declared(module: Path, text: str) -> dict[str, str]:
             )
             raise FeatureError(message)
         functions[key.value] = value.id
-    return {table: _reached(function, defined) for table, function in functions.items()}
+    streams = _streams(module, tree, functions)
+    reached = {table: _reached(function, defined) for table, function in functions.items()}
+    # Which events come into a stream table is part of what its columns mean.
+    return reached | {table: f"{reached[table]}\nevents = {tuple(events)!r}" for table, events in streams.items()}
 
 
 def _reached(function: str, defined: dict[str, list[ast.stmt]]) -> str:

@@ -5,12 +5,13 @@ it from then on. A cancelled purchase is one restated with quantity 0. The event
 `superseded_timestamp` when the next one became known.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from recsys.ports import Engine
-from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, EVENTS, SUPERSEDED_TIMESTAMP
+from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, EVENT_TYPE, EVENTS, SUPERSEDED_TIMESTAMP
 
 
 def known_sql(events: str, at: datetime) -> str:
@@ -38,12 +39,21 @@ def known(events: Any, at: datetime) -> Any:  # noqa: ANN401 - Ibis tables have 
     )
 
 
-def fingerprint(engine: Engine, events: Path, at: datetime) -> str:
-    """Return a digest of all versions of events that were known at a moment; what comes later does not change it."""
+def fingerprint(engine: Engine, events: Path, at: datetime, types: Sequence[str] = ()) -> str:
+    """Return a digest of all versions of events that were known at a moment; what comes later does not change it.
+
+    Args:
+        engine: runs the query.
+        events: the event table.
+        at: the moment.
+        types: of these types only; of all by default.
+    """
     columns = ", ".join(EVENTS.names)
+    named = ", ".join("'" + name.replace("'", "''") + "'" for name in types)
     sql = (
         f"select count(*) as rows, cast(bit_xor(hash({columns})) as varchar) as hashed from events"
         f" where {CREATED_TIMESTAMP} <= timestamptz '{at.isoformat()}'"
+        + (f" and {EVENT_TYPE} in ({named})" if types else "")
     )
     row = engine.query(sql, {"events": events}).to_pylist()[0]
     return f"{row['rows']}-{row['hashed']}"

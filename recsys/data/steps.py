@@ -35,6 +35,7 @@ with numbered as (
     from events)
 select distinct known from numbered where known > happened order by known
 """
+_LAST_KNOWN: Final = f"select max(greatest({CREATED_TIMESTAMP}, {EVENT_TIMESTAMP})) as newest from events"
 _SPAN: Final = "select min({event}) as first, max({created}) as last from events"
 
 
@@ -54,6 +55,19 @@ def last_period(engine: Engine, events: Path, period: timedelta) -> datetime:
         )
         raise DataError(message)
     return period_end(last, period)
+
+
+def last_known(engine: Engine, events: Path) -> datetime:
+    """Return when the newest event became known, or happened where that is said to be later.
+
+    Raises:
+        DataError: if there are no events.
+    """
+    newest: datetime | None = engine.query(_LAST_KNOWN, {"events": events})["newest"][0].as_py()
+    if newest is None:
+        message = "feature tables: no events yet; bring history in with `recsys ingest`"
+        raise DataError(message)
+    return newest
 
 
 def due_steps(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from recsys.candidates.pool import UNKNOWN
 from recsys.modeling.moments import Moment, Moments, rows_by_unit
 from recsys.ports import FeatureSet
-from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, USER
+from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, SESSION, USER
 from recsys.specs.candidates import SOURCES
 from recsys.specs.placement import Placement
 
@@ -54,10 +54,10 @@ def completed(
         moments: the past.
         placement: its pool has the item attributes, its sources the scores.
         rows: user_id, item_id and event_timestamp, the decision time.
-        join_keys: item attributes (features of the pool's view) to add, where they lack.
+        join_keys: item attributes (features of the pool's view) to add, where they lack; session_id is null.
         columns: score columns of fitted sources to add, where they lack.
     """
-    keys = [key for key in join_keys if key not in rows.column_names]
+    keys = [key for key in join_keys if key not in rows.column_names and key != SESSION]
     scores = [name for name in columns if name not in rows.column_names]
     values: dict[str, NDArray[Any]] = {key: np.full(len(rows), UNKNOWN, dtype=object) for key in keys}
     values |= {name: np.zeros(len(rows)) for name in scores}
@@ -72,6 +72,8 @@ def completed(
             given = given_at(moments, placement, rows.take(pa.array(mine)), moment)
             for name in scores:
                 values[name][mine] = given[name]
+    if SESSION in join_keys and SESSION not in rows.column_names:
+        rows = rows.append_column(SESSION, pa.nulls(len(rows), pa.string()))
     for name, column in values.items():
         rows = rows.append_column(name, pa.array(column, pa.string() if name in keys else None))
     return rows

@@ -219,10 +219,12 @@ def _ahead(rows: pa.Table, view: ViewInfo, matched: pa.Table, moment: datetime, 
     if not len(numbers):
         return []
     units = pc.unique(rows[table.keys[0]].take(numbers)).drop_null()
+    if not len(units):
+        return []
     step = max(len(units) // SAMPLED_UNITS, 1)
     units = units.take(pa.array(range(0, len(units), step)))
     mine = numbers[pc.is_in(rows[table.keys[0]].take(numbers), units).to_numpy(zero_copy_only=False)]
-    anew = sources.recompute(view.name, period_end(moment, table.period), units)
+    anew = sources.recompute(view.name, moment if table.is_stream else period_end(moment, table.period), units)
     if view.ttl:
         anew = anew.filter(
             pc.greater_equal(anew[EVENT_TIMESTAMP].cast(TIMESTAMP), pa.scalar(moment - view.ttl, TIMESTAMP))

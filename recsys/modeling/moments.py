@@ -87,7 +87,11 @@ class Moments:
         }
         fitted = _fitted(placement, pool, views, moment, self._memory)
         models = {name: PoolModel(weights, pool) for name, (_, weights) in fitted.items()}
-        histories = {view: pairs.by_unit(_kept(placement, view)) for view, pairs in views.items()}
+        # Nobody browses at a past moment: of sessions, models are fitted, and no request has one.
+        of_users = {view for view in views if self._features.view(view).join_keys[0] == USER}
+        histories = {
+            view: pairs.by_unit(_kept(placement, view)) if view in of_users else {} for view, pairs in views.items()
+        }
         return Moment(moment, pool, histories, Retrieval(placement, pool, models))
 
 
@@ -134,10 +138,10 @@ def read_pool(features: FeatureReader, placement: Placement, moment: datetime) -
 
 @dataclass(frozen=True)
 class Pairs:
-    """The rows of a unit × item view at a moment."""
+    """The rows of a unit × item or session × item view at a moment."""
 
     names: NDArray[np.object_]
-    """Of units."""
+    """Of units, or of sessions."""
     units: NDArray[np.int64]
     """[rows] the unit's place among the names."""
     codes: NDArray[np.int64]
@@ -157,7 +161,7 @@ class Pairs:
 def read_pairs(
     features: FeatureReader, view: str, moment: datetime, pool: ItemPool, wanted: Sequence[str] | None = None
 ) -> Pairs:
-    """Return the rows of a unit × item view as a materialize at a moment would have put them online.
+    """Return the rows of a unit × item or session × item view as a materialize at a moment would have put them online.
 
     Args:
         features: the past.
@@ -166,11 +170,12 @@ def read_pairs(
         pool: numbers the items.
         wanted: features, where rows that say nothing need not be left out; all by default.
     """
-    names = [name for name in features.view(view).features if wanted is None or name in wanted]
+    declared = features.view(view)
+    names = [name for name in declared.features if wanted is None or name in wanted]
     rows = features.snapshot(view, moment, names)
     columns = {name: to_numpy(rows[name]) for name in names}
     known = np.arange(len(rows)) if wanted is not None else np.flatnonzero(known_rows(columns, len(rows)))
-    users, items = (rows[key].combine_chunks().dictionary_encode() for key in (USER, ITEM))
+    users, items = (rows[key].combine_chunks().dictionary_encode() for key in (declared.join_keys[0], ITEM))
     row_of_item = pool.locate(items.dictionary)
     return Pairs(
         names=np.array(users.dictionary.to_pylist(), dtype=object),

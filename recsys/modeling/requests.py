@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recsys.candidates.retrieval import Candidates
 from recsys.modeling.moments import Moment, Moments, rows_by_unit
-from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, REQUEST_TIMESTAMP, TIMESTAMP, USER
+from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, REQUEST_TIMESTAMP, SESSION, TIMESTAMP, USER
 from recsys.specs.candidates import SOURCES
 from recsys.specs.placement import Placement
 
@@ -31,10 +31,10 @@ class Requests:
     """Past requests and their candidate rows, contiguous by request."""
 
     rows: pa.Table
-    """request (int64), user_id, item_id, item attributes that are join keys, event_timestamp, request_timestamp,
-    label (float32), item_row (int64: ascends with the item id within a request). Of lists of items also sources
-    (int64: bit i is the placement's i-th source, which gave the item) and a score column (float64) of every source with
-    an item-item model."""
+    """request (int64), user_id, item_id, item attributes and session_id if they are join keys, event_timestamp,
+    request_timestamp, label (float32), item_row (int64: ascends with the item id within a request). Of lists of items
+    also sources (int64: bit i is the placement's i-th source, which gave the item) and a score column (float64) of
+    every source with an item-item model."""
     users: NDArray[np.object_]
     """[requests] the unit of each; None where a request is one list of units."""
     moments: NDArray[np.datetime64]
@@ -76,7 +76,8 @@ def build_requests(
         positives: event_timestamp, user_id, item_id, label of what was taken after each decision time.
         decision_times: ascending.
         sampling: of candidates that were not taken; a sampled request without a positive is left out.
-        join_keys: item attributes (features of the pool's view) that feature views are keyed by.
+        join_keys: item attributes (features of the pool's view) that feature views are keyed by, and session_id where
+            some are keyed by it: null, for requests of decision times have no session.
     """
     parts = [_requests_at(moments, placement, positives, moment, sampling, join_keys) for moment in decision_times]
     offset = 0
@@ -157,7 +158,13 @@ def _rows(
         REQUEST: pa.array(numbers, pa.int64()),
         USER: pa.array(users, pa.string()).take(pa.array(numbers)),
         ITEM: pa.array(pool.ids, pa.string()).take(pa.array(rows)),
-        **{key: pa.array(pool.columns[key], pa.string()).take(pa.array(rows)) for key in join_keys},
+        **{
+            # Nobody browsed at a decision time.
+            key: pa.nulls(len(rows), pa.string())
+            if key == SESSION
+            else pa.array(pool.columns[key], pa.string()).take(pa.array(rows))
+            for key in join_keys
+        },
         EVENT_TIMESTAMP: stamps,
         REQUEST_TIMESTAMP: stamps,
         LABEL: pa.array(_joined(labels, np.float32)),

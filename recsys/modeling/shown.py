@@ -16,7 +16,17 @@ from recsys.modeling.given import given_of
 from recsys.modeling.moments import Moments
 from recsys.modeling.requests import ITEM_ROW, REQUEST, Requests
 from recsys.ports import EventLog
-from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, POSITION, REQUEST_ID, REQUEST_TIMESTAMP, TIMESTAMP, USER
+from recsys.schema import (
+    EVENT_TIMESTAMP,
+    ITEM,
+    LABEL,
+    POSITION,
+    REQUEST_ID,
+    REQUEST_TIMESTAMP,
+    SESSION,
+    TIMESTAMP,
+    USER,
+)
 from recsys.specs.candidates import SOURCES
 from recsys.specs.placement import Placement
 
@@ -31,14 +41,16 @@ def shown_slots(log: EventLog, placement: str, start: datetime, end: datetime) -
         end: the moment after the last.
 
     Returns:
-        request_id, user_id, item_id, event_timestamp, position, ordered by time, request and position.
+        request_id, user_id, session_id, item_id, event_timestamp, position, ordered by time, request and position.
     """
     exposures = log.exposures(placement, start, end)
-    exposures = exposures.filter(pc.invert(exposures["overridden"])).select([REQUEST_ID, USER, EVENT_TIMESTAMP])
+    exposures = exposures.filter(pc.invert(exposures["overridden"])).select(
+        [REQUEST_ID, USER, SESSION, EVENT_TIMESTAMP]
+    )
     slots = log.impressions(placement, start, end).select([REQUEST_ID, POSITION, ITEM])
     joined = slots.join(exposures, REQUEST_ID, join_type="inner")
     ordered = joined.sort_by([(EVENT_TIMESTAMP, "ascending"), (REQUEST_ID, "ascending"), (POSITION, "ascending")])
-    return ordered.select([REQUEST_ID, USER, ITEM, EVENT_TIMESTAMP, POSITION])
+    return ordered.select([REQUEST_ID, USER, SESSION, ITEM, EVENT_TIMESTAMP, POSITION])
 
 
 def shown_requests(
@@ -57,7 +69,8 @@ def shown_requests(
         slots: as `shown_slots` returns them.
         taken: request_id and item_id of the slots that led to the target event.
         every: item attributes are read at whole multiples of it.
-        join_keys: item attributes (features of the pool's view) that feature views are keyed by.
+        join_keys: item attributes (features of the pool's view) that feature views are keyed by, and session_id where
+            some are keyed by it.
     """
     requests, first = np.unique(_texts(slots[REQUEST_ID]), return_index=True)
     requests = requests[np.argsort(first)]
@@ -66,7 +79,9 @@ def shown_requests(
     pairs = set(zip(_texts(taken[REQUEST_ID]), _texts(taken[ITEM]), strict=True))
     label = np.array([pair in pairs for pair in zip(_texts(slots[REQUEST_ID]), _texts(slots[ITEM]), strict=True)])
     stamps = slots[EVENT_TIMESTAMP].cast(TIMESTAMP)
-    columns, eligible = _columns(moments, placement, slots, every, join_keys)
+    attributes = [key for key in join_keys if key != SESSION]
+    columns, eligible = _columns(moments, placement, slots, every, attributes)
+    columns[SESSION] = slots[SESSION]
     rows = pa.table(
         {
             REQUEST: pa.array(numbers, pa.int64()),

@@ -5,7 +5,7 @@ both pass the same contract tests. The small frozen types beside them are what t
 """
 
 from recsys.ports.clock import Clock
-from recsys.ports.engine import Engine, FeatureTable, Step
+from recsys.ports.engine import Engine, FeatureTable, Step, Streams
 from recsys.ports.event_log import EventLog, Exposure, Ledger, LedgerEntry, NewIds, ShownItem
 from recsys.ports.features import (
     Definitions,
@@ -55,6 +55,7 @@ __all__ = [
     "ShownItem",
     "SourceCount",
     "Step",
+    "Streams",
     "TrainingRows",
     "Trial",
     "ViewInfo",

@@ -1,6 +1,6 @@
 """How do queries and feature transforms run?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,14 @@ class FeatureTable:
     """Rows stand at whole multiples of it since Monday 1970-01-05."""
     active_periods: int
     """For how many periods after an event the rows of its first key go on changing."""
+    events: tuple[str, ...] = ()
+    """Of a stream table the types of the events that it is made of: its rows stand at events, not at periods' ends, and
+    are of the events of one value of the first key (a session). Empty of a table of periods."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is a stream table."""
+        return bool(self.events)
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,25 @@ class Step:
     restates: bool = False
     """Whether something about earlier periods became known: then it is one period, and changed rows of earlier ones
     get another version, known at `until`."""
+
+
+class Streams(Protocol):
+    """The transforms of stream tables, prepared to be run again and again on few events; safe for threads."""
+
+    def rows(self, table: FeatureTable, events: pa.Table) -> pa.Table:
+        """Return the newest row of each key, as the table would have it once these events are known.
+
+        Args:
+            table: which table.
+            events: `schema.EVENTS`; each event once, all that are known of each value of the first key.
+
+        Returns:
+            Keys, features, `event_timestamp` and `created_timestamp`.
+
+        Raises:
+            FeatureError: if the transform does not run on these events.
+        """
+        ...
 
 
 class Engine(Protocol):
@@ -59,6 +86,9 @@ class Engine(Protocol):
         self, module: Path, table: FeatureTable, step: Step, sources: Mapping[str, Path], existing: Path, output: Path
     ) -> int:
         """Make the rows of one step of a feature table and write them to a parquet file, by rename.
+
+        A stream table's step has its rows known in (after, until]: the transform is run on every set of events that was
+        known in turn, so that no row can know of a later event.
 
         A row whose key is null names nothing and is left out. A float that differs from its newest version by less than
         1e-9 of the larger has not changed: the order of a sum is no change.
@@ -89,5 +119,18 @@ class Engine(Protocol):
 
         Raises:
             FeatureError: if the transform is not there or does not run on these sources.
+        """
+        ...
+
+    def streams(self, module: Path, tables: Sequence[FeatureTable], sources: Mapping[str, Path]) -> Streams:
+        """Prepare the transforms of stream tables to be run on events as they come in.
+
+        Args:
+            module: the feature repository's transforms.py.
+            tables: stream tables.
+            sources: parquet files by the names of the transforms' parameters; `events` is not read.
+
+        Raises:
+            FeatureError: if a transform is not there or does not fit these sources.
         """
         ...

@@ -42,7 +42,9 @@ class Exposure:
     """By the environment's clock."""
     feature_digest: str
     watermarks: Mapping[str, str]
-    """Newest event time of each view online that the answer read, ISO times."""
+    """What each view online that the answer read was up to, ISO times: the newest event time of a view that is
+    materialized; of one that is keyed by the session, when the newest of the session's rows became known, and nothing
+    where it had none."""
     items: Sequence[ShownItem]
     asked: Mapping[str, Any] = field(default_factory=dict)
     """What the request itself brought: `k`, the slots, and `candidates`, item ids, where it gave some."""
@@ -121,6 +123,17 @@ class EventLog(Protocol):
 
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
         """Return outcomes of a type with start <= event_timestamp < end, as `schema.EVENTS`."""
+        ...
+
+    def session_events(self, sessions: Sequence[str], event_types: Sequence[str], first: int) -> pa.Table:
+        """Return what is known of some sessions, as `schema.EVENTS`, by session, created_timestamp and event id.
+
+        Args:
+            sessions: their ids.
+            event_types: of these types only.
+            first: so many events of each session at most, those that became known first; of equal times those with
+                the smaller event id.
+        """
         ...
 
     def request(self, request_id: str) -> Exposure | None:

@@ -166,9 +166,24 @@ class FeatureReader(Protocol):
     def materialize(self, until: datetime, since: datetime | None = None) -> None:
         """Bring the online store up to a moment, for all views.
 
+        Of views that rows are pushed to, keys of which every row is past its TTL then are forgotten: they are of what
+        has ended, such as a session.
+
         Args:
             until: nothing that happened or became known later is written.
             since: only what happened or became known since then; everything by default.
+        """
+        ...
+
+    def push(self, view: str, rows: pa.Table) -> None:
+        """Write rows of a view online as they come in; an entity keeps its newest row, as with a materialize.
+
+        Args:
+            view: its name; its source has to be one that rows can be pushed to.
+            rows: join keys, features, `event_timestamp` and `created_timestamp`.
+
+        Raises:
+            FeatureError: if nothing can be pushed to the view, or the online store cannot be written.
         """
         ...
 

@@ -1,23 +1,24 @@
 """Which feature values do a unit's candidates have at the moment of a request?
 
-User rows are read once a view and request, item features are gathered from the matrix, rows of a unit × something
-view are matched to the candidates by number, and request-time features are computed by the very functions that the
-training join uses.
+Rows of the user and of the session are read once a view and request, item features are gathered from the matrix, rows
+of a user × something or session × something view are matched to the candidates by number, and request-time features are
+computed by the very functions that the training join uses.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys.candidates.history import History
 from recsys.candidates.pool import to_numpy, unknown
 from recsys.errors import FeatureError
 from recsys.ports import FeatureSet, ViewInfo
-from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, USER
+from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, SESSION, TIMESTAMP, USER
 from recsys.serving.item_matrix import ItemMatrix
 from recsys.serving.reads import UnitReader
 
@@ -25,9 +26,11 @@ SECOND_KEY = 2
 
 
 class UnitRows:
-    """The rows of one unit in the online store, each view read at most once."""
+    """The rows of one unit and its session in the online store, each view read at most once."""
 
-    def __init__(self, features: UnitReader, matrix: ItemMatrix, unit: str, at: datetime) -> None:
+    def __init__(
+        self, features: UnitReader, matrix: ItemMatrix, unit: str, at: datetime, session: str | None = None
+    ) -> None:
         """Read nothing yet.
 
         Args:
@@ -35,13 +38,26 @@ class UnitRows:
             matrix: numbers items and their attributes.
             unit: the unit's id.
             at: rows past their TTL at this moment are unknown.
+            session: the visit's id; without one there is nothing in views keyed by the session.
         """
         self._features = features
         self._matrix = matrix
-        self._unit = unit
+        self._keys = {USER: unit, SESSION: session}
         self._now = np.datetime64(at.replace(tzinfo=None), "us")
         self._tables: dict[str, pa.Table | None] = {}
+        self._of_session: set[str] = set()
         self._histories: dict[str, History | None] = {}
+
+    @property
+    def session_watermarks(self) -> dict[str, str]:
+        """Return when the newest row that was read of each session view became known, as ISO times."""
+        found = {}
+        for name in sorted(self._of_session):
+            table = self._tables[name]
+            if table is not None and len(table):
+                clock = CREATED_TIMESTAMP if CREATED_TIMESTAMP in table.column_names else EVENT_TIMESTAMP
+                found[name] = pc.max(table[clock].cast(TIMESTAMP)).as_py().astimezone(UTC).isoformat()
+        return found
 
     def row(self, view: ViewInfo) -> dict[str, Any] | None:
         """Return the unit's one row in a view, by feature, or None."""
@@ -73,7 +89,10 @@ class UnitRows:
 
     def _read(self, view: ViewInfo) -> tuple[pa.Table | None, NDArray[np.bool_]]:
         if view.name not in self._tables:
-            self._tables[view.name] = self._features.online_group(view.name, self._unit)
+            key = self._keys[view.join_keys[0]]
+            self._tables[view.name] = None if key is None else self._features.online_group(view.name, key)
+            if view.join_keys[0] == SESSION:
+                self._of_session.add(view.name)
         table = self._tables[view.name]
         if table is None:
             return None, np.empty(0, dtype=bool)
@@ -129,7 +148,7 @@ def assemble(
 def _columns(view: ViewInfo, matrix: ItemMatrix, unit: UnitRows, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     if view.join_keys == (ITEM,):
         return {name: matrix.columns[name][rows] for name in view.features}
-    if view.join_keys == (USER,):
+    if view.join_keys in ((USER,), (SESSION,)):
         row = unit.row(view)
         if row is None:
             return {name: unknown(view.kinds[name], len(rows)) for name in view.features}
@@ -137,11 +156,11 @@ def _columns(view: ViewInfo, matrix: ItemMatrix, unit: UnitRows, rows: NDArray[n
             name: np.full(len(rows), row[name], dtype=object if view.kinds[name] == "text" else None)
             for name in view.features
         }
-    if len(view.join_keys) == SECOND_KEY and view.join_keys[0] == USER:
+    if len(view.join_keys) == SECOND_KEY and view.join_keys[0] in (USER, SESSION):
         return _matched(view, matrix, unit.history(view), rows)
     message = (
-        f"feature view {view.name}: keyed by {', '.join(view.join_keys)}; requests know {USER}, {ITEM}"
-        f" and items' attributes"
+        f"feature view {view.name}: keyed by {', '.join(view.join_keys)}; requests know {USER}, {SESSION},"
+        f" {ITEM} and items' attributes"
     )
     raise FeatureError(message)
 

@@ -17,7 +17,7 @@ from recsys.candidates.retrieval import Retrieval
 from recsys.errors import StoreError
 from recsys.experiment.routing import Router
 from recsys.ports import Clock, OnlineFeatures, Ranker, ViewInfo, Weights
-from recsys.schema import ITEM
+from recsys.schema import ITEM, SESSION
 from recsys.serving.assembly import UnitRows
 from recsys.serving.item_matrix import ItemMatrix, read_matrix
 from recsys.serving.ranking import Asked, Wanted, ranked
@@ -196,7 +196,9 @@ class Follower:
         """Read items, item-item models and watermarks for the models of a state."""
         reading = list(state.loaded.values())
         views = {name: self._features.view(name) for name in self._placement.history_views}
-        read = {view.name for model in reading for view in model.features.views} | {self._placement.pool.view, *views}
+        declared = [*views.values(), *(view for model in reading for view in model.features.views)]
+        # What stands online of a session changes with every event: a request says itself what it read of it.
+        read = {view.name for view in declared if view.join_keys[0] != SESSION} | {self._placement.pool.view}
         matrix = self._matrix(reading, state.matrix)
         retrieval, generations = self._retrieval(matrix, state)
         moments = {} if retrieval is None else {name: model.at for name, model in retrieval.models.items()}

@@ -170,6 +170,10 @@ class GroupCommit:
         """Return committed outcomes."""
         return self._log.outcomes(event_type, start, end)
 
+    def session_events(self, sessions: Sequence[str], event_types: Sequence[str], first: int) -> pa.Table:
+        """Return the committed events of some sessions."""
+        return self._log.session_events(sessions, event_types, first)
+
     def request(self, request_id: str) -> Exposure | None:
         """Return one committed exposure with its slots, or None."""
         return self._log.request(request_id)

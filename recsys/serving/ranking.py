@@ -32,6 +32,8 @@ class Wanted:
     given: Sequence[str]
     request_id: str
     deadline: Deadline = field(default_factory=Deadline)
+    session: str | None = None
+    """The visit that it is made in."""
 
 
 @dataclass(frozen=True)

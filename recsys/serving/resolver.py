@@ -150,7 +150,7 @@ class Resolver:
 
         Args:
             user_id: who asks.
-            session_id: the visit, when the experiment's unit is the session.
+            session_id: the visit, for features of what happened in it, and where the experiment's unit is the session.
             k: slots; the placement's by default.
             request_id: for idempotent logging; a random one by default.
             candidates: item ids for the placement's `given` source; ids that it does not know are left out.
@@ -171,8 +171,8 @@ class Resolver:
         model = state.champion if assignment is None else state.models.get(assignment.model_version)
         slots = k or self.placement.k
         named = request_id or str(uuid.uuid4())
-        wanted = Wanted(slots, at, candidates, named, deadline or Deadline())
-        listed, fallback = self._list(state, model, user_id, wanted)
+        wanted = Wanted(slots, at, candidates, named, deadline or Deadline(), session_id)
+        listed, fallback, read_of_session = self._list(state, model, user_id, wanted)
         answered = model is not None and fallback in _BY_A_MODEL
         exposure = Exposure(
             request_id=named,
@@ -187,7 +187,8 @@ class Resolver:
             fallback=fallback,
             event_timestamp=at,
             feature_digest=listed.digest,
-            watermarks={name: stamp.isoformat() for name, stamp in state.watermarks.items() if stamp is not None},
+            watermarks={name: stamp.isoformat() for name, stamp in state.watermarks.items() if stamp is not None}
+            | read_of_session,
             items=listed.items,
             asked={"k": slots, **({"candidates": list(candidates)} if candidates else {})},
             features=listed.features,
@@ -205,13 +206,13 @@ class Resolver:
 
     def _list(
         self, state: ServingState, model: LoadedModel | None, user_id: str, wanted: Wanted
-    ) -> tuple[Listed, str | None]:
-        """Return the list, and the rung that it comes from."""
+    ) -> tuple[Listed, str | None, dict[str, str]]:
+        """Return the list, the rung that it comes from, and what was read of the session, by view."""
         if state.matrix is None or state.retrieval is None:
-            return Listed([], "", None), EMPTY
+            return Listed([], "", None), EMPTY, {}
         reads = GuardedReads(self._online.features, self._online.breaker, wanted.deadline)
         matrix, retrieval = self._with_missing(state.matrix, state.retrieval, reads, wanted)
-        unit = UnitRows(reads, matrix, user_id, wanted.at)
+        unit = UnitRows(reads, matrix, user_id, wanted.at, wanted.session)
         asked = Asked(matrix, retrieval, unit, lambda view: unit.history(state.views[view]), wanted)
         if model is not None:
             try:
@@ -222,9 +223,10 @@ class Resolver:
             except Exception:
                 LOGGER.exception("placement %s: %s could not answer", self._name, model.weights.model_version)
             else:
-                return listed, UNIT_UNKNOWN if reads.missing else None if state.current else LAST_GOOD
+                rung = UNIT_UNKNOWN if reads.missing else None if state.current else LAST_GOOD
+                return listed, rung, unit.session_watermarks
         items = self._popular(asked)
-        return Listed(items, "", None), POPULAR if items else NOTHING
+        return Listed(items, "", None), POPULAR if items else NOTHING, unit.session_watermarks
 
     def _with_missing(
         self, matrix: ItemMatrix, retrieval: Retrieval, reads: GuardedReads, wanted: Wanted

@@ -40,10 +40,10 @@ class ServingState:
     champion: LoadedModel | None
     routers: Sequence[Router]
     views: Mapping[str, ViewInfo]
-    """The unit × item views that candidates are drawn from."""
+    """The unit × item and session × item views that candidates are drawn from."""
     watermarks: Mapping[str, datetime | None]
-    """Newest event time online of every view that answers read, and the moment of every item-item model, as
-    `candidates/<source>`."""
+    """Newest event time online of every view that answers read, without those of sessions, and the moment of every
+    item-item model, as `candidates/<source>`."""
     copied: datetime | None = None
     """When the local copy was written that this was restored from; None once the stores were read."""
     troubles: Mapping[str, str] = field(default_factory=dict)

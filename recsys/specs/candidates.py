@@ -33,7 +33,8 @@ class Personal(_Source):
     source: Literal["personal"]
     """Chooses the unit's own history."""
     view: str
-    """A feature view with the unit and the item as its entities."""
+    """A feature view with the unit and the item as its entities, or with the session and the item: then the history is
+    that of the request's session."""
     order_by: tuple[str, ...] = Field(min_length=1)
     """Features of that view, largest first; ties fall to the item id."""
 
@@ -76,7 +77,8 @@ class _Fitted(_Source):
 
     view: str
     """A feature view with the unit and the item as its entities; its rows are the histories that the model is fitted
-    on, and the unit's own rows are what it is asked with."""
+    on, and the unit's own rows are what it is asked with. With the session and the item it is fitted on the sessions
+    that the view's TTL lets live, and asked with the request's session; no model may read its score then."""
     strength: str | None = None
     """A number of that view: how much each of the unit's own items speaks; all the same by default."""
     minimum: int = Field(default=5, ge=1)
@@ -132,8 +134,8 @@ class Seen(Spec):
     filter: Literal["seen"]
     """Chooses the unit's own items."""
     view: str
-    """A feature view with the unit and the item as its entities: an item is seen if the unit has a live row of it of
-    which a feature is known."""
+    """A feature view with the unit and the item as its entities, or with the session and the item: an item is seen if
+    the unit (or the request's session) has a live row of it of which a feature is known."""
     by: str | None = None
     """A time feature of that view, such as the last purchase; needed with `within`."""
     within: Duration | None = None

@@ -21,6 +21,7 @@ from recsys.errors import FeatureError, RecsysError
 from recsys.ports import Clock, EventLog
 from recsys.serving.deadline import Deadline
 from recsys.serving.fleet import Fleet, served
+from recsys.serving.freshness import SessionFeatures
 from recsys.serving.gate import Gate
 from recsys.serving.resolver import Answer, Resolver
 from recsys.web.admission import Admission
@@ -70,6 +71,8 @@ class Service:
     """How often declarations, promotions and materializations are looked for."""
     figures: str | None = None
     """The folder in which the workers of one server keep their figures; None of a process that is alone."""
+    sessions: SessionFeatures | None = None
+    """Keeps the features of sessions up to the events; None where there are none."""
     on_stop: Callable[[], object] = lambda: None
     """Called when no request is in work any more: what waits for the log is written then."""
 
@@ -120,8 +123,7 @@ def create_app(service: Service) -> FastAPI:
     )
     async def events(received: Events) -> dict[str, int]:
         table = _outcomes(received.events, service.clock.now())
-        new = await outcomes.run(lambda: gate.ask(lambda: service.log.write_outcomes(table), _EVENT_SECONDS))
-        metrics.received(new, len(table) - new)
+        new = await outcomes.run(lambda: _receive(service, fleet, table, metrics))
         return {"received": len(received.events), "new": new}
 
     @app.get("/healthz", responses=described(500))
@@ -183,6 +185,23 @@ def _answer(
         )
         return answer, False
     return answer, True
+
+
+def _receive(service: Service, fleet: Fleet, table: pa.Table, metrics: Metrics) -> int:
+    """Write events down; then the features of their sessions follow, if they can: the events are kept either way."""
+    new = fleet.stores.log.ask(lambda: service.log.write_outcomes(table), _EVENT_SECONDS)
+    metrics.received(new, len(table) - new)
+    if service.sessions is not None:
+        began = time.perf_counter()
+        try:
+            with fleet.stores.online.asking():
+                sessions = service.sessions.follow(table)
+        except Exception:
+            LOGGER.exception("features of sessions could not be pushed; the next event of each session makes up for it")
+            metrics.pushed(0, time.perf_counter() - began, failed=True)
+        else:
+            metrics.pushed(sessions, time.perf_counter() - began, failed=False)
+    return new
 
 
 def _outcomes(events: tuple[Event, ...], now: datetime) -> pa.Table:

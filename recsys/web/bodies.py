@@ -37,7 +37,7 @@ class RecommendRequest(_Body):
     """A placement declared under registry/placements/."""
     user_id: Identifier
     session_id: Identifier | None = None
-    """The visit; needed by experiments whose unit is the session."""
+    """The visit: what happened in it is read by it, and experiments whose unit is the session need it."""
     k: Annotated[int, Field(ge=1, le=MOST_SLOTS, strict=True)] | None = None
     """Slots; the placement's by default."""
     request_id: Identifier | None = None

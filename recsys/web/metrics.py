@@ -48,6 +48,17 @@ class Metrics:
         )
         self._lost = self._counter("recsys_exposures_lost", "Answers that were not logged in time", ("placement",))
         self._events = self._counter("recsys_events", "Events received, by whether their id was new", ("result",))
+        self._pushes = self._counter(
+            "recsys_session_pushes",
+            "Batches of events whose sessions' features were pushed online, or could not be",
+            ("result",),
+        )
+        self._push_seconds = Histogram(
+            "recsys_session_push_seconds",
+            "Time to make and push the features of a batch's sessions",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
         self._responses = self._counter("recsys_responses", "HTTP responses", ("path", "status"))
         self._states = _States(self._registry)
         self._queue = _Queue(log, self._registry) if isinstance(log, GroupCommit) else None
@@ -74,6 +85,12 @@ class Metrics:
         """Count events."""
         self._events.labels("new").inc(new)
         self._events.labels("known").inc(known)
+
+    def pushed(self, sessions: int, seconds: float, *, failed: bool) -> None:
+        """Count one batch of events whose sessions' features follow; batches without a session are none."""
+        if failed or sessions:
+            self._pushes.labels("failed" if failed else "pushed").inc()
+            self._push_seconds.observe(seconds)
 
     def responded(self, path: str, status: int) -> None:
         """Count an HTTP response of a declared path."""

@@ -10,15 +10,19 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
-from recsys.errors import SpecError
+from recsys.errors import RecsysError, SpecError
 from recsys.serving.fleet import Fleet
+from recsys.serving.freshness import SessionFeatures
 from recsys.serving.group_commit import GroupCommit
 from recsys.serving.stores import Stores
 from recsys.specs.environment import Serving
 from recsys.web.guards import Tokens
 from recsys.web.logs import JsonLines
 from recsys.workflows.live_serving import LiveSource
+from recsys.workflows.serving import session_features
 from recsys.workflows.workspace import Workspace
+
+LOGGER = logging.getLogger(__name__)
 
 SERVED: Final = "RECSYS_SERVED"
 """The environment variable by which workers are told what they serve: JSON with root, environment and figures."""
@@ -107,6 +111,7 @@ def application_of(workspace: Workspace, figures: str | None) -> FastAPI:
         Limits(declared.budget, declared.concurrent, declared.waiting, declared.maximum_body),
         declared.poll.total_seconds(),
         figures,
+        sessions=_warmed(session_features(workspace)),
         on_stop=log.close,
     )
     return create_app(service)
@@ -114,6 +119,16 @@ def application_of(workspace: Workspace, figures: str | None) -> FastAPI:
 
 def _tokens(declared: Serving) -> Tokens:
     return Tokens(read=_token(declared.read_token, "read_token"), write=_token(declared.write_token, "write_token"))
+
+
+def _warmed(sessions: SessionFeatures | None) -> SessionFeatures | None:
+    """Compile what follows events before the first one comes; what fails now is tried again with each event."""
+    if sessions is not None:
+        try:
+            sessions.warm()
+        except RecsysError:
+            LOGGER.exception("features of sessions cannot follow events yet")
+    return sessions
 
 
 def _token(variable: str | None, field: str) -> str | None:

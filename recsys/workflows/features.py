@@ -5,16 +5,16 @@ with the item-item models that candidate sources ask.
 """
 
 import shutil
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from recsys.data.knowledge import fingerprint
-from recsys.data.steps import due_steps, last_period
+from recsys.data.steps import due_steps, last_known, last_period
 from recsys.errors import FeatureError
-from recsys.ports import FeatureTable
+from recsys.ports import FeatureTable, Step
 from recsys.specs.catalog import digest
 from recsys.workflows.exclusive import FEATURES, exclusive, read_written, sweep, write_by_rename
 from recsys.workflows.item_models import MadeItemModel, fit_item_models, needed_models, write_item_models
@@ -55,7 +55,7 @@ class BuiltTable:
 def build_tables(
     workspace: Workspace, progress: Callable[[str], None] | None = None, *, rebuild: bool = False
 ) -> list[BuiltTable]:
-    """Bring every feature table up to the last period that is over.
+    """Bring every feature table up to the last period that is over, and every stream table up to the newest event.
 
     A table grows: each step is a file of its own, and what a late event or a cancellation changes in earlier periods is
     appended as another version of those rows. It is made from the beginning where its transform changed, or where
@@ -90,7 +90,7 @@ class _Build:
         self._progress = progress
         self._inputs = input_digests(workspace)
         self._known = manifest(workspace)
-        self._fingerprints: dict[datetime, str] = {}
+        self._fingerprints: dict[tuple[datetime, tuple[str, ...]], str] = {}
 
     def table(self, table: FeatureTable, *, rebuild: bool) -> BuiltTable:
         entry, folder = self._known.get(table.name), table_folder(self._workspace, table.name)
@@ -114,9 +114,9 @@ class _Build:
                 path.unlink()
         noted = dict(entry)
         for path, until, rows in self._steps(table, entry, folder):
-            noted = self._noted(noted, {**noted["files"], path.name: rows}, until, finished=False)
+            noted = self._noted(table, noted, {**noted["files"], path.name: rows}, until, finished=False)
             self._write_down(table, noted)
-        finished = self._noted(noted, noted["files"], self._until(table), finished=True)
+        finished = self._noted(table, noted, noted["files"], self._until(table), finished=True)
         self._write_down(table, finished)
         return finished
 
@@ -127,7 +127,7 @@ class _Build:
             shutil.rmtree(left, ignore_errors=True)
         beginning = self._beginning(table)
         files = {path.name: rows for path, _, rows in self._steps(table, beginning, beside)}
-        finished = self._noted(beginning, files, self._until(table), finished=True)
+        finished = self._noted(table, beginning, files, self._until(table), finished=True)
         # Killed from here on, the table has no entry, and the next build makes it from the beginning.
         self._known.pop(table.name)
         write_by_rename(manifest_path(self._workspace), self._known)
@@ -144,29 +144,45 @@ class _Build:
         """Make the files that are due, one after another."""
         workspace = self._workspace
         after = None if entry["until"] is None else datetime.fromisoformat(entry["until"])
-        for step in due_steps(workspace.engine, workspace.events, table.period, after, self._until(table)):
+        for step in self._due(table, after):
             self._progress(f"{table.name} up to {step.until:%Y-%m-%d}")
-            path = folder / f"until-{step.until:%Y%m%d}.parquet"
+            moment = f"{step.until:%Y%m%dT%H%M%S%f}" if table.is_stream else f"{step.until:%Y%m%d}"
+            path = folder / f"until-{moment}.parquet"
             rows = workspace.engine.transform(
                 transforms_module(workspace), table, step, sources(workspace), existing=folder, output=path
             )
+            if table.is_stream and not rows and entry["files"]:
+                path.unlink()  # nothing happened in its sessions, and a shop may build every hour
+                continue
             yield path, step.until, rows
+
+    def _due(self, table: FeatureTable, after: datetime | None) -> Sequence[Step]:
+        workspace, until = self._workspace, self._until(table)
+        if not table.is_stream:
+            return due_steps(workspace.engine, workspace.events, table.period, after, until)
+        return [Step(after, until)] if after is None or after < until else []
 
     def _beginning(self, table: FeatureTable) -> dict[str, Any]:
         """Return the entry of a table without rows; `origin` tells one that is made anew from one that grew."""
         others = [self._inputs[name] for name in sorted(self._inputs) if name != "events"]
-        made_from = [definition(table), *others, self._fingerprint(self._until(table))]
+        made_from = [definition(table), *others, self._fingerprint(table, self._until(table))]
         return {"digest": definition(table), "origin": digest(made_from), "files": {}, "until": None, "rows": 0}
 
     def _noted(
-        self, entry: Mapping[str, Any], files: Mapping[str, int], until: datetime, *, finished: bool
+        self,
+        table: FeatureTable,
+        entry: Mapping[str, Any],
+        files: Mapping[str, int],
+        until: datetime,
+        *,
+        finished: bool,
     ) -> dict[str, Any]:
         """Say how far a table is; one that is not finished has no inputs, so that it passes for none."""
         return {
             **entry,
             "files": dict(files),
             "until": until.isoformat(),
-            "known": self._fingerprint(until),
+            "known": self._fingerprint(table, until),
             "inputs": self._inputs if finished else {},
             "rows": sum(files.values()),
         }
@@ -176,6 +192,8 @@ class _Build:
         write_by_rename(manifest_path(self._workspace), self._known)
 
     def _until(self, table: FeatureTable) -> datetime:
+        if table.is_stream:
+            return last_known(self._workspace.engine, self._workspace.events)
         return last_period(self._workspace.engine, self._workspace.events, table.period)
 
     def _continues(self, table: FeatureTable, entry: Mapping[str, Any]) -> bool:
@@ -183,14 +201,15 @@ class _Build:
         if entry["digest"] != definition(table) or not is_whole(self._workspace, table.name, entry):
             return False
         until = datetime.fromisoformat(entry["until"])
-        if last_period(self._workspace.engine, self._workspace.events, table.period) < until:
+        if self._until(table) < until:
             return False  # its newest events have gone: what comes back later may be others
-        return bool(entry["known"] == self._fingerprint(until))
+        return bool(entry["known"] == self._fingerprint(table, until))
 
-    def _fingerprint(self, until: datetime) -> str:
-        if until not in self._fingerprints:
-            self._fingerprints[until] = fingerprint(self._workspace.engine, self._workspace.events, until)
-        return self._fingerprints[until]
+    def _fingerprint(self, table: FeatureTable, until: datetime) -> str:
+        key = until, table.events
+        if key not in self._fingerprints:
+            self._fingerprints[key] = fingerprint(self._workspace.engine, self._workspace.events, *key)
+        return self._fingerprints[key]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from recsys.modeling.offline_evaluation import (
 )
 from recsys.modeling.training_set import TrainingSet
 from recsys.ports import FeatureSet, Weights
-from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, REQUEST_TIMESTAMP, USER
+from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, REQUEST_TIMESTAMP, SESSION, USER
 from recsys.specs.candidates import SOURCES, label
 from recsys.specs.catalog import CHAMPION
 from recsys.specs.metric import parse_metric
@@ -190,7 +190,7 @@ def scores_of(workspace: Workspace, weights: Weights, rows: pa.Table) -> NDArray
     lacking = [column for column in features.columns if column not in rows.column_names]
     if lacking:
         # Nothing else: the other version's features may be read on the way to these, or be keys of theirs.
-        asked = (USER, ITEM, EVENT_TIMESTAMP, REQUEST_TIMESTAMP, SOURCES)
+        asked = (USER, SESSION, ITEM, EVENT_TIMESTAMP, REQUEST_TIMESTAMP, SOURCES)
         rows = rows.select([name for name in asked if name in rows.column_names])
         if workspace.catalog.problem(spec.problem).lists:
             placement = workspace.catalog.placement(spec.placement)

@@ -9,9 +9,11 @@ from recsys.data.knowledge import known_sql
 from recsys.decision.champion import ChampionStatus, champion_status
 from recsys.experiment.routing import Router
 from recsys.ports import Clock, FeatureReader, ItemModelStore, Ledger, ModelRegistry, Weights
+from recsys.serving.freshness import SessionFeatures
 from recsys.serving.resolver import Resolver
 from recsys.serving.state import Online
 from recsys.specs.experiment import Experiment
+from recsys.workflows.table_records import declared_tables, sources, transforms_module
 from recsys.workflows.workspace import Workspace
 
 LOGGER = logging.getLogger(__name__)
@@ -55,6 +57,19 @@ def resolver_for(
         clock=clock or workspace.clock,
         feature_service_of=lambda version: workspace.catalog.model(version).feature_service,
         feature_rows=workspace.environment.serve.feature_rows,
+    )
+
+
+def session_features(workspace: Workspace) -> SessionFeatures | None:
+    """Make what keeps the features of sessions up to the event log; None where no stream table is declared."""
+    tables = [table for table in declared_tables(workspace).values() if table.is_stream]
+    if not tables:
+        return None
+    return SessionFeatures(
+        workspace.event_log,
+        workspace.features,
+        tables,
+        lambda: workspace.engine.streams(transforms_module(workspace), tables, sources(workspace)),
     )
 
 

@@ -62,7 +62,7 @@ def _model(features: FeatureReader, model: ModelVersion, placement: Placement | 
         return
     columns = read.columns
     if placement is not None:
-        yield from request_findings(read, model.placement, placement, f"{shown}: feature_service")
+        yield from request_findings(features, read, model.placement, placement, f"{shown}: feature_service")
     wanted: tuple[str, ...] = ()
     if isinstance(model.algorithm, CatBoostAlgorithm):
         wanted = model.algorithm.categorical
@@ -78,4 +78,4 @@ def _model(features: FeatureReader, model: ModelVersion, placement: Placement | 
             yield f"{shown}: baselines.{baseline}: {error}"
             continue
         if placement is not None:
-            yield from request_findings(read, model.placement, placement, f"{shown}: baselines.{baseline}")
+            yield from request_findings(features, read, model.placement, placement, f"{shown}: baselines.{baseline}")

@@ -5,8 +5,19 @@ from typing import Any, Final
 
 from recsys.errors import FeatureError
 from recsys.ports import FeatureReader, FeatureSet
-from recsys.schema import ITEM, REQUEST_TIMESTAMP, USER
-from recsys.specs.candidates import SOURCES, Covisit, Ease, Newest, Personal, Popular, Seen, Stock, Values
+from recsys.schema import ITEM, REQUEST_TIMESTAMP, SESSION, USER
+from recsys.specs.candidates import (
+    SOURCES,
+    Covisit,
+    Ease,
+    Newest,
+    Personal,
+    Popular,
+    Seen,
+    Stock,
+    Values,
+    score_column,
+)
 from recsys.specs.placement import Audience, Placement, Pool
 from recsys.specs.reranking import Cap, Diversity
 
@@ -15,11 +26,11 @@ NUMBER: Final = "number"
 TEXT: Final = "text"
 TIME: Final = "time"
 
-_ITEMS: Final = (ITEM,)
-_PAIRS: Final = (USER, ITEM)
+_ITEMS: Final = ((ITEM,),)
+_PAIRS: Final = ((USER, ITEM), (SESSION, ITEM))
 
-_Wanted = tuple[str, tuple[str, ...], Mapping[str, str]]
-"""A view, its keys, and features of it to their kinds."""
+_Wanted = tuple[str, tuple[tuple[str, ...], ...], Mapping[str, str]]
+"""A view, the keys that it may have, and features of it to their kinds."""
 
 
 def placement_findings(features: FeatureReader, placement: Placement, shown: str) -> Iterator[str]:
@@ -40,31 +51,45 @@ def placement_findings(features: FeatureReader, placement: Placement, shown: str
 
 def audience_findings(features: FeatureReader, audience: Audience, shown: str) -> Iterator[str]:
     """Yield every reference of an audience that leads nowhere, or to something of another kind."""
-    yield from _check(features, _pool(audience.units, (USER,)), "units", shown)
+    yield from _check(features, _pool(audience.units, ((USER,),)), "units", shown)
 
 
-def request_findings(wanted: FeatureSet, placement: str, declared: Placement, where: str) -> Iterator[str]:
+def request_findings(
+    features: FeatureReader, wanted: FeatureSet, placement: str, declared: Placement, where: str
+) -> Iterator[str]:
     """Yield what features need of a request and the placement's requests do not bring along.
 
+    What depends on the session is not there for models: a request of the past has none, and would be another.
+
     Args:
+        features: what the feature repository declares.
         wanted: the features of a model version.
         placement: the placement's name.
         declared: the placement.
         where: the file and field, as people read them.
     """
     stored = {name for view in wanted.views for name in view.features}
-    brought = (REQUEST_TIMESTAMP, SOURCES, *declared.score_columns)
+    of_session = [source for source in declared.sources if _of_session(features, source)]
+    scores = (score_column(source) for source in declared.fitted if source not in of_session)
+    brought = (REQUEST_TIMESTAMP, *(() if of_session else (SOURCES,)), *scores)
     for transform in wanted.transforms:
         for name in transform.inputs:
             if name not in stored and name not in brought:
                 yield (
                     f"{where}: on-demand view {transform.name} reads {name} of the request; requests of placement"
                     f" {placement} bring {', '.join(brought)}: `<source>_score` is of a covisit or ease source of that"
-                    " name"
+                    " name whose view is of users"
                 )
 
 
-def _pool(pool: Pool, keys: tuple[str, ...]) -> _Wanted:
+def _of_session(features: FeatureReader, source: Any) -> bool:  # noqa: ANN401 - any source
+    try:
+        return isinstance(source, Personal | Covisit | Ease) and features.view(source.view).join_keys[0] == SESSION
+    except FeatureError:
+        return False  # found by `placement_findings`
+
+
+def _pool(pool: Pool, keys: tuple[tuple[str, ...], ...]) -> _Wanted:
     return pool.view, keys, {pool.feature: NUMBER}
 
 
@@ -77,7 +102,7 @@ def _wanted(each: Any, pool: Pool) -> _Wanted | None:  # noqa: ANN401 - any sour
 
 
 def _of_units(each: Any) -> Mapping[str, str] | None:  # noqa: ANN401 - any source, filter or stage
-    """Return the features of its own unit × item view that it names, or None where it reads none."""
+    """Return the features of its own unit × item or session × item view that it names, or None where it reads none."""
     if isinstance(each, Personal):
         return dict.fromkeys(each.order_by, NUMBER)
     if isinstance(each, Covisit | Ease):
@@ -114,10 +139,10 @@ def _check(features: FeatureReader, wanted: _Wanted, where: str, shown: str) -> 
     except FeatureError as error:
         yield f"{shown}: {where}.view: {error}"
         return
-    if view.join_keys != keys:
+    if view.join_keys not in keys:
         yield (
             f"{shown}: {where}.view: {name}: keyed by {', '.join(view.join_keys)}; it has to be a view of"
-            f" {' and '.join(keys)}"
+            f" {', or of '.join(' and '.join(each) for each in keys)}"
         )
         return
     for feature, kind in kinds.items():

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from recsys.adapters.feast_features import FeastFeatures
 from recsys.candidates.pool import to_numpy
 from recsys.ports import RequestTransform, ViewInfo
-from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, TIMESTAMP, USER
+from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, SESSION, TIMESTAMP, USER
 from tests.fakes.features import FakeFeatures
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -39,26 +39,31 @@ entity_key_serialization_version: 3
 DEFINITIONS = '''
 from datetime import timedelta
 
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, RequestSource, ValueType
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, RequestSource, ValueType
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64, String, UnixTimestamp
 
 user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
 item = Entity(name="item", join_keys=["item_id"], value_type=ValueType.STRING)
+session = Entity(name="session", join_keys=["session_id"], value_type=ValueType.STRING)
 
 
-def _view(name, entities, ttl, **features):
+def _source(name):
+    return FileSource(
+        name=f"{name}_source",
+        path=f"data/{name}.parquet",
+        timestamp_field="event_timestamp",
+        created_timestamp_column="created_timestamp",
+    )
+
+
+def _view(name, entities, ttl, source=None, **features):
     return FeatureView(
         name=name,
         entities=entities,
         ttl=ttl,
         schema=[Field(name=feature, dtype=dtype) for feature, dtype in features.items()],
-        source=FileSource(
-            name=f"{name}_source",
-            path=f"data/{name}.parquet",
-            timestamp_field="event_timestamp",
-            created_timestamp_column="created_timestamp",
-        ),
+        source=source or _source(name),
     )
 
 
@@ -66,6 +71,15 @@ pair = _view("pair", [user, item], timedelta(days=10), times=Float64, last=UnixT
 item_stats = _view("item_stats", [item], timedelta(days=7), sales=Float64, brand=String)
 user_stats = _view("user_stats", [user], timedelta(0), visits=Int64, city=String)
 unsold = _view("unsold", [item], timedelta(days=1), shelf=Float64)
+session_item = _view(
+    "session_item",
+    [session, item],
+    timedelta(days=1),
+    PushSource(name="session_item_events", batch_source=_source("session_item")),
+    session_item_views=Float64,
+    session_item_carts=Float64,
+    session_item_last=UnixTimestamp,
+)
 request = RequestSource(name="request", schema=[Field(name="request_timestamp", dtype=UnixTimestamp)])
 
 
@@ -96,7 +110,7 @@ def _table(events, items):
     return events
 
 
-TABLES = {"pair": _table, "item_stats": _table, "user_stats": _table, "unsold": _table}
+TABLES = {"pair": _table, "item_stats": _table, "user_stats": _table, "unsold": _table, "session_item": _table}
 """
 
 VIEWS = (
@@ -104,7 +118,16 @@ VIEWS = (
     ViewInfo("item_stats", (ITEM,), ("sales", "brand"), {"sales": "number", "brand": "text"}, timedelta(days=7)),
     ViewInfo("user_stats", (USER,), ("visits", "city"), {"visits": "number", "city": "text"}, None),
     ViewInfo("unsold", (ITEM,), ("shelf",), {"shelf": "number"}, timedelta(days=1)),
+    ViewInfo(
+        "session_item",
+        (SESSION, ITEM),
+        ("session_item_views", "session_item_carts", "session_item_last"),
+        {"session_item_views": "number", "session_item_carts": "number", "session_item_last": "time"},
+        timedelta(days=1),
+    ),
 )
+PUSHED = "session_item"
+"""The view whose source is a push source."""
 SERVICE = (
     "user_stats:visits",
     "user_stats:city",
@@ -136,6 +159,15 @@ def rows(types: Mapping[str, pa.DataType], *values: tuple[Any, ...]) -> pa.Table
     return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in clocked], schema=pa.schema(fields))
 
 
+VISITS: Mapping[str, pa.DataType] = {
+    SESSION: pa.string(),
+    ITEM: pa.string(),
+    "session_item_views": pa.float64(),
+    "session_item_carts": pa.float64(),
+    "session_item_last": TIMESTAMP,
+}
+"""Columns of the pushed view."""
+
 TABLES = {
     "pair": rows(
         {USER: pa.string(), ITEM: pa.string(), "times": pa.float64(), "last": TIMESTAMP},
@@ -162,6 +194,13 @@ TABLES = {
         ("u2", 5, None, 1, 1),
     ),
     "unsold": rows({ITEM: pa.string(), "shelf": pa.float64()}, ("i9", 1.0, 300, 300)),
+    "session_item": rows(
+        VISITS,
+        ("v1", "i1", 1.0, 0.0, day(3), 3, 3),
+        ("v1", "i1", 2.0, 0.0, day(3.1), 3.1, 3.1),
+        ("v2", "i1", 1.0, 0.0, day(4), 4, 4),
+        ("v2", "i2", 1.0, 1.0, day(4.2), 4.2, 4.2),
+    ),
 }
 
 
@@ -201,7 +240,7 @@ def imports_of(folder: Path) -> Iterator[None]:
 
 def fake() -> FakeFeatures:
     """Give the fake of the shop."""
-    return FakeFeatures(VIEWS, TABLES, {"ranker": SERVICE}, [RECENCY])
+    return FakeFeatures(VIEWS, TABLES, {"ranker": SERVICE}, [RECENCY], pushed=[PUSHED])
 
 
 def feast(repository: Path, namespace: Path | None = None, configuration: str = "feature_store.yaml") -> FeastFeatures:
@@ -215,3 +254,10 @@ def pairs(table: pa.Table | None) -> dict[tuple[str, str], float]:
     values = np.nan_to_num(to_numpy(table["times"]), nan=-1)
     keys = zip(table[USER].to_pylist(), table[ITEM].to_pylist(), strict=True)
     return dict(zip(keys, values.tolist(), strict=True))
+
+
+def visited(table: pa.Table) -> dict[tuple[str, str], tuple[float, float]]:
+    """Return views and carts of the pushed view by session and item."""
+    return {
+        (row[SESSION], row[ITEM]): (row["session_item_views"], row["session_item_carts"]) for row in table.to_pylist()
+    }

@@ -18,7 +18,11 @@ from tests.events import write_events
 
 ROOT: Final = Path(__file__).parents[2]
 TRANSFORMS: Final = ROOT / "feature_repo" / "transforms.py"
-TABLES: Final = declared_tables(TRANSFORMS)
+_ALL: Final = declared_tables(TRANSFORMS)
+TABLES: Final = {name: table for name, table in _ALL.items() if not table.is_stream}
+"""The shipped tables of periods."""
+STREAMS: Final = {name: table for name, table in _ALL.items() if table.is_stream}
+"""The shipped stream tables."""
 START: Final = datetime(2024, 1, 1, tzinfo=UTC)
 """A Monday."""
 WEEK: Final = timedelta(days=7)
@@ -124,9 +128,9 @@ def run(engine: Engine, table: FeatureTable, step: Step, sources: dict[str, Path
     return engine.transform(TRANSFORMS, table, step, sources, existing, output)
 
 
-def rows_of(folder: Path, table: FeatureTable) -> list[Row]:
+def rows_of(folder: Path, table: FeatureTable, files: str = "*.parquet") -> list[Row]:
     """Return all rows of a built table, in an order of their own."""
-    rows = [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    rows = [row for path in sorted(folder.glob(files)) for row in pq.read_table(path).to_pylist()]
     return sorted(rows, key=lambda row: [str(row[name]) for name in (*table.keys, EVENT_TIMESTAMP, CREATED_TIMESTAMP)])
 
 

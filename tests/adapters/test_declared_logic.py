@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -188,7 +189,41 @@ def test_the_shipped_tables_are_declared() -> None:
         "user_category": ("user_id", "item_category"),
         "user_campaign": ("user_id",),
         "user_profile": ("user_id",),
+        "session_item": ("session_id", "item_id"),
+        "session_category": ("session_id", "item_category"),
     }
+    streams = {name: table.events for name, table in declared_tables(module).items() if table.is_stream}
+    assert streams == dict.fromkeys(("session_item", "session_category"), ("pageview", "click", "transfer"))
+
+
+STREAM: Final = DECLARED.replace(', "other": 1}', "}") + 'STREAMS = {"other": ("click", "cart")}\n'
+
+
+def test_a_stream_table_says_its_events_instead_of_periods(tmp_path: Path) -> None:
+    before = declared_tables(write(tmp_path, TRANSFORMS + DECLARED))
+    weekly, other = declared_tables(write(tmp_path, TRANSFORMS + STREAM)).values()
+    assert (weekly.is_stream, weekly.events, weekly.code) == (False, (), before["weekly"].code)
+    assert (other.is_stream, other.events) == (True, ("click", "cart"))
+    # Other events are other features.
+    assert other.code != before["other"].code
+    more = declared_tables(write(tmp_path, TRANSFORMS + STREAM.replace('"cart"', '"cart", "view"')))
+    assert more["other"].code != other.code
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        ('"other": ("click", 1)', "STREAMS['other']"),
+        ('"other": ()', "STREAMS['other']"),
+        ('"others": ("click", "cart")', "STREAMS names 'others', which is not in TABLES"),
+        ('"other": tuple("c")', "STREAMS is missing or not written out"),
+    ],
+)
+def test_streams_that_say_something_else_are_refused(tmp_path: Path, new: str, said: str) -> None:
+    text = STREAM.replace('"other": ("click", "cart")', new)
+    with pytest.raises(FeatureError, match="STREAMS") as refused:
+        declared_tables(write(tmp_path, TRANSFORMS + text))
+    assert said in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["KEYS", "ACTIVE_PERIODS", "PERIOD_DAYS"])

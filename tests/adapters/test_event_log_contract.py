@@ -206,6 +206,38 @@ class TestEventLog:
         assert found.slice(0, 1).equals(outcomes(["e1"]))
         assert log.outcomes("purchase", START, START + MICROSECOND).num_rows == 2
 
+    def test_a_session_is_read_back_as_it_became_known(self, log: EventLog) -> None:
+        """Its first events of some types, whatever they are written with; times are exact."""
+
+        def acts(session: str | None, *said: tuple[str, int], event_type: str = "click") -> pa.Table:
+            table = outcomes([name for name, _ in said], event_type=event_type)
+            known = pa.array([START + number * MICROSECOND for _, number in said], schema.TIMESTAMP)
+            place = table.schema.get_field_index
+            table = table.set_column(place(schema.CREATED_TIMESTAMP), schema.CREATED_TIMESTAMP, known)
+            sessions = pa.array([session] * len(said), pa.string())
+            return table.set_column(place(schema.SESSION), schema.SESSION, sessions).cast(schema.EVENTS)
+
+        log.write_outcomes(acts("s2", ("e5", 7), ("e4", 7), ("e1", 9), ("e2", 1)))
+        log.write_outcomes(acts("s1", ("f1", 3)))
+        log.write_outcomes(acts("s1", ("f2", 2), event_type="transfer"))
+        log.write_outcomes(acts("s1", ("f3", 1), event_type="purchase"))
+        log.write_outcomes(acts(None, ("g1", 1)))
+        log.write_outcomes(acts("s3", ("h1", 1)))
+
+        def read(sessions: Sequence[str], types: Sequence[str], first: int) -> list[str]:
+            found = log.session_events(sessions, types, first)
+            assert found.schema == schema.EVENTS
+            named: list[str] = found[schema.EVENT_ID].to_pylist()
+            return named
+
+        assert read(["s2", "s1", "s2"], ["click", "transfer"], 9) == ["f2", "f1", "e2", "e4", "e5", "e1"]
+        assert read(["s2", "s1"], ["click"], 2) == ["f1", "e2", "e4"]
+        assert read([], ["click"], 9) == read(["s1"], [], 9) == read(["nobody"], ["click"], 9) == []
+        written = acts("s2", ("e2", 1))
+        assert log.session_events(["s2"], ["click"], 1).equals(written)
+        many = [f"t{number:04}" for number in range(1_200)]
+        assert read([*many, "s3"], ["click"], 9) == ["h1"]
+
     def test_refuses_outcomes_that_break_the_schema(self, log: EventLog) -> None:
         """The message names the column."""
         with pytest.raises(DataError, match=schema.VALUE):

@@ -13,8 +13,22 @@ from recsys.adapters.feast_features import FeastFeatures
 from recsys.candidates.pool import to_numpy
 from recsys.errors import FeatureError
 from recsys.ports import FeatureReader
-from recsys.schema import EVENT_TIMESTAMP, ITEM
-from tests.adapters.contract_shop import FEATURE_STORE, RESTATED, VIEWS, day, fake, feast, pairs, written
+from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM
+from tests.adapters.contract_shop import (
+    FEATURE_STORE,
+    PUSHED,
+    RESTATED,
+    TABLES,
+    VIEWS,
+    VISITS,
+    day,
+    fake,
+    feast,
+    pairs,
+    rows,
+    visited,
+    written,
+)
 from tests.adapters.packed_stores import KINDS, PACKAGE
 from tests.servers import redis_prefix
 
@@ -154,6 +168,79 @@ class TestOnline:
         assert before > 0
         reader.materialize(day(at), since=day(at) - timedelta(seconds=1))
         assert reader.generation("pair") > before
+
+
+class TestPushes:
+    """Rows that come in by themselves."""
+
+    def test_a_pushed_row_is_read_at_once(self, reader: FeatureReader) -> None:
+        """With both of its clocks, and the view has changed."""
+        assert reader.online_group(PUSHED, "v9") is None
+        before = reader.generation(PUSHED)
+        reader.push(PUSHED, rows(VISITS, ("v9", "i1", 1.0, 0.0, day(5), 5, 5.5), ("v9", "i2", 0.0, 1.0, day(6), 6, 6)))
+        group = reader.online_group(PUSHED, "v9")
+        assert group is not None
+        assert visited(group) == {("v9", "i1"): (1, 0), ("v9", "i2"): (0, 1)}
+        known = dict(zip(group[ITEM].to_pylist(), group[CREATED_TIMESTAMP].to_pylist(), strict=True))
+        assert known == {"i1": day(5.5), "i2": day(6)}
+        assert reader.generation(PUSHED) > before
+        assert reader.watermark(PUSHED) == day(6)
+
+    def test_the_newest_row_stays(self, reader: FeatureReader) -> None:
+        """By event, of equal ones by when it was known, of equal ones the last that was pushed."""
+        pushed = [(2, 6, 7), (9, 5, 9), (8, 6, 6.5), (3, 6, 7), (4, 6, 8), (1, 6, 7.5)]
+        seen = []
+        for views, event, known in pushed:
+            reader.push(PUSHED, rows(VISITS, ("v9", "i1", float(views), 0.0, day(event), event, known)))
+            group = reader.online_group(PUSHED, "v9")
+            assert group is not None
+            seen.append(visited(group)["v9", "i1"][0])
+        assert seen == [2, 2, 2, 3, 4, 4]
+
+    def test_a_materialize_adds_what_was_not_pushed(self, reader: FeatureReader) -> None:
+        """And leaves what is newer than its rows."""
+        reader.push(PUSHED, rows(VISITS, ("v2", "i1", 7.0, 2.0, day(4.9), 4.9, 4.9)))
+        for _ in range(2):
+            reader.materialize(day(4.5))
+            assert visited(reader.online_all(PUSHED)).items() >= {("v2", "i1"): (7, 2), ("v2", "i2"): (1, 1)}.items()
+
+    def test_a_materialize_forgets_ended_sessions(self, reader: FeatureReader) -> None:
+        """They come and go, and nothing would ever write them again; one that goes on keeps all its rows."""
+        ended, lasting = (("v7", "i1", 1.0, 0.0, day(4), 4, 4), ("v8", "i1", 1.0, 0.0, day(4), 4, 4))
+        reader.push(PUSHED, rows(VISITS, ended, lasting, ("v8", "i2", 1.0, 0.0, day(5), 5, 5)))
+        reader.push(PUSHED, rows(VISITS, ("v9", "i1", 3.0, 0.0, day(9), 9, 9)))
+        before = reader.generation(PUSHED)
+        reader.materialize(day(5.5))
+        assert set(visited(reader.online_all(PUSHED))) == {("v8", "i1"), ("v8", "i2"), ("v9", "i1")}
+        assert reader.online_group(PUSHED, "v7") is None
+        assert reader.generation(PUSHED) > before
+        reader.materialize(day(20))
+        assert len(reader.online_all(PUSHED)) == 0
+        assert reader.online_group("pair", "u3") is not None, "rows of other views stay past their TTL"
+        reader.push(PUSHED, rows(VISITS, ended))
+        assert visited(reader.online_all(PUSHED)) == {("v7", "i1"): (1, 0)}
+
+    def test_a_new_store_is_filled_with_sessions_that_go_on(self, reader: FeatureReader) -> None:
+        """Not with all that ever were."""
+        reader.materialize(day(4.15))
+        assert visited(reader.online_all(PUSHED)) == {("v2", "i1"): (1, 0)}
+
+    @pytest.mark.parametrize("view", ["pair", "user_stats"])
+    def test_only_a_view_with_a_push_source_takes_rows(self, reader: FeatureReader, view: str) -> None:
+        """Another one is refused by name."""
+        with pytest.raises(FeatureError, match=f"feature view {view}: nothing can be pushed to it"):
+            reader.push(view, TABLES[view])
+
+    def test_feasts_own_push_writes_the_same(self, repository: Path, configuration: str, tmp_path: Path) -> None:
+        """So that another producer may push to the source by its name."""
+        ours, theirs = (feast(repository, tmp_path / name, configuration) for name in ("ours", "theirs"))
+        table = rows(VISITS, ("v9", "i1", 1.0, 0.0, day(5), 5, 5.5), ("v9", "i2", 0.0, 1.0, day(6), 6, 6))
+        ours.push(PUSHED, table)
+        theirs.store.push("session_item_events", table.to_pandas())
+        one, other = (reader.online_group(PUSHED, "v9") for reader in (ours, theirs))
+        assert one is not None
+        assert other is not None
+        assert one.to_pylist() == other.select(one.column_names).to_pylist()
 
 
 class TestNamespaces:

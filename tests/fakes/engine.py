@@ -3,7 +3,7 @@
 import inspect
 import math
 import runpy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from recsys.errors import DataError, FeatureError
 from recsys.ports import FeatureTable, Step
-from recsys.schema import CREATED_TIMESTAMP, EVENT_ID, EVENT_TIMESTAMP, TIMESTAMP
+from recsys.schema import CREATED_TIMESTAMP, EVENT_ID, EVENT_TIMESTAMP, EVENT_TYPE, EVENTS, TIMESTAMP
 
 _MONDAY: Final = datetime(1970, 1, 5, tzinfo=UTC)
 
@@ -48,6 +48,8 @@ class FakeEngine:
         A row whose key is not known names nothing, and is left out.
         """
         events = _read(sources["events"])
+        if table.is_stream:
+            return _write(_streamed(module, table, step, sources, events), output)
         newest: dict[tuple[Any, ...], Row] = {}
         for row in _read(existing).to_pylist() if any(existing.glob("*.parquet")) else ():
             place = _place(row, table)
@@ -69,6 +71,10 @@ class FakeEngine:
         self, module: Path, table: FeatureTable, at: datetime, sources: Mapping[str, Path], units: pa.Array
     ) -> pa.Table:
         """Run the transform on what was known, and take the newest row of each key of these units."""
+        if table.is_stream:
+            said = _counted(_read(sources["events"]), table)
+            mine = [row for row in said if row[table.keys[0]] in units.to_pylist() and row[CREATED_TIMESTAMP] <= at]
+            return _state(module, table, sources, mine)
         made = _made(module, table, at, sources, _known(_read(sources["events"]), at))
         newest: dict[tuple[Any, ...], Row] = {}
         for row in sorted(made.to_pylist(), key=lambda row: row[EVENT_TIMESTAMP]):
@@ -76,6 +82,63 @@ class FakeEngine:
             if None not in key and key[0] in set(units.to_pylist()):
                 newest[key] = row
         return pa.Table.from_pylist(list(newest.values()), made.schema)
+
+    def streams(self, module: Path, tables: Sequence[FeatureTable], sources: Mapping[str, Path]) -> "FakeStreams":
+        """Keep what to run, and run it on nothing once."""
+        for table in tables:
+            _state(module, table, sources, [])
+        return FakeStreams(module, sources)
+
+
+class FakeStreams:
+    """Implements `ports.Streams` by the plain transform."""
+
+    def __init__(self, module: Path, sources: Mapping[str, Path]) -> None:
+        """Keep the arguments of `FakeEngine.streams`."""
+        self._module, self._sources = module, sources
+
+    def rows(self, table: FeatureTable, events: pa.Table) -> pa.Table:
+        """Return the newest row of each key."""
+        return _state(self._module, table, self._sources, _counted(events, table))
+
+
+def _counted(events: pa.Table, table: FeatureTable) -> list[Row]:
+    """Return the events of a stream's types as they were first told, the first thousand of each session."""
+    first: dict[Any, Row] = {}
+    for row in sorted(events.to_pylist(), key=lambda row: row[CREATED_TIMESTAMP]):
+        if row[EVENT_TYPE] in table.events and row[table.keys[0]] is not None:
+            first.setdefault(row[EVENT_ID], row)
+    of_unit: dict[Any, list[Row]] = {}
+    known = [row | {CREATED_TIMESTAMP: max(row[CREATED_TIMESTAMP], row[EVENT_TIMESTAMP])} for row in first.values()]
+    for row in sorted(known, key=lambda row: (row[CREATED_TIMESTAMP], row[EVENT_ID])):
+        of_unit.setdefault(row[table.keys[0]], []).append(row)
+    return [row for rows in of_unit.values() for row in rows[:1_000]]
+
+
+def _state(module: Path, table: FeatureTable, sources: Mapping[str, Path], events: Iterable[Row]) -> pa.Table:
+    """Run a stream's transform on a set of events."""
+    rows = pa.Table.from_pylist([{name: row[name] for name in EVENTS.names} for row in events], EVENTS)
+    made = _made(module, table, _MONDAY, sources, rows)
+    if CREATED_TIMESTAMP not in made.column_names:
+        message = f"feature table {table.name}: its rows have no {CREATED_TIMESTAMP}"
+        raise FeatureError(message)
+    return pa.Table.from_pylist(
+        [row for row in made.to_pylist() if None not in [row[key] for key in table.keys]], made.schema
+    )
+
+
+def _streamed(module: Path, table: FeatureTable, step: Step, sources: Mapping[str, Path], events: pa.Table) -> pa.Table:
+    """Run a stream's transform at every moment at which something became known, on the sessions it was about."""
+    unit, said = table.keys[0], _counted(events, table)
+    made = _state(module, table, sources, [])
+    appended: list[Row] = []
+    for at in sorted({row[CREATED_TIMESTAMP] for row in said}):
+        if at > step.until or (step.after is not None and at <= step.after):
+            continue
+        of = {row[unit] for row in said if row[CREATED_TIMESTAMP] == at}
+        rows = _state(module, table, sources, (row for row in said if row[unit] in of and row[CREATED_TIMESTAMP] <= at))
+        appended += [row for row in rows.to_pylist() if row[CREATED_TIMESTAMP] == at]
+    return pa.Table.from_pylist(appended, made.schema)
 
 
 def _ends(events: pa.Table, period: timedelta, step: Step) -> Iterable[datetime]:
@@ -112,8 +175,8 @@ def _made(module: Path, table: FeatureTable, until: datetime, sources: Mapping[s
     try:
         connection.raw_sql("set timezone = 'UTC'")
         named = set(inspect.signature(functions[table.name]).parameters)
-        given = {name: ibis.memtable(rows) for name, rows in inputs.items() if name in named}
-        made = functions[table.name](**given, until=until)
+        given = {name: ibis.memtable(rows) for name, rows in inputs.items()} | {"until": until}
+        made = functions[table.name](**{name: value for name, value in given.items() if name in named})
         return connection.to_pyarrow(made)
     except Exception as error:
         message = f"feature table {table.name}: {error}"

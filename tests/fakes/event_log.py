@@ -1,5 +1,6 @@
 """What is an event log, in memory?"""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -79,6 +80,17 @@ class FakeEventLog:
         ]
         rows.sort(key=lambda row: (row[schema.EVENT_TIMESTAMP], row[schema.EVENT_ID]))
         return pa.Table.from_pylist(rows, schema=schema.EVENTS)
+
+    def session_events(self, sessions: Sequence[str], event_types: Sequence[str], first: int) -> pa.Table:
+        """Return the first events of each session, by session, created_timestamp and event id."""
+        rows = [
+            row
+            for row in self._outcomes.values()
+            if row[schema.SESSION] in set(sessions) and row[schema.EVENT_TYPE] in set(event_types)
+        ]
+        rows.sort(key=lambda row: (row[schema.SESSION], row[schema.CREATED_TIMESTAMP], row[schema.EVENT_ID]))
+        kept = [row for _, mine in itertools.groupby(rows, lambda row: row[schema.SESSION]) for row in [*mine][:first]]
+        return pa.Table.from_pylist(kept, schema=schema.EVENTS)
 
     def request(self, request_id: str) -> Exposure | None:
         """Return one exposure with its slots, or None."""

@@ -26,6 +26,7 @@ class FakeFeatures:
         tables: Mapping[str, pa.Table],
         services: Mapping[str, Sequence[str]] | None = None,
         transforms: Iterable[RequestTransform] = (),
+        pushed: Iterable[str] | None = None,
     ) -> None:
         """Hold the offline rows; nothing is online yet.
 
@@ -34,6 +35,7 @@ class FakeFeatures:
             tables: view to its rows: join keys, features, event_timestamp and created_timestamp (UTC).
             services: feature service to its `view:feature` references.
             transforms: what is computed at request time, from features and request_timestamp.
+            pushed: views that rows can be pushed to; all by default.
         """
         self._views = {view.name: view for view in views}
         self._schemas = {
@@ -47,6 +49,8 @@ class FakeFeatures:
         self._transforms = {transform.name: transform for transform in transforms}
         self._online: dict[str, dict[tuple[Any, ...], Row]] = {name: {} for name in self._views}
         self._generations: dict[str, int] = dict.fromkeys(self._views, 0)
+        self._pushed = frozenset(self._views if pushed is None else pushed)
+        self._ending = frozenset(pushed or ())
 
     # ------------------------------------------------------------ definitions
 
@@ -147,12 +151,31 @@ class FakeFeatures:
     def materialize(self, until: datetime, since: datetime | None = None) -> None:
         """Bring every view's online rows up to a moment."""
         for view in self._views.values():
-            online = self._online[view.name]
-            for key, row in self._newest_each(view, until).items():
-                new = since is None or max(_clocks(row)) >= since
-                if new and (key not in online or _clocks(row) >= _clocks(online[key])):
-                    online[key] = row
-                    self._generations[view.name] += 1
+            for row in self._newest_each(view, until).values():
+                if since is None or max(_clocks(row)) >= since:
+                    self._keep(view, row)
+            if view.name in self._ending:
+                self._forget_ended(view, until)
+
+    def _forget_ended(self, view: ViewInfo, until: datetime) -> None:
+        online = self._online[view.name]
+        live = {key[0] for key, row in online.items() if _live(view, row, until)}
+        self._online[view.name] = {key: row for key, row in online.items() if key[0] in live}
+
+    def push(self, view: str, rows: pa.Table) -> None:
+        """Write rows of a view online as they come in."""
+        declared = self.view(view)
+        if view not in self._pushed:
+            message = f"feature view {view}: nothing can be pushed to it"
+            raise FeatureError(message)
+        for row in rows.select(self._schemas[view].names).cast(self._schemas[view]).to_pylist():
+            self._keep(declared, row)
+
+    def _keep(self, view: ViewInfo, row: Row) -> None:
+        online, key = self._online[view.name], _key(view, row)
+        if key not in online or _clocks(row) >= _clocks(online[key]):
+            online[key] = row
+            self._generations[view.name] += 1
 
     def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
         """Return all rows of one first key; memory is always in time."""

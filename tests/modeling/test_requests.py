@@ -11,17 +11,18 @@ import pytest
 from recsys.candidates.fitted import PoolModel, model_key
 from recsys.candidates.pool import instant
 from recsys.candidates.retrieval import Retrieval
+from recsys.modeling.given import completed
 from recsys.modeling.moments import Moments
 from recsys.modeling.requests import ITEM_ROW, REQUEST, Requests, Sampling, build_requests
 from recsys.ports import FeatureReader
-from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, LINE, REQUEST_TIMESTAMP, TIMESTAMP, USER
+from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, LINE, REQUEST_TIMESTAMP, SESSION, TIMESTAMP, USER
 from recsys.serving.assembly import UnitRows
 from recsys.serving.item_matrix import read_matrix
 from recsys.specs.candidates import label
 from recsys.workflows.item_models import fit_item_models, write_item_models
 from tests.fakes.features import FakeFeatures
 from tests.fakes.item_models import FakeItemModels
-from tests.serving.small_shop import DAY, NOW, PAIR, history, pair, placement, shop, sold
+from tests.serving.small_shop import DAY, NOW, PAIR, history, looked, pair, placement, shop, sold
 
 EARLIER = NOW - 7 * DAY
 
@@ -309,3 +310,25 @@ def test_models_that_take_too_much_are_forgotten_and_fitted_again(monkeypatch: p
     unit = next(iter(first.histories["pair"]))
     one, other = (known.retrieval.candidates(known.histories_of(unit), known.instant) for known in (first, again))
     np.testing.assert_array_equal(one.scores["ease_score"], other.scores["ease_score"])
+
+
+def test_a_request_of_a_decision_time_has_no_session() -> None:
+    """Even where a session has the name of the unit; models of sources are fitted on sessions all the same."""
+    items = [sold(item, sales, line=item) for item, sales in zip("abcd", (1, 6, 5, 4), strict=True)]
+    visits = [looked(session, item, 1.0) for session in ("u1", "s1", "s2") for item in "ab"]
+    features = shop(item_week=items, visit=visits)
+    sources = [
+        {"source": "personal", "name": "visited", "view": "visit", "order_by": ["looked"], "limit": 4},
+        {"source": "covisit", "view": "visit", "limit": 4, "minimum": 1, "together": 1, "own": True},
+        {"source": "popular", "order_by": "sold", "limit": 2},
+    ]
+    moments = Moments(features)
+    declared = placement(candidates=sources, filters=[{"filter": "seen", "view": "visit"}])
+    built = build_requests(moments, declared, taken((NOW, "u1", "b")), (NOW,), Sampling(), [LINE, SESSION])
+    assert items_of(built) == ["b", "c"]
+    assert built.rows[SESSION].to_pylist() == [None, None]
+    assert set(built.rows["covisit_score"].to_pylist()) == {0.0}
+    assert moments.at(declared, NOW).retrieval.models["covisit"].nbytes > 0
+    lacking = built.rows.drop_columns([SESSION, LINE])
+    again = completed(moments, declared, lacking, [LINE, SESSION], [])
+    assert again.select([SESSION, LINE]).equals(built.rows.select([SESSION, LINE]))

@@ -9,20 +9,22 @@ from recsys.modeling.moments import Moments
 from recsys.modeling.requests import ITEM_ROW, REQUEST
 from recsys.modeling.shown import shown_requests, shown_slots
 from recsys.ports import Exposure, ShownItem
-from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, LINE, REQUEST_ID, USER
+from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, LINE, REQUEST_ID, SESSION, USER
 from tests.fakes.event_log import FakeEventLog
 from tests.serving.small_shop import DAY, NOW, pair, placement, shop, sold
 
 WEEK = timedelta(days=7)
 
 
-def exposure(request: str, user: str, items: str, after: timedelta, *, overridden: bool = False) -> Exposure:
+def exposure(
+    request: str, user: str, items: str, after: timedelta, *, overridden: bool = False, session: str | None = None
+) -> Exposure:
     """Make an exposure of items named by one letter each."""
     return Exposure(
         request_id=request,
         placement="home",
         user_id=user,
-        session_id=None,
+        session_id=session,
         experiment=None,
         arm=None,
         overridden=overridden,
@@ -106,3 +108,13 @@ def test_shown_items_have_what_their_requests_brought_along() -> None:
     assert rows[ITEM].to_pylist() == ["b", "z", "c", "a", "b"]
     assert rows["sources"].to_pylist() == [1, 0, 2, 0, 0]
     assert rows["covisit_score"].to_pylist() == pytest.approx([1 / 2**0.5, 0, 0, 0, 0])
+
+
+def test_rows_carry_their_lists_session_where_features_are_keyed_by_it() -> None:
+    """And nothing where there was none."""
+    read = slots(exposure("r1", "u1", "ab", DAY, session="s1"), exposure("r2", "u1", "a", 2 * DAY))
+    features = shop(item_week=[sold(item, 1) for item in "ab"])
+    taken = read.select([REQUEST_ID, ITEM]).slice(0, 0)
+    made = shown_requests(Moments(features), placement(), read, taken, WEEK, [LINE, SESSION])
+    assert made.rows[SESSION].to_pylist() == ["s1", "s1", None]
+    assert SESSION not in shown_requests(Moments(features), placement(), read, taken, WEEK, [LINE]).rows.column_names

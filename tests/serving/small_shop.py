@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.ports import RequestTransform, ViewInfo
-from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM, LINE, REQUEST_TIMESTAMP, TIMESTAMP, USER
+from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM, LINE, REQUEST_TIMESTAMP, SESSION, TIMESTAMP, USER
 from recsys.specs.placement import Placement
 from tests.fakes.features import FakeFeatures
 
@@ -27,21 +27,28 @@ ITEM_STOCK: Final = ViewInfo("item_stock", (ITEM,), ("stock",), {"stock": "numbe
 USER_WEEK: Final = ViewInfo("user_week", (USER,), ("visits", "seen"), {"visits": "number", "seen": "time"}, 7 * DAY)
 PAIR: Final = ViewInfo("pair", (USER, ITEM), ("times", "last"), {"times": "number", "last": "time"}, 28 * DAY)
 USER_LINE: Final = ViewInfo("user_line", (USER, LINE), ("line_times",), {"line_times": "number"}, None)
-VIEWS: Final = (ITEM_WEEK, ITEM_STOCK, USER_WEEK, PAIR, USER_LINE)
+VISIT: Final = ViewInfo(
+    "visit", (SESSION, ITEM), ("looked", "looked_last"), {"looked": "number", "looked_last": "time"}, DAY
+)
+VISIT_TOTAL: Final = ViewInfo("visit_total", (SESSION,), ("pages",), {"pages": "number"}, DAY)
+VIEWS: Final = (ITEM_WEEK, ITEM_STOCK, USER_WEEK, PAIR, USER_LINE, VISIT, VISIT_TOTAL)
 
 TYPES: Final[Mapping[str, pa.DataType]] = {
     USER: pa.string(),
+    SESSION: pa.string(),
     ITEM: pa.string(),
     LINE: pa.string(),
     "brand": pa.string(),
     "seen": TIMESTAMP,
     "last": TIMESTAMP,
+    "looked_last": TIMESTAMP,
     EVENT_TIMESTAMP: TIMESTAMP,
     CREATED_TIMESTAMP: TIMESTAMP,
 }
 """Columns that are no numbers."""
 
 SERVICES: Final = {
+    "visit": ("visit:looked", "visit:looked_last", "visit_total:pages", "item_week:sold"),
     "frequency": ("pair:times",),
     "sales": ("item_week:sold",),
     "full": (
@@ -83,6 +90,17 @@ def sold(item: str, sales: float, at: datetime = NOW, line: str = "x") -> dict[s
 def pair(user: str, item: str, times: float, at: datetime = NOW) -> dict[str, Any]:
     """Return a row of pair."""
     return row(at, user_id=user, item_id=item, times=times, last=at)
+
+
+def looked(session: str, item: str, times: float, at: datetime = NOW, known: datetime | None = None) -> dict[str, Any]:
+    """Return a row of visit."""
+    return row(at, known, session_id=session, item_id=item, looked=times, looked_last=at)
+
+
+def pushed(features: FakeFeatures, view: str, *rows: dict[str, Any]) -> None:
+    """Push rows of a view."""
+    fields = [(name, TYPES.get(name, pa.float64())) for name in rows[0]]
+    features.push(view, pa.Table.from_pylist(list(rows), schema=pa.schema(fields)))
 
 
 def shop(**rows: list[dict[str, Any]]) -> FakeFeatures:

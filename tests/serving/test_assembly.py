@@ -13,7 +13,7 @@ from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM, LINE, REQUES
 from recsys.serving.assembly import UnitRows, assemble
 from recsys.serving.item_matrix import ItemMatrix, read_matrix
 from tests.fakes.features import FakeFeatures
-from tests.serving.small_shop import DAY, NOW, TICK, history, pair, placement, row, shop, sold
+from tests.serving.small_shop import DAY, NOW, TICK, history, looked, pair, placement, pushed, row, shop, sold
 
 
 def online(features: FakeFeatures, wanted: FeatureSet, at: datetime) -> ItemMatrix:
@@ -205,3 +205,34 @@ def test_a_transform_without_its_input_is_refused() -> None:
     matrix = online(features, wanted, NOW)
     with pytest.raises(FeatureError, match="request-time features lost: input 'nothing'"):
         assemble(wanted, matrix, UnitRows(features, matrix, "u1", NOW), np.arange(1), NOW)
+
+
+def visited(session: str | None, at: datetime = NOW) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Assemble what a session did, and say what was read of it."""
+    features = shop(item_week=[sold("a", 3), sold("b", 2), sold("c", 1)])
+    wanted = features.feature_set("visit")
+    matrix = online(features, wanted, NOW)
+    earlier = NOW - 2 * timedelta(hours=1)
+    pushed(features, "visit", looked("s1", "b", 2.0, earlier, NOW), looked("s1", "c", 1.0, NOW - 2 * DAY))
+    pushed(features, "visit", looked("u1", "a", 9.0))
+    pushed(features, "visit_total", row(earlier, session_id="s1", pages=4.0))
+    unit = UnitRows(features, matrix, "u1", at, session)
+    columns = assemble(wanted, matrix, unit, np.arange(3), at)
+    values = {name: columns[name].tolist() for name in ("looked", "pages")}
+    return values, unit.session_watermarks
+
+
+def test_a_requests_session_brings_what_was_done_in_it() -> None:
+    """A row past its TTL is unknown, and so is what the user of the same id did."""
+    values, watermarks = visited("s1")
+    np.testing.assert_array_equal(values["looked"], [np.nan, 2, np.nan])
+    assert values["pages"] == [4, 4, 4]
+    earlier = NOW - 2 * timedelta(hours=1)
+    assert watermarks == {"visit": NOW.isoformat(), "visit_total": earlier.isoformat()}
+
+
+@pytest.mark.parametrize("session", [None, "s2"])
+def test_without_a_session_nothing_is_known_of_it(session: str | None) -> None:
+    values, watermarks = visited(session)
+    assert np.isnan([values["looked"], values["pages"]]).all()
+    assert watermarks == {}

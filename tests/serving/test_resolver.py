@@ -24,7 +24,7 @@ from tests.fakes.features import FakeFeatures
 from tests.fakes.item_models import FakeItemModels
 from tests.fakes.ranker import FakeRanker
 from tests.fakes.registry import FakeRegistry
-from tests.serving.small_shop import DAY, NOW, TICK, pair, placement, row, shop, sold
+from tests.serving.small_shop import DAY, NOW, TICK, looked, pair, placement, pushed, row, shop, sold
 
 BY_TIMES = FakeRanker((("times", 1.0),))
 BY_SALES = FakeRanker((("sold", 1.0),))
@@ -645,3 +645,28 @@ def test_a_model_of_a_source_is_followed_and_a_missing_one_is_said_once(caplog: 
     assert made.resolver.refresh()
     assert made.answer(k=1).exposure.items[0].score == 0
     assert len(caplog.records) == 2
+
+
+VISITED = {"source": "personal", "name": "visited", "view": "visit", "order_by": ["looked"], "limit": 2}
+
+
+def test_what_a_session_looks_at_enters_its_next_list() -> None:
+    """Pushed rows are read with the request; what was known of them is logged with it, and of no other session."""
+    made = world(changes={"candidates": [VISITED, {"source": "popular", "order_by": "sold", "limit": 1}]})
+    assert made.shown(session_id="s1") == made.shown(session_id="s2") == made.shown() == "b"
+    pushed(made.features, "visit", looked("s1", "e", 1.0), looked("s1", "a", 2.0, NOW - TICK))
+    assert set(made.shown(session_id="s1")) == set("abe")
+    assert made.shown(session_id="s2") == made.shown() == "b"
+    assert made.answer(session_id="s1").exposure.watermarks["visit"] == NOW.isoformat()
+    assert "visit" not in made.answer(session_id="s2").exposure.watermarks
+    assert "visit" not in made.resolver.state.watermarks
+    made.clock.advance(DAY)
+    assert set(made.shown(session_id="s1")) == set("be"), "a visit of a day ago is over"
+
+
+def test_what_a_session_has_seen_may_be_kept_out() -> None:
+    made = world(changes={"filters": [{"filter": "seen", "view": "visit"}]})
+    assert "e" in made.shown(session_id="s1")
+    pushed(made.features, "visit", looked("s1", "e", 1.0))
+    assert "e" not in made.shown(session_id="s1")
+    assert "e" in made.shown(session_id="s2")

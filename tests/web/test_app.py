@@ -6,13 +6,16 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.errors import SpecError, StoreError
+from recsys.errors import FeatureError, SpecError, StoreError
 from recsys.ports import Exposure
+from recsys.schema import SESSION
+from recsys.serving.freshness import SessionFeatures
 from recsys.serving.group_commit import GroupCommit
 from recsys.specs.environment import Environment
 from recsys.web.app import Limits, Service, create_app
@@ -53,6 +56,21 @@ class FailingGroups(FakeEventLog):
         del exposures, outcomes
         message = "event log: does not answer"
         raise StoreError(message)
+
+
+class Sessions(SessionFeatures):
+    """Says which sessions followed, or fails."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        """Follow nothing yet."""
+        self.error, self.followed = error, list[str]()
+
+    def follow(self, events: pa.Table) -> int:
+        """Note the sessions."""
+        if self.error is not None:
+            raise self.error
+        self.followed += events[SESSION].drop_null().to_pylist()
+        return len(self.followed)
 
 
 def service(made: World | None = None, log: FakeEventLog | GroupCommit | None = None, **changes: Any) -> Service:
@@ -426,3 +444,26 @@ def test_a_log_that_is_down_refuses_events_and_lets_lists_wait() -> None:
         assert 0 < figures["recsys_log_waiting_rows"] <= 20
         assert figures['recsys_exposures_lost_total{placement="home"}'] > before
     assert grouped.close(0.1) > 0
+
+
+def test_sessions_follow_what_was_logged(log: FakeEventLog) -> None:
+    """Also events that were there before: what follows them may have been lost."""
+    sessions = Sessions()
+    with TestClient(create_app(service(log=log, sessions=sessions))) as client:
+        for _ in range(2):
+            assert client.post("/v1/events", json={"events": [CLICK | {"session_id": "s1"}]}).status_code == 200
+        assert client.post("/v1/events", json={"events": [CLICK | {"event_id": "e2"}]}).status_code == 200
+        assert sessions.followed == ["s1", "s1"]
+
+
+@pytest.mark.parametrize("error", [FeatureError("online store: does not answer"), ValueError("unforeseen")])
+def test_events_are_kept_where_sessions_cannot_follow(
+    log: FakeEventLog, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The post succeeds; the failure is logged and counted."""
+    with TestClient(create_app(service(log=log, sessions=Sessions(error)))) as client:
+        answer = client.post("/v1/events", json={"events": [CLICK | {"session_id": "s1"}]})
+        assert answer.json() == {"received": 1, "new": 1}
+        assert 'recsys_session_pushes_total{result="failed"} 1.0' in client.get("/metrics").text
+    assert "features of sessions could not be pushed" in caplog.text
+    assert len(log.session_events(["s1"], ["click"], 9)) == 1

@@ -23,6 +23,9 @@ TABLES = [
     "user_profile",
 ]
 
+STREAMS = ["session_item", "session_category"]
+"""Nothing happens in this shop that they are made of; see test_stream_tables."""
+
 GROWING = TABLES[:4]
 """Those that every delivery adds to: nobody is mailed in this shop, nobody is new, and nothing has a category."""
 
@@ -56,14 +59,15 @@ def rows(project: FilesProject) -> dict[str, list[str]]:
 
 def files(project: FilesProject) -> dict[str, bytes]:
     """Return the parquet files of the feature tables."""
-    return {name: held for name, held in project.bytes_below("features").items() if name.endswith(".parquet")}
+    held = project.bytes_below("features")
+    return {name: held[name] for name in held if name.endswith(".parquet") and name.partition("/")[0] in TABLES}
 
 
 def test_a_first_build_is_one_file_a_table(project: FilesProject) -> None:
     """Up to the last week that is over."""
     assert sorted(files(project)) == sorted(f"{name}/until-20240115.parquet" for name in TABLES)
     manifest = json.loads((project.root / ".recsys/features/manifest.json").read_text())
-    assert list(manifest) == TABLES
+    assert list(manifest) == [*TABLES, *STREAMS]
     for name, listed in rows(project).items():
         assert manifest[name]["rows"] == len(listed)
         assert bool(listed) == (name != "user_campaign"), "nobody was mailed in this shop"
@@ -74,7 +78,9 @@ def test_a_first_build_is_one_file_a_table(project: FilesProject) -> None:
 def test_what_is_up_to_date_is_left_alone(project: FilesProject) -> None:
     before = project.bytes_below("features")
     built = build(project)
-    assert [(table.name, table.added, table.reused) for table in built.values()] == [(name, 0, True) for name in TABLES]
+    assert [(table.name, table.added, table.reused) for table in built.values()] == [
+        (name, 0, True) for name in [*TABLES, *STREAMS]
+    ]
     assert project.bytes_below("features") == before
 
 
@@ -83,7 +89,7 @@ def test_a_delivery_appends(project: FilesProject) -> None:
     before = files(project)
     cancelled = week_of(0)[0] | {"quantity": 0.0, "created_timestamp": START + 3.5 * WEEK}
     project.deliver(1, [*week_of(3), *week_of(4), cancelled])
-    with pytest.raises(FeatureError, match=f"{', '.join(TABLES)}: not built from the pres"):
+    with pytest.raises(FeatureError, match=f"{', '.join([*TABLES, *STREAMS])}: not built from the pres"):
         require_built(_ingested(project))
     built = build(project)
     after = files(project)
@@ -98,9 +104,9 @@ def test_a_delivery_appends(project: FilesProject) -> None:
         (START + WEEK, 1.0),
         (START + 4 * WEEK, None),
     ]
-    assert all(table.until == START + 4 * WEEK for table in built.values())
+    assert all(built[name].until == START + 4 * WEEK for name in TABLES)
     assert all(built[name].added > 0 and not built[name].reused for name in GROWING)
-    assert {name: table.rows for name, table in built.items()} == {name: len(of) for name, of in rows(project).items()}
+    assert {name: built[name].rows for name in TABLES} == {name: len(of) for name, of in rows(project).items()}
 
 
 def test_by_and_by_is_as_at_once(project: FilesProject, tmp_path: Path) -> None:

@@ -138,9 +138,29 @@ def test_what_features_need_of_a_request_has_to_be_a_sources_score() -> None:
     wanted = FeatureSet("f", ("s",), ("strength:s",), (SHOP.view("pair"),), (strength,))
     where = "registry/models/basket/v3.yaml: feature_service"
     covisit = {"source": "covisit", "view": "pair", "limit": 4}
-    assert list(request_findings(wanted, "home", placement(candidates=[PERSONAL, covisit]), where)) == []
-    (found,) = request_findings(wanted, "home", placement(candidates=[PERSONAL, covisit | {"name": "other"}]), where)
+    assert list(request_findings(SHOP, wanted, "home", placement(candidates=[PERSONAL, covisit]), where)) == []
+    (found,) = request_findings(
+        SHOP, wanted, "home", placement(candidates=[PERSONAL, covisit | {"name": "other"}]), where
+    )
     assert found.startswith(
         f"{where}: on-demand view strength reads covisit_score of the request; requests of placement home bring"
         " request_timestamp, sources, other_score:"
     )
+
+
+def test_a_session_may_be_a_source_and_no_model_may_read_its_scores() -> None:
+    """A request of the past has no session: what a model learned would be another thing than what it is asked with."""
+    visited = {"source": "personal", "name": "visited", "view": "visit", "order_by": ["looked"], "limit": 4}
+    covisit = {"source": "covisit", "view": "visit", "strength": "looked", "limit": 4}
+    assert findings(PERSONAL, visited, covisit, filters=[{"filter": "seen", "view": "visit"}]) == []
+    (found,) = findings(PERSONAL | {"view": "visit_total"})
+    assert found.endswith("it has to be a view of user_id and item_id, or of session_id and item_id")
+
+    def asked(name: str, *candidates: dict[str, Any]) -> list[str]:
+        transform = RequestTransform("strength", (name,), ("s",), lambda inputs: inputs)
+        wanted = FeatureSet("f", ("s",), ("strength:s",), (), (transform,))
+        return list(request_findings(SHOP, wanted, "home", placement(candidates=candidates), "v3.yaml"))
+
+    assert asked("sources", PERSONAL) == asked("covisit_score", PERSONAL, covisit | {"view": "pair"}) == []
+    assert asked("covisit_score", PERSONAL, covisit)[0].startswith("v3.yaml: on-demand view strength reads covisit_sc")
+    assert asked("sources", PERSONAL, visited)[0].startswith("v3.yaml: on-demand view strength reads sources of the")

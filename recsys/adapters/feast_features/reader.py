@@ -142,6 +142,30 @@ class FeastFeatures:
         """Bring every view's online rows up to a moment."""
         with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
             self.store.materialize(start_date=since or EPOCH, end_date=until)
+        for view in self.store.list_feature_views():
+            if view.ttl and isinstance(view.stream_source, self._push_source):
+                self._online.expire(self.store.config, view, until - view.ttl)
+
+    def push(self, view: str, rows: pa.Table) -> None:
+        """Write rows of a view online as they come in.
+
+        That is `FeatureStore.push` to the online store, without the registry's being read again for every call, which
+        takes ten times as long as the write.
+        """
+        declared = self._view_cached(view)
+        if not isinstance(declared.stream_source, self._push_source):
+            message = (
+                f"feature view {view}: nothing can be pushed to it: its source is"
+                f" {type(declared.stream_source or declared.batch_source).__name__}; wrap it in a PushSource"
+            )
+            raise FeatureError(message)
+        self._online.write_arrow(self.store.config, declared, rows)
+
+    @cached_property
+    def _push_source(self) -> Any:  # noqa: ANN401 - Feast's class
+        from feast import PushSource
+
+        return PushSource
 
     def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
         """Return all rows of one first key, with their event timestamps."""

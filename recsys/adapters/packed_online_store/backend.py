@@ -53,6 +53,8 @@ class Packed:
     """How many entities get a new row by each value."""
 
 
+Newest = Callable[[Sequence[bytes]], NDArray[np.int64]]
+"""Returns the event time of each value's newest row, in microseconds."""
 Pack = Callable[[Sequence[Key], Mapping[Key, bytes]], Packed]
 """Merges the new rows of some groups into the groups' old values."""
 
@@ -95,6 +97,13 @@ class Backend(Protocol):
         """Replace the values of groups by what `pack` makes of them; return how many entities got a new row.
 
         No write in between is lost: `pack` may be called again with values that another writer changed.
+        """
+        ...
+
+    def expire(self, place: Place, before: int, newest: Newest) -> int:
+        """Forget the values whose newest row is of before a time in microseconds; return how many.
+
+        A value that is written meanwhile stays.
         """
         ...
 

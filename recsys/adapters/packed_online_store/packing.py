@@ -130,6 +130,12 @@ def schema_id(payload: bytes) -> bytes:
     return payload[4 : 4 + SCHEMA_ID_BYTES]
 
 
+def row_count(payload: bytes) -> int:
+    """How many rows a payload holds."""
+    count: int = _HEADER.unpack_from(payload)[0]
+    return count
+
+
 def plain(table: pa.Table) -> pa.Table:
     """The table in the types that payloads keep: dictionaries as values, views as plain texts.
 

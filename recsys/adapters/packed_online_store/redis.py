@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from recsys.adapters.packed_online_store.backend import Backend, Kept, Key, Pack, Packed, Place
+from recsys.adapters.packed_online_store.backend import Backend, Kept, Key, Newest, Pack, Packed, Place
 from recsys.adapters.packed_online_store.redis_client import failures
-from recsys.adapters.packed_online_store.redis_scripts import HEAD, JOIN_KEYS, MERGE, WRITE
+from recsys.adapters.packed_online_store.redis_scripts import EXPIRE, HEAD, JOIN_KEYS, MERGE, WRITE
 from recsys.errors import FeatureError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class RedisBackend(Backend):
         self.name = f"online store redis {where}, database {options.get('db') or 0}, prefix {prefix!r}"
         self._write = client.register_script(WRITE)
         self._merge = client.register_script(MERGE)
+        self._expire = client.register_script(EXPIRE)
 
     # -- reading
 
@@ -125,6 +126,27 @@ class RedisBackend(Backend):
             self._merge_some(place, groups[start : start + GROUPS_A_CALL], pack)
             for start in range(0, len(groups), GROUPS_A_CALL)
         )
+
+    def expire(self, place: Place, before: int, newest: Newest) -> int:
+        """Forget the values whose newest row is of before a time, unless they were written meanwhile."""
+        cursor, gone = -1, 0
+        with failures(self.name, "written"):
+            while cursor:
+                page: dict[bytes, bytes]
+                cursor, page = self._client.hscan(self._rows(place), max(cursor, 0), count=KEYS_A_READ)  # type: ignore[assignment] # of bytes, as the client decodes nothing
+                page.pop(JOIN_KEYS, None)
+                if not page:
+                    continue
+                ended = newest([value[HEAD:] for value in page.values()]) < before
+                heads = [
+                    part
+                    for (field, value), over in zip(page.items(), ended, strict=True)
+                    if over
+                    for part in (field, value[:HEAD])
+                ]
+                if heads:
+                    gone += int(self._expire(keys=self._names(place), args=heads))
+        return gone
 
     def drop(self, place: Place) -> None:
         """Forget a view."""

@@ -59,3 +59,15 @@ end
 if kept > 0 then remember() end
 return lost
 """
+# KEYS: rows, view. ARGV: a field and the first bytes of its value, again and again.
+EXPIRE: Final = f"""
+local rows, view, gone = KEYS[1], KEYS[2], 0
+for i = 1, #ARGV, 2 do
+  local old = redis.call('HGET', rows, ARGV[i])
+  if old and string.sub(old, 1, {HEAD}) == ARGV[i + 1] then
+    gone = gone + redis.call('HDEL', rows, ARGV[i])
+  end
+end
+if gone > 0 then redis.call('HINCRBY', view, 'generation', 1) end
+return gone
+"""

@@ -10,7 +10,7 @@ import pyarrow as pa
 from recsys.adapters.packed_online_store.backend import Backend, Key, Packed
 from recsys.adapters.packed_online_store.columns import whole
 from recsys.adapters.packed_online_store.layout import Layout, plain_key
-from recsys.adapters.packed_online_store.packing import Codec, schema_id
+from recsys.adapters.packed_online_store.packing import Codec, row_count, schema_id
 from recsys.candidates.pool import to_numpy
 from recsys.errors import FeatureError
 
@@ -73,6 +73,13 @@ class Rows:
             return stored
         aligned = self.decode([payload])  # written before a feature was added to the view
         return {name: to_numpy(aligned[name]) for name in self.layout.names}
+
+    def newest(self, payloads: Sequence[bytes]) -> np.ndarray:
+        """Event time of the newest row of each payload, in microseconds."""
+        event = self.decode(payloads, [self.layout.event]).column(self.layout.event).cast(pa.int64()).to_numpy()
+        starts = np.cumsum([0, *(row_count(payload) for payload in payloads[:-1])])
+        newest: np.ndarray = np.maximum.reduceat(event, starts)
+        return newest
 
     def single(self, rows: pa.Table, keys: list[Key] | None = None) -> Packed:
         """Pack one row a key, in order."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from feast.repo_config import RepoConfig
 
-from recsys.adapters.packed_online_store.backend import Backend, Kept, Key, Pack, Packed, Place
+from recsys.adapters.packed_online_store.backend import Backend, Kept, Key, Newest, Pack, Packed, Place
 from recsys.errors import FeatureError, OnlineStoreError
 
 BUSY_TIMEOUT_SECONDS: Final = 10.0
@@ -155,6 +155,19 @@ class SqliteBackend(Backend):
             )
             self._remember(place, packed)
         return int(packed.fresh.sum())
+
+    def expire(self, place: Place, before: int, newest: Newest) -> int:
+        """Forget the values whose newest row is of before a time; return how many."""
+        del newest  # the table says it
+        table = _table(place)
+        if not self._select("SELECT 1 FROM recsys_views WHERE name = ?", (table,)):
+            return 0
+        with self.transaction():
+            self._create(place)
+            gone = self.sqlite.execute(f"DELETE FROM {_quoted(table)} WHERE event_ts < ?", (before,)).rowcount
+            if gone:
+                self.sqlite.execute("UPDATE recsys_views SET generation = generation + 1 WHERE name = ?", (table,))
+        return gone
 
     def drop(self, place: Place) -> None:
         """Remove a view's table and its line in the list of views."""

@@ -126,6 +126,16 @@ class PackedOnlineStore(OnlineStore):
         """A number that changes with every write to the view; 0 before the first one."""
         return self._backend(config).kept(Layout.of(config, view).place).generation
 
+    def expire(self, config: RepoConfig, view: FeatureView, before: datetime) -> int:
+        """Forget what is kept under keys of which every row is of before a moment; return how many keys.
+
+        For views whose entities come and go, such as sessions: nothing would ever write their rows again.
+        """
+        backend = self._backend(config)
+        layout = _declared(backend, config, view)
+        rows = Rows(backend, self._codecs, layout)
+        return backend.expire(layout.place, (before - _EPOCH) // timedelta(microseconds=1), rows.newest)
+
     def forget(self, config: RepoConfig) -> None:
         """Forget every row of every view and project in the configured file, or under the configured prefix."""
         self._backend(config).forget()

@@ -206,7 +206,10 @@ def _create_tables(engine: sa.Engine) -> None:
     with engine.connect() as connection:
         found = sa.inspect(connection)
         present = {name: {column["name"] for column in found.get_columns(name)} for name in found.get_table_names()}
-    if all(set(table.columns.keys()) <= present.get(name, set()) for name, table in tables.metadata.tables.items()):
+        indexes = {str(index["name"]) for name in present for index in found.get_indexes(name)}
+    wanted = {str(index.name) for table in tables.metadata.sorted_tables for index in table.indexes}
+    complete = all(set(table.c.keys()) <= present.get(name, set()) for name, table in tables.metadata.tables.items())
+    if complete and indexes >= wanted:
         return
     with engine.begin() as connection:
         if tables.is_postgresql(engine.dialect):

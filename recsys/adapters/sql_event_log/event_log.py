@@ -19,6 +19,7 @@ from recsys.ports import Exposure, NewIds, ShownItem
 
 _ROWS_IN_MEMORY: Final = 50_000
 """Rows that are Python objects at one time, on the way in and out."""
+_SESSIONS_A_QUERY: Final = 500
 
 
 class SqlEventLog:
@@ -111,6 +112,22 @@ class SqlEventLog:
         )
         return self._read("read outcomes", query, schema.EVENTS)
 
+    def session_events(self, sessions: Sequence[str], event_types: Sequence[str], first: int) -> pa.Table:
+        """Return what is known of some sessions, by session, created_timestamp and event id; the first of each."""
+        log = tables.outcomes
+        moment, names = log.c[schema.CREATED_TIMESTAMP], sorted(set(sessions))
+        order = [moment, log.c[schema.EVENT_ID]]
+        number = sa.func.row_number().over(partition_by=log.c[schema.SESSION], order_by=order).label("number")
+        parts = []
+        for start in range(0, len(names), _SESSIONS_A_QUERY):
+            some = names[start : start + _SESSIONS_A_QUERY]
+            chosen = sa.and_(log.c[schema.SESSION].in_(some), log.c[schema.EVENT_TYPE].in_(event_types))
+            mine = sa.select(*(log.c[name] for name in schema.EVENTS.names), number).where(chosen).subquery()
+            query = self._select(mine, schema.EVENTS).where(mine.c.number <= first)
+            ordered = query.order_by(mine.c[schema.SESSION], mine.c[schema.CREATED_TIMESTAMP], mine.c[schema.EVENT_ID])
+            parts.append(self._read("read sessions", ordered, schema.EVENTS))
+        return pa.concat_tables(parts) if parts else schema.EVENTS.empty_table()
+
     def request(self, request_id: str) -> Exposure | None:
         """Return one exposure with its slots, or None."""
         log, shown = tables.exposures, tables.impressions
@@ -138,7 +155,7 @@ class SqlEventLog:
         """Give all connections back; the log may be used again."""
         self._database.close()
 
-    def _select(self, table: sa.Table, columns: pa.Schema) -> sa.Select[Any]:
+    def _select(self, table: sa.FromClause, columns: pa.Schema) -> sa.Select[Any]:
         # Times leave the database as integers: a million datetime objects would cost more than the query.
         return sa.select(
             *(

@@ -139,6 +139,7 @@ outcomes: Final = sa.Table(
     _time(schema.CREATED_TIMESTAMP),
     _time("written_at"),
     sa.Index("outcomes_by_type_and_time", schema.EVENT_TYPE, schema.EVENT_TIMESTAMP),
+    sa.Index("outcomes_by_session", schema.SESSION, schema.CREATED_TIMESTAMP, schema.EVENT_ID),
 )
 
 ledger: Final = sa.Table(

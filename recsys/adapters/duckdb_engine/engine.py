@@ -1,29 +1,29 @@
-"""How do queries and feature transforms run on one machine? On DuckDB, spilling to disk beyond the memory limit."""
+"""How do queries and feature transforms run in bounded memory? On DuckDB, spilling to disk beyond the memory limit."""
 
-import importlib.util
-import inspect
 import os
 import uuid
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys.adapters.duckdb_engine.failures import advice, glob, literal, reason, transform_failed
+from recsys.adapters.duckdb_engine.modules import transform_of
+from recsys.adapters.duckdb_engine.streams import PreparedStreams
 from recsys.data.knowledge import known
+from recsys.data.knowledge import literal as moment_literal
 from recsys.data.steps import inputs_of, new_rows, newest_rows
-from recsys.errors import DataError, FeatureError
+from recsys.data.streams import checked, counted, first_events, stream_rows
+from recsys.errors import DataError
 from recsys.ports import FeatureTable, Step
-from recsys.schema import EVENT_TIMESTAMP
+from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP
 from recsys.specs.environment import Limits
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 
 class DuckDBEngine:
@@ -54,7 +54,7 @@ class DuckDBEngine:
             DataError: if a file is missing, a query does not fit the data, or the output cannot be written.
         """
         with self._connected(tables) as connection, written(output) as partial:
-            connection.execute(f"copy ({sql}) to {_literal(str(partial))} (format parquet, compression zstd)")
+            connection.execute(f"copy ({sql}) to {literal(str(partial))} (format parquet, compression zstd)")
             return int(pq.read_metadata(partial).num_rows)
 
     @contextmanager
@@ -64,12 +64,12 @@ class DuckDBEngine:
             try:
                 for name, table in tables.items():
                     if isinstance(table, Path):
-                        connection.execute(f"create view {name} as from read_parquet({_literal(_glob(table))})")
+                        connection.execute(f"create view {name} as from read_parquet({literal(glob(table))})")
                     else:
                         connection.register(name, table)
                 yield connection
             except (duckdb.Error, OSError) as error:
-                message = f"query over {', '.join(tables) or 'nothing'}: {_reason(error)}; {_advice(error)}"
+                message = f"query over {', '.join(tables) or 'nothing'}: {reason(error)}; {advice(error)}"
                 raise DataError(message) from error
 
     def transform(
@@ -82,10 +82,13 @@ class DuckDBEngine:
         """
         with self._running(module, table, sources) as (function, connection, inputs), written(output) as partial:
             events = inputs["events"]
-            made = function(**{**inputs, "events": inputs_of(events, table, step)}, until=step.until)
-            before = connection.read_parquet(_glob(existing)) if any(existing.glob("*.parquet")) else None
-            rows = new_rows(made, before, events, table, step)
-            ordered = rows.order_by([EVENT_TIMESTAMP, *table.keys])
+            if table.is_stream:
+                rows = stream_rows(lambda handed: function(**{**inputs, "events": handed}), events, table, step)
+            else:
+                made = function(**{**inputs, "events": inputs_of(events, table, step)}, until=step.until)
+                before = connection.read_parquet(glob(existing)) if any(existing.glob("*.parquet")) else None
+                rows = new_rows(made, before, events, table, step)
+            ordered = rows.order_by([EVENT_TIMESTAMP, *table.keys, CREATED_TIMESTAMP])
             connection.to_parquet(ordered, partial, compression="zstd")
             return int(pq.read_metadata(partial).num_rows)
 
@@ -102,9 +105,21 @@ class DuckDBEngine:
         unit = table.keys[0]
         with self._running(module, table, sources) as (function, connection, inputs):
             chosen = ibis.memtable(pa.table({unit: units}))
+            if table.is_stream:
+                mine = counted(inputs["events"].semi_join(chosen, unit), table)
+                mine = first_events(mine.filter(mine[CREATED_TIMESTAMP] <= moment_literal(at)), table)
+                return connection.to_pyarrow(checked(function(**{**inputs, "events": mine}), table))
             events = known(inputs["events"], at).semi_join(chosen, unit)
             made = function(**{**inputs, "events": events}, until=at)
             return connection.to_pyarrow(newest_rows(made, table))
+
+    def streams(self, module: Path, tables: Sequence[FeatureTable], sources: Mapping[str, Path]) -> PreparedStreams:
+        """Prepare the transforms of stream tables to be run on events as they come in.
+
+        Raises:
+            FeatureError: if a transform is not there or does not fit these sources.
+        """
+        return PreparedStreams(module, tables, sources)
 
     @contextmanager
     def _running(
@@ -113,13 +128,8 @@ class DuckDBEngine:
         """Open a connection with the sources as Ibis tables; whatever a transform raises becomes one line."""
         import ibis
 
-        functions = getattr(load_module(module), "TABLES", {})
-        if table.name not in functions:
-            message = (
-                f"feature table {table.name!r}: {module.name} has no such transform; it has {', '.join(functions)}"
-            )
-            raise FeatureError(message)
-        paths = {name: _glob(path) for name, path in sources.items()}
+        transform = transform_of(module, table.name)
+        paths = {name: glob(path) for name, path in sources.items()}
         connection = ibis.duckdb.connect(**self._settings())
         try:
             connection.raw_sql("set timezone = 'UTC'; set enable_progress_bar = false")
@@ -127,13 +137,9 @@ class DuckDBEngine:
                 # Ibis 12 still reads results by a name that DuckDB 2 renamed, and Feast turns such warnings on.
                 warnings.filterwarnings("ignore", message="fetch_arrow_table", category=DeprecationWarning)
                 inputs = {name: connection.read_parquet(path) for name, path in paths.items()}
-                yield _asking_for_what_it_names(functions[table.name]), connection, inputs
+                yield transform, connection, inputs
         except Exception as error:  # whatever a declared transform raises
-            message = (
-                f"feature table {table.name}: its transform in {module.name} does not run on {', '.join(sources)}:"
-                f" {type(error).__name__}: {_reason(error)}; {_advice(error)}"
-            )
-            raise FeatureError(message) from error
+            raise transform_failed(module, table.name, ", ".join(sources), error) from error
         finally:
             connection.disconnect()
 
@@ -141,12 +147,6 @@ class DuckDBEngine:
         """Give each connection a spill folder of its own: DuckDB names its files alike everywhere."""
         own = self._spill.with_name(f"{self._spill.name}-{os.getpid()}-{uuid.uuid4().hex}")
         return {**self._config, "temp_directory": str(own)}
-
-
-def _asking_for_what_it_names(transform: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a transform be given every source, of which it takes those that are its parameters."""
-    named = set(inspect.signature(transform).parameters)
-    return lambda **given: transform(**{name: value for name, value in given.items() if name in named})
 
 
 @contextmanager
@@ -163,45 +163,3 @@ def written(output: Path) -> Generator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-
-
-def load_module(path: Path) -> "ModuleType":
-    """Import a Python file that is on no path.
-
-    Raises:
-        FeatureError: if it is missing.
-    """
-    spec = importlib.util.spec_from_file_location(f"recsys_declared_{path.stem}", path)
-    if spec is None or spec.loader is None or not path.exists():
-        message = f"{path}: missing; a feature repository has a transforms.py with TABLES"
-        raise FeatureError(message)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line: DuckDB repeats the statement below it."""
-    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-
-
-def _advice(error: Exception) -> str:
-    text = str(error).lower()
-    if "no space left" in text or "out of disk" in text:
-        return "free disk space and run this again"
-    if "permission denied" in text:
-        return "check that this user may read and write the state folder"
-    if "parquet" in text or "magic bytes" in text:
-        return "where a file is damaged, delete it and run `recsys ingest` and `recsys features build` again"
-    return "mend what it names"
-
-
-def _glob(path: Path) -> str:
-    if not path.exists():
-        message = f"{path}: no such file or folder; run `recsys ingest` and `recsys features build` to make it"
-        raise DataError(message)
-    return str(path / "**" / "*.parquet") if path.is_dir() else str(path)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
