@@ -487,3 +487,25 @@ def test_import_is_light() -> None:
     script = "import recsys.adapters.sql_event_log, sys; print({'mlflow', 'catboost', 'feast'} & set(sys.modules))"
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "set()"
+
+
+def test_a_log_of_before_gets_the_index_that_sessions_are_read_by(tmp_path: Path) -> None:
+    """With everything that was in it."""
+    path = tmp_path / "log.db"
+    log = SqlEventLog(f"sqlite:///{path}")
+    log.write_outcomes(outcomes(["e1"]))
+    log.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP INDEX outcomes_by_session")
+    log = SqlEventLog(f"sqlite:///{path}")
+    assert log.outcomes("purchase", START, START + DAY).num_rows == 1
+    log.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        query = "SELECT name FROM sqlite_master WHERE type = 'index' AND name = 'outcomes_by_session'"
+        assert connection.execute(query).fetchall() == [("outcomes_by_session",)]
+        plan = connection.execute(
+            "EXPLAIN QUERY PLAN SELECT *, row_number() OVER (PARTITION BY session_id ORDER BY created_timestamp, event_id)"
+            f" FROM outcomes WHERE session_id IN ({', '.join('?' * 500)}) AND event_type IN ('click', 'transfer')",
+            list("abcde" * 100),
+        ).fetchall()
+    assert "outcomes_by_session" in str(plan)

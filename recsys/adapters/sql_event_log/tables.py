@@ -125,6 +125,9 @@ impressions: Final = sa.Table(
     sqlite_with_rowid=False,
 )
 
+OUTCOMES_BY_SESSION: Final = "outcomes_by_session"
+"""The index that logs of an earlier version lack."""
+
 outcomes: Final = sa.Table(
     "outcomes",
     metadata,
@@ -139,7 +142,7 @@ outcomes: Final = sa.Table(
     _time(schema.CREATED_TIMESTAMP),
     _time("written_at"),
     sa.Index("outcomes_by_type_and_time", schema.EVENT_TYPE, schema.EVENT_TIMESTAMP),
-    sa.Index("outcomes_by_session", schema.SESSION, schema.CREATED_TIMESTAMP, schema.EVENT_ID),
+    sa.Index(OUTCOMES_BY_SESSION, schema.SESSION, schema.EVENT_TYPE),
 )
 
 ledger: Final = sa.Table(
