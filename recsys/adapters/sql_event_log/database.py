@@ -138,7 +138,14 @@ def _make_engine(url: sa.URL) -> sa.Engine:
             # A vanished server is noticed by the pre-ping and tcp_user_timeout, not by TCP's own minutes.
             pool_pre_ping=True,
             pool_timeout=_WAIT_SECONDS,
-            connect_args={"connect_timeout": _WAIT_SECONDS, "tcp_user_timeout": _WAIT_SECONDS * 1000},
+            connect_args={
+                "connect_timeout": _WAIT_SECONDS,
+                "tcp_user_timeout": _WAIT_SECONDS * 1000,
+                # A read of a machine that vanished ends after these, not after the two hours of the kernel.
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+            },
         )
     except ModuleNotFoundError as error:
         shown = url.render_as_string(hide_password=True)
