@@ -42,8 +42,8 @@ format: $(STAMP)  ## Format and mend what can be mended
 test: $(STAMP)  ## All tests, in two processes; those of Redis and PostgreSQL where one answers
 	$(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-test-reliability: $(STAMP)  ## Of them, those that kill commands at random moments or run two at once
-	$(BIN)/pytest tests/reliability
+test-reliability: $(STAMP)  ## Of them, those that kill commands at random moments or run two at once, and stores that fail
+	$(BIN)/pytest tests/reliability tests/chaos
 
 test-all: $(STAMP)  ## The wheel, tested on every Python 3.11 to 3.13 that is here
 	$(BIN)/python tests/packaging/run_all.py $(ARGS)

@@ -12,18 +12,14 @@ from typing import Final, Protocol
 
 import pyarrow as pa
 
-from recsys.candidates.fitted import PoolModel, model_key
-from recsys.candidates.retrieval import Retrieval
 from recsys.errors import StoreError
 from recsys.experiment.routing import Router
-from recsys.ports import Clock, OnlineFeatures, Ranker, ViewInfo, Weights
-from recsys.schema import ITEM, SESSION
+from recsys.ports import Clock, OnlineFeatures, Ranker, Weights
 from recsys.serving.assembly import UnitRows
-from recsys.serving.item_matrix import ItemMatrix, read_matrix
+from recsys.serving.following_items import ItemsFollower, item_views
 from recsys.serving.ranking import Asked, Wanted, ranked
 from recsys.serving.refusals import Refusals
 from recsys.serving.state import LoadedModel, Online, ServingState
-from recsys.specs.candidates import FittedSource, label
 from recsys.specs.placement import Placement
 
 LOGGER = logging.getLogger(__name__)
@@ -67,7 +63,7 @@ class Follower:
         self._placement = placement
         self._online = online
         self._features: OnlineFeatures = online.features
-        self._item_models = online.item_models
+        self._items = ItemsFollower(placement, online, clock)
         self._registry = registry
         self._champion_of = champion_of
         self._routers = tuple(routers)
@@ -90,7 +86,7 @@ class Follower:
         arms, champion = self._named()
         models = {version: self._load(weights, loaded) for version, weights in arms.items()}
         best = None if champion is None else self._load(champion, loaded)
-        return self._with_items(replace(before, models=models, champion=best, routers=self._routers))
+        return self._items.follow(replace(before, models=models, champion=best, routers=self._routers))
 
     def restored(self, before: ServingState, at: datetime) -> ServingState:
         """Read everything from a local copy that was written at a moment, and let the models score a list."""
@@ -135,7 +131,7 @@ class Follower:
 
     def _in_turn(self, read: ServingState) -> ServingState:
         with self._online.breaker.asking():
-            return self._with_items(read)
+            return self._items.follow(read)
 
     def _warmed(self, after: ServingState, before: ServingState) -> ServingState:
         """Let new weights score a list before anybody sees one of theirs; those that cannot are not served."""
@@ -146,7 +142,7 @@ class Follower:
     def _warm(self, model: LoadedModel, standing: LoadedModel | None, state: ServingState) -> LoadedModel | None:
         if state.matrix is None or state.retrieval is None or model.key in self._scored:
             return model
-        if not set(_item_views([model])) <= set(state.matrix.generations):
+        if not set(item_views([model])) <= set(state.matrix.generations):
             return standing  # its items could not be read yet
         at = self._clock.now()
         nobody = Asked(
@@ -190,66 +186,6 @@ class Follower:
             loaded[key] = LoadedModel(weights, self._registry.load(weights), features)
         return loaded[key]
 
-    # ------------------------------------------------------------ items
-
-    def _with_items(self, state: ServingState) -> ServingState:
-        """Read items, item-item models and watermarks for the models of a state."""
-        reading = list(state.loaded.values())
-        views = {name: self._features.view(name) for name in self._placement.history_views}
-        declared = [*views.values(), *(view for model in reading for view in model.features.views)]
-        # What stands online of a session changes with every event: a request says itself what it read of it.
-        read = {view.name for view in declared if view.join_keys[0] != SESSION} | {self._placement.pool.view}
-        matrix = self._matrix(reading, state.matrix)
-        retrieval, generations = self._retrieval(matrix, state)
-        moments = {} if retrieval is None else {name: model.at for name, model in retrieval.models.items()}
-        return replace(
-            state,
-            matrix=matrix,
-            retrieval=retrieval,
-            generations=generations,
-            views=views,
-            watermarks={name: self._features.watermark(name) for name in sorted(read)}
-            | {f"candidates/{name}": at for name, at in moments.items()},
-        )
-
-    def _matrix(self, models: Sequence[LoadedModel], before: ItemMatrix | None) -> ItemMatrix | None:
-        """Read the items again when their rows changed, a row went past its TTL, or a model needs another view."""
-        views = _item_views(models)
-        now = self._clock.now()
-        if before is not None and {self._placement.pool.view, *views} <= set(before.generations):
-            same = all(self._features.generation(name) == number for name, number in before.generations.items())
-            if same and (before.expires is None or now <= before.expires):
-                return before
-        if not self._features.generation(self._placement.pool.view):
-            return None
-        return read_matrix(self._features, self._placement, views.values(), now)
-
-    def _retrieval(
-        self, matrix: ItemMatrix | None, before: ServingState
-    ) -> tuple[Retrieval | None, Mapping[str, str | None]]:
-        """Look sources and filters up in the pool again when it or a model is another."""
-        if matrix is None:
-            return None, {}
-        sources = {label(source): source for source in self._placement.fitted}
-        generations = {name: self._item_models.generation(self._key(source)) for name, source in sources.items()}
-        if matrix is before.matrix and generations == before.generations:
-            return before.retrieval, generations
-        models = {}
-        for name, source in sources.items():
-            fitted = self._item_models.read(self._key(source))
-            if fitted is not None:
-                models[name] = PoolModel(fitted, matrix.pool)
-            elif before.retrieval is None or name in before.retrieval.models:
-                LOGGER.warning(
-                    "candidates %s: no item-item model was made as it is declared: it gives nothing until `recsys"
-                    " features build` has made one",
-                    name,
-                )
-        return Retrieval(self._placement, matrix.pool, models), generations
-
-    def _key(self, source: FittedSource) -> str:
-        return model_key(source, self._placement.pool)
-
 
 class _Nobody:
     """A unit without rows."""
@@ -279,7 +215,3 @@ def _attempt(
 
 def _present(models: Mapping[str, LoadedModel | None]) -> dict[str, LoadedModel]:
     return {version: model for version, model in models.items() if model is not None}
-
-
-def _item_views(models: Sequence[LoadedModel]) -> dict[str, ViewInfo]:
-    return {view.name: view for model in models for view in model.features.views if view.join_keys == (ITEM,)}

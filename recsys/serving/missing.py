@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 from recsys.candidates.pool import ItemPool, build_pool, unknown
 from recsys.candidates.retrieval import Retrieval
 from recsys.serving.item_matrix import ItemMatrix, aligned
-from recsys.serving.reads import UnitReader
+from recsys.serving.reads import GuardedReads
 from recsys.specs.placement import Placement
 from recsys.specs.reranking import Pin
 
 MOST: Final = 20
 """So many items of one request are read by themselves; what else is missing is left out until the next poll."""
+
+
+_REMEMBERED: Final = 10_000
+"""Ids that are known to be nobody's; whoever asks for ever new ones does not fill the memory."""
 
 
 def missing_items(matrix: ItemMatrix, placement: Placement, given: Sequence[str]) -> tuple[str, ...]:
@@ -36,7 +40,7 @@ def missing_items(matrix: ItemMatrix, placement: Placement, given: Sequence[str]
 
 
 def with_items(
-    matrix: ItemMatrix, placement: Placement, items: Sequence[str], reader: UnitReader, at: datetime
+    matrix: ItemMatrix, placement: Placement, items: Sequence[str], reader: GuardedReads, at: datetime
 ) -> ItemMatrix:
     """Return a matrix that has some items too, as far as the online store knows them.
 
@@ -53,7 +57,7 @@ def with_items(
         rows = reader.online_group(own, item)
         if rows is not None:
             found[item] = rows
-        elif not getattr(reader, "missing", False):
+        elif not reader.missing and len(matrix.absent) < _REMEMBERED:
             matrix.absent.add(item)
     if not found:
         return matrix

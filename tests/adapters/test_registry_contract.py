@@ -252,6 +252,21 @@ class TestMlflow:
         with pytest.raises(ModelError, match=r"ranker\.json"):
             mlflow_registry.load(weights)
 
+    @pytest.mark.parametrize("name", ["ranker.json", "sample.parquet"])
+    @pytest.mark.parametrize("damage", ["cut", "gone", "empty"])
+    def test_weights_whose_files_are_damaged_are_refused_as_such(
+        self, mlflow_registry: MlflowRegistry, folder: Path, name: str, damage: str
+    ) -> None:
+        model = f"damaged-{damage}-{name.partition('.')[0]}"
+        weights = mlflow_registry.register(registration(FeatureRanker("frequency"), f"{model}/v1"))
+        (path,) = (folder / "artefacts" / model).rglob(f"ranker/{name}")
+        if damage == "gone":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:-20] if damage == "cut" else b"")
+        with pytest.raises(ModelError, match="train and register again"):
+            mlflow_registry.load(weights)
+
     def test_a_type_nobody_named(self, folder: Path) -> None:
         """The message names the known ones."""
         registry = MlflowRegistry(f"sqlite:///{folder}/mlflow.db", folder, {}, {"catboost": write_catboost_flavor})

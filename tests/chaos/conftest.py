@@ -16,7 +16,6 @@ from typing import Any, Final, Self
 
 import pytest
 import sqlalchemy as sa
-import yaml
 
 from recsys.wiring import open_workspace
 from recsys.workflows.features import build_tables, materialize
@@ -42,8 +41,6 @@ class Shop:
 
     workspace: Workspace
     stores: dict[str, Proxy]
-    artifacts: Path
-    """Where the MLflow server keeps what is uploaded."""
 
     def all_be(self, mode: str) -> None:
         """Let every store pass, hang or refuse."""
@@ -115,10 +112,11 @@ class Served:
 class Load:
     """Clients that ask one after another, each over a connection that it keeps."""
 
-    def __init__(self, served: Served, clients: int = 4) -> None:
+    def __init__(self, served: Served, clients: int = 4, pause: float = 0.02) -> None:
         """Start no client yet."""
         self.served = served
         self.answers: list[Answered] = []
+        self._pause = pause
         self._stopped = threading.Event()
         self._clients = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
 
@@ -138,7 +136,7 @@ class Load:
         connection = http.client.HTTPConnection("127.0.0.1", self.served.port, timeout=30)
         while not self._stopped.is_set():
             self.answers.append(self.served.list(f"household_{number}", connection))
-            self._stopped.wait(0.02)
+            self._stopped.wait(self._pause)
         connection.close()
 
     def rungs(self, since: int = 0) -> set[str | None]:
@@ -171,7 +169,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         materialize(workspace)
         train(workspace, "basket/v1")
         promote_first(workspace, "basket/v1")
-        yield Shop(workspace, stores, folder / "kept")
+        yield Shop(workspace, stores)
 
 
 def _use_servers(project: Path, stores: dict[str, Proxy]) -> None:
@@ -221,9 +219,3 @@ def serving(shop: Shop, workers: int, folder: Path, *, ready: bool = True) -> It
         yield served
     finally:
         served.stop()
-
-
-def declare(shop: Shop, name: str, **content: Any) -> None:
-    """Write a placement."""
-    path = shop.workspace.root / f"registry/placements/{name}.yaml"
-    path.write_text(yaml.safe_dump(content))

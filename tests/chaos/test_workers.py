@@ -5,12 +5,16 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from recsys.decision.champion import champion_status
+from recsys.ports import Registration
 from recsys.wiring import open_workspace
 from recsys.workflows.plan import apply
-from tests.chaos.conftest import Load, Served, Shop, serving
+from recsys.workflows.promote import accept
+from tests.chaos.conftest import Answered, Load, Served, Shop, serving
 from tests.chaos.own_servers import wait_until
 
 pytestmark = pytest.mark.server
@@ -28,6 +32,11 @@ def weights_of_workers(served: Served) -> dict[int, int]:
             pid = int(line.partition('pid="')[2].partition('"')[0])
             found[pid] = max(found.get(pid, 0), int(float(line.rpartition(" ")[2])))
     return found
+
+
+def by_a_model(answers: list[Answered]) -> set[int]:
+    """Return the weights of those answers that a model gave; a slow machine may leave some without time for one."""
+    return {answer.body["weights"] for answer in answers if answer.body["weights"] is not None}
 
 
 def test_a_killed_worker_costs_its_connections_and_is_replaced(shop: Shop, tmp_path: Path) -> None:
@@ -76,7 +85,7 @@ def test_a_moved_alias_and_an_applied_placement_reach_every_worker(shop: Shop, t
         finally:
             _move(shop, status.alias.number)
     assert {answer.status for answer in load.answers} == {200}
-    assert {answer.body["weights"] for answer in load.answers} == {status.alias.number, again}
+    assert by_a_model(load.answers) == {status.alias.number, again}
 
 
 def test_weights_that_are_damaged_are_not_served_and_it_is_said_once(shop: Shop, tmp_path: Path) -> None:
@@ -84,11 +93,10 @@ def test_weights_that_are_damaged_are_not_served_and_it_is_said_once(shop: Shop,
     assert status.alias is not None
     with serving(shop, 1, tmp_path) as served, Load(served) as load:
         wait_until(lambda: None in load.rungs(), "answers")
-        known = set(shop.artifacts.rglob("ranker.json"))
+        artifacts = shop.workspace.state / "mlartifacts"
+        known = set(artifacts.rglob("ranker.json"))
         bad = _register_again(shop)
-        damaged = [
-            path for path in shop.artifacts.rglob("sample.parquet") if path.with_name("ranker.json") not in known
-        ]
+        damaged = [path for path in artifacts.rglob("sample.parquet") if path.with_name("ranker.json") not in known]
         assert damaged
         for path in damaged:
             path.write_bytes(path.read_bytes()[:-20])
@@ -107,7 +115,7 @@ def test_weights_that_are_damaged_are_not_served_and_it_is_said_once(shop: Shop,
         finally:
             _move(shop, status.alias.number)
     assert {answer.status for answer in load.answers} == {200}
-    assert {answer.body["weights"] for answer in load.answers[since:]} == {status.alias.number}
+    assert by_a_model(load.answers[since:]) == {status.alias.number}
 
 
 def _register_again(shop: Shop) -> int:
@@ -115,30 +123,15 @@ def _register_again(shop: Shop) -> int:
     registry = shop.workspace.registry
     champion = registry.resolve("basket", "champion")
     assert champion is not None
-    return _registered(shop, champion.number)
-
-
-def _registered(shop: Shop, number: int) -> int:
-    import pyarrow as pa
-
-    from recsys.ports import Registration
-
-    registry = shop.workspace.registry
-    weights = next(each for each in registry.search("basket") if each.number == number)
-    ranker = registry.load(weights)
-    columns = {name: [1.0, 2.0] for name in ranker.columns}
-    import numpy as np
-
-    scores = ranker.score({name: np.array(values) for name, values in columns.items()})
-    sample = pa.table(columns | {"score": scores})
-    made = registry.register(Registration(weights.model_version, ranker, dict(weights.tags), {}, {}, {}, sample))
-    return made.number
+    ranker = registry.load(champion)
+    columns = {name: np.array([1.0, 2.0]) for name in ranker.columns}
+    sample = pa.table({**columns, "score": ranker.score(columns)})
+    tags = dict(champion.tags)
+    return registry.register(Registration(champion.model_version, ranker, tags, {}, {}, {}, sample)).number
 
 
 def _move(shop: Shop, number: int) -> None:
     """Let the champion be other weights, by alias and on record."""
-    from recsys.workflows.promote import accept
-
     registry = shop.workspace.registry
     weights = next(each for each in registry.search("basket") if each.number == number)
     registry.set_alias(weights, "champion")

@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -151,7 +151,14 @@ def _make_engine(url: sa.URL) -> sa.Engine:
             # A vanished server is noticed by the pre-ping and tcp_user_timeout, not by TCP's own minutes.
             pool_pre_ping=True,
             pool_timeout=_WAIT_SECONDS,
-            connect_args={"connect_timeout": _WAIT_SECONDS, "tcp_user_timeout": _WAIT_SECONDS * 1000},
+            connect_args={
+                "connect_timeout": _WAIT_SECONDS,
+                "tcp_user_timeout": _WAIT_SECONDS * 1000,
+                # A read of a machine that vanished ends after these, not after the two hours of the kernel.
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+            },
         )
     except ModuleNotFoundError as error:
         shown = url.render_as_string(hide_password=True)
@@ -212,14 +219,14 @@ def _create_tables(engine: sa.Engine) -> None:
     if complete and indexes >= wanted:
         return
     try:
-        _create_missing(engine)
+        _create_missing(engine, present)
     except sa.exc.ProgrammingError:
         # A log of an earlier version, and a role that may not make its index: sessions are read slowly, and right.
         if not complete:
             raise
 
 
-def _create_missing(engine: sa.Engine) -> None:
+def _create_missing(engine: sa.Engine, present: Mapping[str, set[str]]) -> None:
     with engine.begin() as connection:
         if tables.is_postgresql(engine.dialect):
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
