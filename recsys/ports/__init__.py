@@ -6,6 +6,7 @@ both pass the same contract tests. The small frozen types beside them are what t
 
 from recsys.ports.clock import Clock
 from recsys.ports.engine import Engine, FeatureTable, Step
+from recsys.ports.event_archive import EventArchive, LogRows
 from recsys.ports.event_log import EventLog, Exposure, Ledger, LedgerEntry, NewIds, ShownItem
 from recsys.ports.features import Definitions, FeatureReader, FeatureRepository, FeatureSet, RequestTransform, ViewInfo
 from recsys.ports.item_models import ItemModelStore, ItemWeights
@@ -20,6 +21,7 @@ __all__ = [
     "Delivery",
     "Engine",
     "Estimator",
+    "EventArchive",
     "EventLog",
     "Exposure",
     "FeatureReader",
@@ -30,6 +32,7 @@ __all__ = [
     "ItemWeights",
     "Ledger",
     "LedgerEntry",
+    "LogRows",
     "ModelRegistry",
     "NewIds",
     "Range",

@@ -1,6 +1,7 @@
 """How do results read on a terminal?"""
 
 from recsys.printing.data import dataset, feature_tables, features, ingestion, inspection, online_store
+from recsys.printing.event_log import exported, exported_document, pruned, pruned_document
 from recsys.printing.experiments import evaluation, replayed
 from recsys.printing.models import (
     batch,
@@ -28,6 +29,8 @@ __all__ = [
     "compared",
     "dataset",
     "evaluation",
+    "exported",
+    "exported_document",
     "feature_tables",
     "features",
     "history",
@@ -39,6 +42,8 @@ __all__ = [
     "plan_document",
     "promotion",
     "promotion_document",
+    "pruned",
+    "pruned_document",
     "replayed",
     "simulated",
     "simulated_document",
