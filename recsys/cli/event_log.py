@@ -1,4 +1,4 @@
-"""How does the event log leave its database?"""
+"""How does what was recorded leave: exported, pruned, forgotten?"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -65,5 +65,26 @@ def log_prune(
         with printing.Bar() as bar:
             done = prune_log(workspace, moment, bar.update)
         show(printing.pruned_document(done), as_json, printing.pruned(done))
+
+    run_in(env, run)
+
+
+@app.command()
+def forget(
+    users: Annotated[list[str], typer.Argument(metavar="USER...", help="The ids of one or more users.")],
+    yes: Yes = False,
+    env: Env = "local",
+    as_json: Json = False,
+) -> None:
+    """Erase users from log, online store, tables, training sets and batches; the ledger keeps a digest and counts."""
+
+    def run(workspace: "Workspace") -> None:
+        from recsys import printing
+        from recsys.workflows.forget import forget as erase
+
+        count = len(set(users))
+        confirm(f"Erase {count} user{'s' if count > 1 else ''} everywhere? This cannot be undone.", yes)
+        done = erase(workspace, users)
+        show(printing.forgotten_document(done), as_json, printing.forgotten(done))
 
     run_in(env, run)

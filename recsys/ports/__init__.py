@@ -8,7 +8,15 @@ from recsys.ports.clock import Clock
 from recsys.ports.engine import Engine, FeatureTable, Step
 from recsys.ports.event_archive import EventArchive, LogRows
 from recsys.ports.event_log import EventLog, Exposure, Ledger, LedgerEntry, NewIds, ShownItem
-from recsys.ports.features import Definitions, FeatureReader, FeatureRepository, FeatureSet, RequestTransform, ViewInfo
+from recsys.ports.features import (
+    Definitions,
+    ErasedOnline,
+    FeatureReader,
+    FeatureRepository,
+    FeatureSet,
+    RequestTransform,
+    ViewInfo,
+)
 from recsys.ports.item_models import ItemModelStore, ItemWeights
 from recsys.ports.models import Columns, Estimator, ModelRegistry, Ranker, Registration, TrainingRows, Weights
 from recsys.ports.search import Range, Settings, SettingsSearch, Trial
@@ -20,6 +28,7 @@ __all__ = [
     "Definitions",
     "Delivery",
     "Engine",
+    "ErasedOnline",
     "Estimator",
     "EventArchive",
     "EventLog",

@@ -1,7 +1,14 @@
 """How do results read on a terminal?"""
 
 from recsys.printing.data import dataset, feature_tables, features, ingestion, inspection, online_store
-from recsys.printing.event_log import exported, exported_document, pruned, pruned_document
+from recsys.printing.event_log import (
+    exported,
+    exported_document,
+    forgotten,
+    forgotten_document,
+    pruned,
+    pruned_document,
+)
 from recsys.printing.experiments import evaluation, replayed
 from recsys.printing.models import (
     batch,
@@ -33,6 +40,8 @@ __all__ = [
     "exported_document",
     "feature_tables",
     "features",
+    "forgotten",
+    "forgotten_document",
     "history",
     "history_document",
     "ingestion",

@@ -8,6 +8,7 @@ from recsys.printing.terminal import table
 if TYPE_CHECKING:
     from recsys.ports import LogRows
     from recsys.workflows.event_log import Exported, Pruned
+    from recsys.workflows.forget import Forgotten
 
 
 def exported(done: "Exported") -> str:
@@ -35,6 +36,31 @@ def pruned(done: "Pruned") -> str:
 def pruned_document(done: "Pruned") -> dict[str, Any]:
     """Return it as JSON values."""
     return {"before": done.before.isoformat(), "rows": asdict(done.rows)}
+
+
+def forgotten(done: "Forgotten") -> str:
+    """Show where how many rows were, and what is not reached."""
+    lines = []
+    if done.rows:
+        rows = [[where, f"{count:,}"] for where, count in done.rows.items()]
+        lines.append(table(["erased from", "rows"], rows, right=(1,)))
+    else:
+        lines.append("  nothing of them was found")
+    lines += [f"  on record as {one[:16]}…" for one in done.tombstones]
+    lines += [f"  not reached: {what}" for what in done.unreached]
+    if done.rows:
+        lines.append("  next: `recsys features build`")
+    return "\n".join(lines)
+
+
+def forgotten_document(done: "Forgotten") -> dict[str, Any]:
+    """Return it as JSON values."""
+    return {
+        "tombstones": list(done.tombstones),
+        "rows": dict(done.rows),
+        "total": sum(done.rows.values()),
+        "unreached": list(done.unreached),
+    }
 
 
 def _rows(rows: "LogRows") -> str:

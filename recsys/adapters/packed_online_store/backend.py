@@ -93,6 +93,10 @@ class Backend(Protocol):
         """
         ...
 
+    def erase(self, place: Place, keys: Sequence[Key]) -> None:
+        """Delete the values of `keys`, and leave no copy where the values are kept."""
+        ...
+
     def drop(self, place: Place) -> None:
         """Forget a view."""
         ...

@@ -119,6 +119,15 @@ class RedisBackend(Backend):
             for start in range(0, len(groups), GROUPS_A_CALL)
         )
 
+    def erase(self, place: Place, keys: Sequence[Key]) -> None:
+        """Delete the values of `keys`."""
+        if self.kept(place).join_keys is None or not keys:
+            return
+        with failures(self.name, "written"), self._client.pipeline(transaction=True) as pipeline:
+            pipeline.hdel(self._rows(place), *map(_field, keys))
+            pipeline.hincrby(self._view(place), "generation", 1)
+            pipeline.execute()
+
     def drop(self, place: Place) -> None:
         """Forget a view."""
         with failures(self.name, "written"):
