@@ -78,6 +78,16 @@ EXPOSURES: Final = pa.schema(
 )
 """One row an answered request, as the event log gives it back."""
 
+LOGGED_EXPOSURES: Final = pa.schema(
+    [
+        pa.field("placement", pa.string()),
+        *EXPOSURES,
+        pa.field("feature_digest", pa.string()),
+        pa.field("watermarks", pa.string()),
+    ]
+)
+"""One row an answered request of any placement, as the event log is exported; `watermarks` is a JSON object."""
+
 IMPRESSIONS: Final = pa.schema(
     [
         (REQUEST_ID, pa.string()),

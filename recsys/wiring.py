@@ -9,6 +9,7 @@ from recsys.ports import (
     Clock,
     Engine,
     Estimator,
+    EventArchive,
     EventLog,
     FeatureReader,
     FeatureRepository,
@@ -162,6 +163,12 @@ class ChosenAdapters:
         from recsys.adapters.sql_event_log import SqlEventLog
 
         return SqlEventLog(self.declared.event_log.format(state=self.state))
+
+    def event_archive(self) -> EventArchive:
+        """Return the event log as a whole, in the same database."""
+        from recsys.adapters.sql_event_log import SqlEventArchive
+
+        return SqlEventArchive(self.declared.event_log.format(state=self.state))
 
     def ledger(self) -> Ledger:
         """Return the audit of decisions, in the event log's database."""

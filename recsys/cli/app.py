@@ -75,3 +75,13 @@ def run_in(env: str, command: "Callable[[Workspace], None]") -> None:
 def show(document: Any, as_json: bool, text: str) -> None:  # noqa: ANN401 - any JSON value
     """Print a result: one JSON document, or text for people."""
     typer.echo(json.dumps(document, indent=2, default=str) if as_json else text)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask before something is deleted, unless it was confirmed by --yes; where nobody can answer, --yes is needed."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        typer.echo(f"error: {question} Nobody can be asked here: say --yes", err=True)
+        raise typer.Exit(1)
+    typer.confirm(question, abort=True, err=True)

@@ -6,9 +6,11 @@ both pass the same contract tests. The small frozen types beside them are what t
 
 from recsys.ports.clock import Clock
 from recsys.ports.engine import Engine, FeatureTable, Step, Streams
+from recsys.ports.event_archive import EventArchive, LogRows
 from recsys.ports.event_log import EventLog, Exposure, Ledger, LedgerEntry, NewIds, ShownItem
 from recsys.ports.features import (
     Definitions,
+    ErasedOnline,
     FeatureReader,
     FeatureRepository,
     FeatureSet,
@@ -29,7 +31,9 @@ __all__ = [
     "Definitions",
     "Delivery",
     "Engine",
+    "ErasedOnline",
     "Estimator",
+    "EventArchive",
     "EventLog",
     "Exposure",
     "FeatureReader",
@@ -40,6 +44,7 @@ __all__ = [
     "ItemWeights",
     "Ledger",
     "LedgerEntry",
+    "LogRows",
     "ModelRegistry",
     "NewIds",
     "OnlineFeatures",

@@ -68,6 +68,16 @@ class FeatureSet:
                 owner[feature] = name
 
 
+@dataclass(frozen=True)
+class ErasedOnline:
+    """What left the online store."""
+
+    rows: Mapping[str, int]
+    """View to how many of its rows."""
+    unreached: tuple[str, ...]
+    """Views that have the key, but keep their rows under another one first: nothing of them was erased."""
+
+
 class OnlineRows(Protocol):
     """The online rows of one unit."""
 
@@ -193,6 +203,10 @@ class FeatureReader(Protocol):
 
     def generation(self, view: str) -> int:
         """Return a number that changes whenever the view's rows online do; 0 before the first write."""
+        ...
+
+    def erase(self, join_key: str, values: Sequence[str]) -> ErasedOnline:
+        """Delete all rows online that are kept under some values of a join key, such as all of some users."""
         ...
 
 

@@ -1,6 +1,14 @@
 """How do results read on a terminal?"""
 
 from recsys.printing.data import dataset, feature_tables, features, ingestion, inspection, online_store
+from recsys.printing.event_log import (
+    exported,
+    exported_document,
+    forgotten,
+    forgotten_document,
+    pruned,
+    pruned_document,
+)
 from recsys.printing.experiments import evaluation, replayed
 from recsys.printing.models import (
     batch,
@@ -29,8 +37,12 @@ __all__ = [
     "compared",
     "dataset",
     "evaluation",
+    "exported",
+    "exported_document",
     "feature_tables",
     "features",
+    "forgotten",
+    "forgotten_document",
     "history",
     "history_document",
     "ingestion",
@@ -40,6 +52,8 @@ __all__ = [
     "plan_document",
     "promotion",
     "promotion_document",
+    "pruned",
+    "pruned_document",
     "replayed",
     "simulated",
     "simulated_document",

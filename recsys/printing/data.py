@@ -75,6 +75,11 @@ def dataset(built: "Built", workspace: "Workspace") -> str:
     if left["immature_slots"]:
         lines.append(f"  left out: {left['immature_slots']:,} shown slots whose outcome is not mature")
     lines += [f"  not checked: {line}" for line in document["unchecked"]]
+    lines += [
+        f"  erased: {sum(erased['rows'].values()):,} rows of users forgotten on {erased['at'][:10]}; it was"
+        f" {erased['digest_before']} before"
+        for erased in document.get("erased", ())
+    ]
     state = "up to date" if built.reused else "checked: no row knows more than its decision time did"
     lines.append(f"  {state}\n  {workspace.shown(built.dataset.folder)}/ (rows {built.dataset.digest})")
     return "\n".join(lines)

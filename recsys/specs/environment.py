@@ -119,6 +119,9 @@ class Environment(Spec):
     """MLflow tracking and registry; {state} is the state folder."""
     event_log: str = "sqlite:///{state}/event_log.db"
     """SQLAlchemy URL of the event log."""
+    retention: Duration | None = None
+    """How long the event log keeps exposures and outcomes, in whole days; `recsys log prune` deletes what is older. For
+    ever by default; the ledger always is."""
     engine: Literal["duckdb"] = "duckdb"
     """What runs feature transforms and evaluation queries."""
     clock: Literal["system"] | ReplayClock = "system"

@@ -95,8 +95,8 @@ def check_dataset(
         if found is None:
             message = (
                 f"training set of {model_version} known at {building.known_at:%Y-%m-%d %H:%M}: not built from the"
-                f" present declarations; run `recsys dataset build --model-version {model_version}` with the same"
-                " --known-at"
+                f" present declarations{_erased(building)}; run `recsys dataset build --model-version {model_version}`"
+                " with the same --known-at"
             )
             raise ModelError(message)
         violations: list[Violation] = []
@@ -111,3 +111,15 @@ def check_dataset(
             unchecked |= dict.fromkeys(checked.unchecked)
         intact = found.digest == tables_digest(found.folder)
         return Inspected(found, tuple(violations), rows, intact, tuple(unchecked))
+
+
+def _erased(building: Building) -> str:
+    """Say whether a set of that moment was made from events that have since been forgotten."""
+    for folder in sorted(building.folder.parent.glob(f"{building.known_at:%Y%m%d}-*")):
+        found = read_training_set(folder)
+        for erased in found.document.get("erased", ()) if found else ():
+            return (
+                f" and events ({folder.name} is of events before users were forgotten on {erased['at'][:10]}; its rows"
+                f" were {erased['digest_before']} and are {found.digest if found else ''})"
+            )
+    return ""

@@ -7,7 +7,8 @@
 | `replay`: the environment's clock | `replay` |
 | `experiment-<name>`: its exposures and report | `replay` and `evaluate` of it |
 | `batch-<placement>-<date>`, `batch-<audience>-<channel>-<date>` | `serve-batch` of it |
-| `features`: tables, feature tables, online store, spill | `ingest`, `features build`, `apply` where Feast is told |
+| `event-log`: what leaves it | `log prune`, `forget` |
+| `features`: tables, feature tables, online store | `ingest`, `features build`, `forget`, `apply` where Feast is told |
 | `aliases`: aliases and their transactions in the ledger | `promote`, `rollback`, `accept`, the end of `train` |
 
 Commands that only read what lies under `features` share it: `train`, `tune` until its trials begin, `compare`,
@@ -34,6 +35,7 @@ from recsys.workflows.workspace import Workspace
 FEATURES: Final = "features"
 ALIASES: Final = "aliases"
 REPLAY: Final = "replay"
+EVENT_LOG: Final = "event-log"
 
 WAIT_SECONDS: Final = 60.0
 """How long a command waits for another before it is refused."""

@@ -4,13 +4,14 @@
 """
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 
 from recsys.data.contract import REASON, judged_events_sql, judged_rows_sql, typed_sql
+from recsys.data.forgotten import forgotten_sql
 from recsys.errors import DataError
 from recsys.ports import Delivery, SourceCount
 from recsys.schema import (
@@ -29,6 +30,7 @@ from recsys.schema import (
 )
 from recsys.specs.base import format_duration
 from recsys.workflows.exclusive import FEATURES, exclusive, read_written, sweep, write_by_rename
+from recsys.workflows.forget import tombstones
 from recsys.workflows.workspace import Workspace, file_digest
 
 _OPTIONAL: Final = {ITEM, SESSION, QUANTITY, VALUE}
@@ -49,8 +51,9 @@ class Ingestion:
 def ingest(workspace: Workspace) -> Ingestion:
     """Bring the environment's data source in, or keep what is there if the source has not changed.
 
-    Rows that break the contract are kept aside in `<tables>/refused/`, with their reason. Killed on the way it leaves
-    no manifest, so that the next run brings everything in again.
+    Rows that break the contract are kept aside in `<tables>/refused/`, with their reason; rows of users who were
+    forgotten are left out before, and counted. Killed on the way it leaves no manifest, so that the next run brings
+    everything in again.
 
     Raises:
         DataError: if the source cannot be read, or breaks its contract as a whole: then the tables stay as they were.
@@ -77,12 +80,35 @@ def _bring_in(workspace: Workspace) -> Ingestion:
     shutil.rmtree(incoming, ignore_errors=True)
     incoming.mkdir(parents=True)
     try:
-        counts = _accept(workspace, source.deliver(incoming), incoming, manifest)
+        delivery, forgotten = _without_forgotten(workspace, source.deliver(incoming), incoming)
+        counts = (*forgotten, *_accept(workspace, delivery, incoming, manifest))
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     events = file_digest(workspace.events)
     write_by_rename(manifest, {**wanted, "events": events, "counts": [asdict(row) for row in counts]})
     return Ingestion(counts, events, reused=False)
+
+
+def _without_forgotten(
+    workspace: Workspace, delivery: Delivery, incoming: Path
+) -> tuple[Delivery, tuple[SourceCount, ...]]:
+    """Leave out who was forgotten, before anything of them is kept, and count the rows."""
+    digests = tombstones(workspace)
+    if not digests:
+        return delivery, ()
+    counts: list[SourceCount] = []
+    kept = {"events": delivery.events, "users": delivery.users}
+    engine, condition = workspace.engine, forgotten_sql(USER, digests)
+    for name, path in kept.items():
+        if USER not in engine.query(f"select * from {name} limit 0", {name: path}).column_names:
+            continue  # refused by its name afterwards
+        sql = f"select count(*) as read, count(*) filter ({condition}) as gone from {name}"
+        (found,) = engine.query(sql, {name: path}).to_pylist()
+        if found["gone"]:
+            kept[name] = incoming / f"known-{name}.parquet"
+            engine.write(f"select * from {name} where not {condition}", {name: path}, kept[name])
+            counts.append(SourceCount(f"{name}, of forgotten users", found["read"], found["gone"], "recsys forget"))
+    return replace(delivery, events=kept["events"], users=kept["users"]), tuple(counts)
 
 
 def _accept(workspace: Workspace, delivery: Delivery, incoming: Path, manifest: Path) -> tuple[SourceCount, ...]:

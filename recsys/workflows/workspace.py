@@ -15,6 +15,7 @@ from recsys.ports import (
     Clock,
     Engine,
     Estimator,
+    EventArchive,
     EventLog,
     FeatureReader,
     FeatureRepository,
@@ -81,6 +82,10 @@ class Adapters(Protocol):
 
     def event_log(self) -> EventLog:
         """Return the log of exposures and outcomes."""
+        ...
+
+    def event_archive(self) -> EventArchive:
+        """Return the event log as a whole: what is exported, pruned and erased."""
         ...
 
     def ledger(self) -> Ledger:
@@ -186,6 +191,11 @@ class Workspace:
     def event_log(self) -> EventLog:
         """Exposures and outcomes."""
         return self.adapters.event_log()
+
+    @cached_property
+    def event_archive(self) -> EventArchive:
+        """The event log as a whole."""
+        return self.adapters.event_archive()
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -12,8 +12,8 @@ import pytest
 from recsys.adapters.feast_features import FeastFeatures
 from recsys.candidates.pool import to_numpy
 from recsys.errors import FeatureError
-from recsys.ports import FeatureReader
-from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM
+from recsys.ports import ErasedOnline, FeatureReader
+from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM, USER
 from tests.adapters.contract_shop import (
     FEATURE_STORE,
     PUSHED,
@@ -112,6 +112,20 @@ class TestOnline:
         table = reader.online_all("unsold")
         assert len(table) == 0
         assert {ITEM, "shelf", EVENT_TIMESTAMP} <= set(table.column_names)
+
+    def test_units_are_erased_from_all_views_that_keep_rows_under_them(self, reader: FeatureReader) -> None:
+        """And nobody else; once more there is nothing."""
+        reader.materialize(day(20))
+        before, generation = reader.online_all("user_stats").num_rows, reader.generation("pair")
+        items = reader.online_all("item_stats").num_rows
+        assert reader.erase(USER, ["u1", "nobody"]) == ErasedOnline({"pair": 2, "user_stats": 1}, ())
+        assert reader.online_group("pair", "u1") is None
+        assert reader.online_group("user_stats", "u1") is None
+        assert reader.online_all("user_stats").num_rows == before - 1
+        assert reader.generation("pair") != generation
+        assert reader.erase(USER, ["u1", "nobody"]) == ErasedOnline({"pair": 0, "user_stats": 0}, ())
+        assert reader.online_all("item_stats").num_rows == items
+        assert reader.erase(ITEM, ["i1"]).unreached == ("pair",)
 
     def test_nothing_later_than_the_moment_is_written(self, reader: FeatureReader) -> None:
         """Neither what happened later nor what became known later."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 from recsys import schema
 from recsys.candidates.pool import to_numpy
 from recsys.errors import FeatureError
-from recsys.ports import FeatureSet, RequestTransform, ViewInfo
+from recsys.ports import ErasedOnline, FeatureSet, RequestTransform, ViewInfo
 from recsys.specs.catalog import digest
 
 Row = dict[str, Any]
@@ -190,6 +190,21 @@ class FakeFeatures:
     def watermark(self, view: str) -> datetime | None:
         """Return the newest event time online."""
         return max((_clocks(row)[0] for row in self._online[self.view(view).name].values()), default=None)
+
+    def erase(self, join_key: str, values: Sequence[str]) -> ErasedOnline:
+        """Delete the rows online of some values of a view's first join key."""
+        rows: dict[str, int] = {}
+        unreached: list[str] = []
+        for name, view in self._views.items():
+            if view.join_keys[:1] == (join_key,):
+                gone = [key for key in self._online[name] if key[0] in values]
+                for key in gone:
+                    del self._online[name][key]
+                self._generations[name] += bool(gone)
+                rows[name] = len(gone)
+            elif join_key in view.join_keys:
+                unreached.append(name)
+        return ErasedOnline(rows, tuple(unreached))
 
     def generation(self, view: str) -> int:
         """Return how many rows were ever written online."""

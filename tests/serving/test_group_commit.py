@@ -272,6 +272,19 @@ class TestBuffered:
         assert grouped.close() == 1
         assert log.written() == ["a"]
 
+    def test_a_value_that_waited_for_the_log_to_come_back_is_refused_once(
+        self, log: GatedLog, opened: Callable[..., GroupCommit]
+    ) -> None:
+        grouped = opened("buffered", gather_seconds=0.0)
+        log.down = True
+        for name in ("a", "poison", "b"):
+            grouped.write_exposures([exposure(name)])
+        assert log.entered.acquire(timeout=PATIENT)
+        log.down = False
+        eventually(lambda: grouped.waiting == 0)
+        assert log.written() == ["a", "b"]
+        assert grouped.lost == 1
+
     def test_closing_writes_what_waits(self, log: GatedLog, opened: Callable[..., GroupCommit]) -> None:
         grouped = opened("buffered", gather_seconds=PATIENT)
         grouped.write_exposures([exposure("a")])

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from recsys.adapters.feast_features.definitions import describe, digest_of, request_transform
 from recsys.adapters.feast_features.opening import open_store
 from recsys.errors import FeatureError
-from recsys.ports import FeatureSet, ViewInfo
+from recsys.ports import ErasedOnline, FeatureSet, ViewInfo
 from recsys.schema import TIMESTAMP
 
 if TYPE_CHECKING:
@@ -179,6 +179,18 @@ class FeastFeatures:
         """Return the newest event timestamp that was materialized."""
         newest: datetime | None = self._online.watermark(self.store.config, self._view_cached(view))
         return newest
+
+    def erase(self, join_key: str, values: Sequence[str]) -> ErasedOnline:
+        """Delete all rows online that are kept under some values of a join key."""
+        rows: dict[str, int] = {}
+        unreached: list[str] = []
+        for view in self.store.list_feature_views():
+            keys = describe(view).join_keys
+            if keys[:1] == (join_key,):
+                rows[view.name] = self._online.erase_groups(self.store.config, view, values)
+            elif join_key in keys:
+                unreached.append(view.name)
+        return ErasedOnline(rows, tuple(unreached))
 
     def generation(self, view: str) -> int:
         """Return how often the view was written online."""

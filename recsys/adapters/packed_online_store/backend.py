@@ -105,6 +105,9 @@ class Backend(Protocol):
 
         A value that is written meanwhile stays.
         """
+
+    def erase(self, place: Place, keys: Sequence[Key]) -> None:
+        """Delete the values of `keys`, and leave no copy where the values are kept."""
         ...
 
     def drop(self, place: Place) -> None:

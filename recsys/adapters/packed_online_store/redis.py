@@ -148,6 +148,15 @@ class RedisBackend(Backend):
                     gone += int(self._expire(keys=self._names(place), args=heads))
         return gone
 
+    def erase(self, place: Place, keys: Sequence[Key]) -> None:
+        """Delete the values of `keys`."""
+        if self.kept(place).join_keys is None or not keys:
+            return
+        with failures(self.name, "written"), self._client.pipeline(transaction=True) as pipeline:
+            pipeline.hdel(self._rows(place), *map(_field, keys))
+            pipeline.hincrby(self._view(place), "generation", 1)
+            pipeline.execute()
+
     def drop(self, place: Place) -> None:
         """Forget a view."""
         with failures(self.name, "written"):

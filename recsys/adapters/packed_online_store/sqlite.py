@@ -169,6 +169,19 @@ class SqliteBackend(Backend):
                 self.sqlite.execute("UPDATE recsys_views SET generation = generation + 1 WHERE name = ?", (table,))
         return gone
 
+    def erase(self, place: Place, keys: Sequence[Key]) -> None:
+        """Delete the values of `keys`; their bytes are overwritten, in the file and in its write-ahead log."""
+        table = _table(place)
+        self.sqlite.execute("PRAGMA secure_delete = ON")
+        with self.transaction():
+            if self._join_keys(place) is None:
+                return
+            self.sqlite.executemany(f"DELETE FROM {_quoted(table)} WHERE group_key = ?", [(key,) for key in keys])
+            self.sqlite.execute(
+                "UPDATE recsys_views SET generation = generation + 1 WHERE name = ? AND generation > 0", (table,)
+            )
+        self._select("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def drop(self, place: Place) -> None:
         """Remove a view's table and its line in the list of views."""
         with self.transaction():

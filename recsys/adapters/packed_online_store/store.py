@@ -136,6 +136,20 @@ class PackedOnlineStore(OnlineStore):
         rows = Rows(backend, self._codecs, layout)
         return backend.expire(layout.place, (before - _EPOCH) // timedelta(microseconds=1), rows.newest)
 
+    def erase_groups(self, config: RepoConfig, view: FeatureView, keys: Sequence[str | int]) -> int:
+        """Delete all rows under some keys; return how many there were.
+
+        Args:
+            config: the feature store's configuration.
+            view: the feature view.
+            keys: of the only join key, or of the view's first entity.
+        """
+        rows: int = self.read_groups(config, view, keys).num_rows
+        if rows:
+            place = Layout.of(config, view).place
+            self._backend(config).erase(place, [plain_key(key) for key in keys])
+        return rows
+
     def forget(self, config: RepoConfig) -> None:
         """Forget every row of every view and project in the configured file, or under the configured prefix."""
         self._backend(config).forget()

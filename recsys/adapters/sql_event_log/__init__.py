@@ -6,10 +6,13 @@ One SQL database by URL: a SQLite file (WAL, synchronous=FULL) on one machine, P
 - `tables`: what the tables look like, and how a person reads them
 - `database`: the connection, its bounds in time, and its failures as `StoreError`
 - `event_log`: `SqlEventLog`, the port `EventLog`
+- `archive`: `SqlEventArchive`, the port `EventArchive`
 - `ledger`: `SqlLedger`, the port `Ledger`
+- `postgresql`: a connection that notices a server that hangs
 """
 
+from recsys.adapters.sql_event_log.archive import SqlEventArchive
 from recsys.adapters.sql_event_log.event_log import SqlEventLog
 from recsys.adapters.sql_event_log.ledger import SqlLedger
 
-__all__ = ["SqlEventLog", "SqlLedger"]
+__all__ = ["SqlEventArchive", "SqlEventLog", "SqlLedger"]

@@ -13,6 +13,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from recsys import schema
 from recsys.adapters.sql_event_log import arrow, tables
+from recsys.adapters.sql_event_log.archive import SqlEventArchive
 from recsys.adapters.sql_event_log.database import Database
 from recsys.adapters.sql_event_log.ledger import SqlLedger
 from recsys.ports import Exposure, NewIds, ShownItem
@@ -36,6 +37,7 @@ class SqlEventLog:
         """
         self._database = Database(url)
         self.ledger = SqlLedger(self._database)
+        self.archive = SqlEventArchive(self._database)
 
     def write_exposures(self, exposures: Iterable[Exposure]) -> int:
         """Append exposures with their slots in one transaction a batch; return how many were new.

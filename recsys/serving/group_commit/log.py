@@ -1,0 +1,138 @@
+"""How does an event log look to those who write into a queue before it?"""
+
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as LateError
+from datetime import datetime
+from typing import Final, Literal
+
+import pyarrow as pa
+
+from recsys import schema
+from recsys.ports import EventLog, Exposure, NewIds
+from recsys.serving.group_commit.calls import NO_OUTCOMES, Call
+from recsys.serving.group_commit.writer import Writer
+
+Durability = Literal["acknowledged", "buffered"]
+
+_GATHER_SECONDS: Final = 0.01
+
+
+class GroupCommit:
+    """A `ports.EventLog` that commits in groups; safe for threads; `close` it, or what is buffered is lost.
+
+    Reads go to the log itself and do not see what still waits.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        durability: Durability = "acknowledged",
+        *,
+        queue_rows: int = 100_000,
+        wait_seconds: float = 2.0,
+        gather_seconds: float = _GATHER_SECONDS,
+    ) -> None:
+        """Start nothing yet: the thread begins with the first call.
+
+        Args:
+            log: what is written to; from one thread at a time.
+            durability: of exposures.
+            queue_rows: exposures, slots and outcomes that may wait; one call alone may be larger.
+            wait_seconds: how long a call waits for room and for its commit, together.
+            gather_seconds: how long buffered exposures wait for others, when no acknowledged call waits.
+        """
+        self._log = log
+        self._durability = durability
+        self._wait_seconds = wait_seconds
+        self._writer = Writer(log, queue_rows, wait_seconds, gather_seconds)
+
+    # -- writing
+
+    def write_exposures(self, exposures: Iterable[Exposure]) -> int:
+        """Write exposures; return how many were new, or, buffered, how many wait now.
+
+        Raises:
+            DataError: if a value is one that the log cannot keep (acknowledged only).
+            StoreError: if they were not written, or not taken in, in time.
+        """
+        given = tuple(exposures)
+        ids = frozenset(exposure.request_id for exposure in given)
+        rows = len(given) + sum(len(exposure.items) for exposure in given)
+        if self._durability == "acknowledged":
+            return self._acknowledged(given, NO_OUTCOMES, ids, rows)
+        self._writer.take_in(Call(given, NO_OUTCOMES, ids, rows, None), time.monotonic() + self._wait_seconds)
+        return len(ids)
+
+    def write_outcomes(self, outcomes: pa.Table) -> int:
+        """Write rows of `schema.EVENTS`; return how many were new, when they are on disk.
+
+        Raises:
+            DataError: if columns or values break `schema.EVENTS`.
+            StoreError: if they were not written in time.
+        """
+        ids = outcomes[schema.EVENT_ID].to_pylist() if schema.EVENT_ID in outcomes.column_names else ()
+        return self._acknowledged((), outcomes, frozenset(ids), outcomes.num_rows)
+
+    def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table) -> NewIds:
+        """Write a group that another made, at once."""
+        return self._log.write_group(exposures, outcomes)
+
+    def close(self, wait_seconds: float = 10.0) -> int:
+        """Write what waits, in bounded time, and take nothing more.
+
+        Returns how many buffered exposures were lost since the start: refused by the log, or not written in time now.
+        """
+        self._writer.close(wait_seconds)
+        return self._writer.lost
+
+    # -- reading
+
+    @property
+    def waiting(self) -> int:
+        """Rows that are not committed yet."""
+        return self._writer.rows
+
+    @property
+    def lost(self) -> int:
+        """Buffered exposures that will never be written."""
+        return self._writer.lost
+
+    def exposures(self, placement: str, start: datetime, end: datetime) -> pa.Table:
+        """Return committed exposures."""
+        return self._log.exposures(placement, start, end)
+
+    def impressions(self, placement: str, start: datetime, end: datetime) -> pa.Table:
+        """Return the slots of committed exposures."""
+        return self._log.impressions(placement, start, end)
+
+    def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
+        """Return committed outcomes."""
+        return self._log.outcomes(event_type, start, end)
+
+    def session_events(self, sessions: Sequence[str], event_types: Sequence[str], first: int) -> pa.Table:
+        """Return the committed events of some sessions."""
+        return self._log.session_events(sessions, event_types, first)
+
+    def request(self, request_id: str) -> Exposure | None:
+        """Return one committed exposure with its slots, or None."""
+        return self._log.request(request_id)
+
+    def ping(self) -> None:
+        """Check that the log can be reached.
+
+        Raises:
+            StoreError: naming the log and what to do.
+        """
+        self._log.ping()
+
+    def _acknowledged(self, exposures: tuple[Exposure, ...], outcomes: pa.Table, ids: frozenset[str], rows: int) -> int:
+        deadline = time.monotonic() + self._wait_seconds
+        commit: Future[int] = Future()
+        call = Call(exposures, outcomes, ids, rows, commit)
+        self._writer.take_in(call, deadline)
+        try:
+            return commit.result(max(0.0, deadline - time.monotonic()))
+        except LateError:
+            return self._writer.take_back(call, commit)
