@@ -1,6 +1,6 @@
 """What stood online at a past moment, read as requests read it?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from recsys.modeling.moments import rows_by_unit
 from recsys.ports import FeatureReader, FeatureSet, ViewInfo
+from recsys.schema import SESSION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,3 +65,23 @@ class PastFeatures:
         """Return a number that stays: a past moment does not change."""
         del view
         return 1
+
+
+class PastRequest:
+    """What one request of the past could read of its unit and of its session."""
+
+    def __init__(self, past: PastFeatures, session: Callable[[str], pa.Table | None]) -> None:
+        """Read nothing yet.
+
+        Args:
+            past: what stood online of units.
+            session: view to what the request read of its session, or None.
+        """
+        self._past = past
+        self._session = session
+
+    def online_group(self, view: str, key: str) -> pa.Table | None:
+        """Return all rows of the unit, or of the session, in a view, or None."""
+        if self._past.view(view).join_keys[0] == SESSION:
+            return self._session(view)
+        return self._past.online_group(view, key)

@@ -11,22 +11,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from recsys.candidates.fitted import PoolModel
 from recsys.candidates.retrieval import Retrieval
+from recsys.data.streams import FIRST_EVENTS
 from recsys.errors import DataError, ModelError
 from recsys.experiment.routing import Router
 from recsys.modeling.moments import fitted_models
-from recsys.ports import Exposure, ItemWeights
-from recsys.schema import ITEM
+from recsys.ports import Exposure, FeatureTable, ItemWeights, Streams
+from recsys.schema import CREATED_TIMESTAMP, ITEM, SESSION, TIMESTAMP
 from recsys.serving.assembly import UnitRows
 from recsys.serving.explaining import Explanation, explain
 from recsys.serving.item_matrix import ItemMatrix, read_matrix
-from recsys.serving.past import PastFeatures
+from recsys.serving.past import PastFeatures, PastRequest
 from recsys.serving.ranking import Asked, Wanted
 from recsys.serving.resolver import UNIT_UNKNOWN
 from recsys.serving.state import LoadedModel
 from recsys.specs.candidates import label
 from recsys.specs.placement import Placement
+from recsys.workflows.table_records import declared_tables, sources, transforms_module
 from recsys.workflows.workspace import Workspace
 
 _CANDIDATES: Final = "candidates/"
@@ -110,6 +115,7 @@ class Recomputing:
         self._matrices: dict[tuple[Any, ...], tuple[ItemMatrix, Retrieval]] = {}
         self._item_models: dict[tuple[str, datetime], Mapping[str, tuple[str, ItemWeights]]] = {}
         self._loaded: dict[tuple[str, int], LoadedModel] = {}
+        self._streams: tuple[Mapping[str, FeatureTable], Streams] | None = None
 
     def why(self, exposure: Exposure, *, shap: bool = False) -> Why:
         """Explain one logged request.
@@ -123,20 +129,43 @@ class Recomputing:
             return Why(exposure, arm, None, None)
         placement = self._workspace.catalog.placement(exposure.placement)
         stamps = {name: datetime.fromisoformat(stamp) for name, stamp in exposure.watermarks.items()}
-        as_of = max(stamp for name, stamp in stamps.items() if not name.startswith(_CANDIDATES))
+        as_of = max(stamp for name, stamp in stamps.items() if self._materialized(name))
         model = self._model(exposure.model_version, exposure.weights)
         past = self._past(as_of, units=exposure.fallback != UNIT_UNKNOWN)
         matrix, retrieval = self._online(exposure, placement, model, past, stamps)
-        unit = UnitRows(past, matrix, exposure.user_id, exposure.event_timestamp)
+        reads = PastRequest(past, lambda view: self._session_rows(exposure, view, stamps.get(view)))
+        unit = UnitRows(reads, matrix, exposure.user_id, exposure.event_timestamp, exposure.session_id)
         views = {name: past.view(name) for name in placement.history_views}
         wanted = Wanted(
             slots=int(exposure.asked.get("k", len(exposure.items))),
             at=exposure.event_timestamp,
             given=tuple(exposure.asked.get("candidates", ())),
             request_id=exposure.request_id,
+            session=exposure.session_id,
         )
         asked = Asked(matrix, retrieval, unit, lambda view: unit.history(views[view]), wanted)
         return Why(exposure, arm, as_of, explain(asked, model, placement, shap=shap))
+
+    def _materialized(self, name: str) -> bool:
+        """Tell whether a watermark is of what a materialize brought, and not of a session or an item-item model."""
+        return not name.startswith(_CANDIDATES) and self._workspace.features.view(name).join_keys[0] != SESSION
+
+    def _session_rows(self, exposure: Exposure, view: str, known_at: datetime | None) -> pa.Table | None:
+        """Make what a request read of its session again, from the events of the log that were known then."""
+        if known_at is None or exposure.session_id is None:
+            return None
+        if self._streams is None:
+            tables = [table for table in declared_tables(self._workspace).values() if table.is_stream]
+            prepared = self._workspace.engine.streams(
+                transforms_module(self._workspace), tables, sources(self._workspace)
+            )
+            self._streams = {table.name: table for table in tables}, prepared
+        tables_of, prepared = self._streams
+        types = sorted({name for table in tables_of.values() for name in table.events})
+        events = self._workspace.event_log.session_events([exposure.session_id], types, FIRST_EVENTS)
+        then = events.filter(pc.less_equal(events[CREATED_TIMESTAMP], pa.scalar(known_at, TIMESTAMP)))
+        rows = prepared.rows(tables_of[view], then)
+        return rows if len(rows) else None
 
     def _arm_now(self, exposure: Exposure) -> str | None:
         experiments = self._workspace.catalog.experiments
