@@ -504,8 +504,8 @@ def test_a_log_of_before_gets_the_index_that_sessions_are_read_by(tmp_path: Path
         query = "SELECT name FROM sqlite_master WHERE type = 'index' AND name = 'outcomes_by_session'"
         assert connection.execute(query).fetchall() == [("outcomes_by_session",)]
         plan = connection.execute(
-            "EXPLAIN QUERY PLAN SELECT *,"
-            " row_number() OVER (PARTITION BY session_id ORDER BY created_timestamp, event_id)"
+            "EXPLAIN QUERY PLAN"
+            " SELECT *, row_number() OVER (PARTITION BY session_id ORDER BY created_timestamp, event_id)"
             f" FROM outcomes WHERE session_id IN ({', '.join('?' * 500)}) AND event_type IN ('click', 'transfer')",
             list("abcde" * 100),
         ).fetchall()

@@ -24,6 +24,7 @@ from recsys.workflows.features import build_tables, materialize
 from recsys.workflows.ingest import ingest
 from recsys.workflows.serving import session_features
 from recsys.workflows.train import train
+from recsys.workflows.why import Recomputing
 from recsys.workflows.workspace import Workspace
 from tests.fakes.clock import FixedClock
 from tests.integration.conftest import edit, feast_apply
@@ -269,6 +270,8 @@ def test_what_a_request_read_is_what_the_past_says_of_its_moment(page: Page) -> 
     page.clock.advance(timedelta(days=2))
     lists.append(page.list("visit-3"))
     lists.append(page.list(None))
+    again = Recomputing(page.workspace)
+    assert all((found := again.why(each)).digest_equal and found.items_equal for each in lists)
     deliver_log(page.workspace)
     assert [offline_digest(page.workspace, each) for each in lists] == [each.feature_digest for each in lists]
     assert len({each.feature_digest for each in lists[:9]}) == 9
