@@ -48,7 +48,7 @@ def forgotten(done: "Forgotten") -> str:
         lines.append("  nothing of them was found")
     lines += [f"  on record as {one[:16]}…" for one in done.tombstones]
     lines += [f"  not reached: {what}" for what in done.unreached]
-    if done.rows:
+    if any(where.startswith(("tables/", "features/")) for where in done.rows):
         lines.append("  next: `recsys features build`")
     return "\n".join(lines)
 

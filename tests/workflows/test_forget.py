@@ -305,6 +305,8 @@ def test_the_command_asks_and_prints_where_how_much_was(
     again = run(app, ["forget", "u1", "--yes"]).stdout
     assert "nothing of them was found" in again
     assert "not reached" in again
+    assert "next:" not in again
+    assert "next: `recsys features build`" in run(app, ["forget", "u2", "--yes"]).stdout
 
 
 @given(
