@@ -104,16 +104,17 @@ def in_process(kind: str, shop: Shop, arguments: argparse.Namespace, plain: Feas
     missed = []
     packed = FeastShop(shop, None)
     for count in CANDIDATES:
-        calls: dict[str, Call] = {
-            "native": shop.native(count),
-            "raw read": shop.raw_read(),
-            "resolver": shop.ours(count),
-            **{f"resolver, {name}": shop.ours(count, log) for name, log in shop.logs().items()},
-            "Feast, packed store": packed.ask(count),
-        }
-        if plain is not None:
-            calls["Feast, its store"] = plain.ask(count)
-        seconds = in_turns(calls, arguments.runs, arguments.requests)
+        with shop.logs() as logs:
+            calls: dict[str, Call] = {
+                "native": shop.native(count),
+                "raw read": shop.raw_read(),
+                "resolver": shop.ours(count),
+                **{f"resolver, {name}": shop.ours(count, log) for name, log in logs.items()},
+                "Feast, packed store": packed.ask(count),
+            }
+            if plain is not None:
+                calls["Feast, its store"] = plain.ask(count)
+            seconds = in_turns(calls, arguments.runs, arguments.requests)
         medians = {name: statistics.median(values) for name, values in seconds.items()}
         bare = medians["native"] + medians["raw read"]
         print(f"\n{kind}, {count} candidates: bare (native and raw read) {1_000 * bare:.3f} ms")
@@ -172,8 +173,9 @@ def over_http(project: Path, shop: Shop, arguments: argparse.Namespace) -> list[
         for user in shop.users
     ]
     answer = shop.resolver.recommend(shop.users[0], candidates=shop.items[:count]).to_dict()
-    inside = shop.ours(count, shop.logs()["acknowledged"])
-    timed = in_turns({"inside": inside}, arguments.runs, arguments.requests)["inside"]
+    with shop.logs() as logs:
+        inside = {"inside": shop.ours(count, logs["acknowledged"])}
+        timed = in_turns(inside, arguments.runs, arguments.requests)["inside"]
     median = 1_000 * statistics.median(timed)
     missed: list[str] = []
     with recsys_serve(project) as ours, bare_route(answer) as bare:

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ import yaml
 from recsys.adapters.catboost_ranker.matrices import features_data
 from recsys.schema import REQUEST_TIMESTAMP
 from recsys.serving.assembly import UnitRows, assemble
+from recsys.serving.group_commit import GroupCommit
 from recsys.serving.item_matrix import ItemMatrix
 from recsys.serving.resolver import Resolver
 from recsys.serving.state import LoadedModel
@@ -181,9 +182,15 @@ class Shop:
 
         return fetch
 
-    def logs(self) -> Mapping[str, Callable[[Any], object]]:
-        """Return what an exposure is handed to, by how it is acknowledged."""
-        return {"acknowledged": self.workspace.event_log.write_exposures}
+    @contextlib.contextmanager
+    def logs(self) -> Iterator[Mapping[str, Callable[[Any], object]]]:
+        """Yield what an exposure is handed to, by when it is answered; all of it is on disk when the block ends."""
+        logs = {name: GroupCommit(self.workspace.event_log, name) for name in ("buffered", "acknowledged")}
+        try:
+            yield {name: log.write_exposures for name, log in logs.items()}
+        finally:
+            for log in logs.values():
+                log.close()
 
     def ours(self, count: int, log: Callable[[Any], object] | None = None) -> Callable[[int], None]:
         """Return a whole request to the resolver, and what happens to its exposure."""

@@ -46,4 +46,6 @@ def known_rows(columns: Mapping[str, NDArray[Any]], count: int) -> NDArray[np.bo
             found |= ~np.isnat(values)
         else:
             found |= ~np.isnan(values)
+        if found.all():
+            break
     return found

@@ -1,5 +1,6 @@
 """Which items exist for a placement at a moment, and what is known of each?"""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -43,8 +44,12 @@ class ItemPool:
         """Return the row of each item id, -1 where it is not in the pool."""
         if len(items) > _MANY:
             return np.asarray(self._index.get_indexer(items.to_pandas()), dtype=np.int64)
+        return self.rows_of(items.to_pylist())
+
+    def rows_of(self, items: Iterable[Any]) -> NDArray[np.int64]:
+        """Return the row of each item id, -1 where it is not in the pool; for as many as one list has."""
         row_of = self._row_of
-        return np.fromiter((row_of.get(item, -1) for item in items.to_pylist()), dtype=np.int64, count=len(items))
+        return np.array([row_of.get(item, -1) for item in items], dtype=np.int64)
 
     def codes(self, key: str) -> tuple[dict[Any, int], NDArray[np.int64]]:
         """Return how an item attribute is numbered: value to code, and each item's code.
@@ -120,6 +125,11 @@ def to_numpy(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
     if pa.types.is_boolean(kind):
         column = pc.cast(column, pa.int8())
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def columns_of(rows: pa.Table) -> dict[str, NDArray[Any]]:
+    """Return every column of a table as numpy, by name."""
+    return {name: to_numpy(rows[name]) for name in rows.column_names}
 
 
 def unknown(kind: str, count: int) -> NDArray[Any]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from recsys.errors import FeatureError
 
@@ -83,6 +84,10 @@ class OnlineRows(Protocol):
 
     def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
         """Return all rows a unit has in a view online, or None; as `FeatureReader.online_group`."""
+        ...
+
+    def online_columns(self, view: str, key: str, *, within: float | None = None) -> Mapping[str, NDArray[Any]] | None:
+        """Return the same rows as requests read them; as `FeatureReader.online_columns`."""
         ...
 
 
@@ -166,6 +171,14 @@ class FeatureReader(Protocol):
 
         Raises:
             FeatureError: if the store cannot be read, or not in that time.
+        """
+        ...
+
+    def online_columns(self, view: str, key: str, *, within: float | None = None) -> Mapping[str, NDArray[Any]] | None:
+        """Return the rows of `online_group` column by column, each made when it is asked for: what a request reads.
+
+        Numbers are float64 with NaN, times datetime64[us] in UTC with NaT, texts objects with 'unknown'. The arguments
+        and errors are those of `online_group`.
         """
         ...
 

@@ -5,24 +5,24 @@ of a user × something or session × something view are matched to the candidate
 computed by the very functions that the training join uses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys.candidates.history import History
-from recsys.candidates.pool import to_numpy, unknown
+from recsys.candidates.pool import unknown
 from recsys.errors import FeatureError
 from recsys.ports import FeatureSet, ViewInfo
-from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, SESSION, TIMESTAMP, USER
+from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, SESSION, USER
 from recsys.serving.item_matrix import ItemMatrix
 from recsys.serving.reads import UnitReader
 
 SECOND_KEY = 2
+Rows = Mapping[str, NDArray[Any]]
+"""A unit's rows in a view, by column."""
 
 
 class UnitRows:
@@ -44,7 +44,7 @@ class UnitRows:
         self._matrix = matrix
         self._keys = {USER: unit, SESSION: session}
         self._now = np.datetime64(at.replace(tzinfo=None), "us")
-        self._tables: dict[str, pa.Table | None] = {}
+        self._rows: dict[str, Rows | None] = {}
         self._of_session: set[str] = set()
         self._histories: dict[str, History | None] = {}
 
@@ -53,18 +53,20 @@ class UnitRows:
         """Return when the newest row that was read of each session view became known, as ISO times."""
         found = {}
         for name in sorted(self._of_session):
-            table = self._tables[name]
-            if table is not None and len(table):
-                clock = CREATED_TIMESTAMP if CREATED_TIMESTAMP in table.column_names else EVENT_TIMESTAMP
-                found[name] = pc.max(table[clock].cast(TIMESTAMP)).as_py().astimezone(UTC).isoformat()
+            rows = self._rows[name]
+            if rows is not None and len(rows[EVENT_TIMESTAMP]):
+                clock = CREATED_TIMESTAMP if CREATED_TIMESTAMP in rows else EVENT_TIMESTAMP
+                newest: datetime = rows[clock].max().item()
+                found[name] = newest.replace(tzinfo=UTC).isoformat()
         return found
 
     def row(self, view: ViewInfo) -> dict[str, Any] | None:
         """Return the unit's one row in a view, by feature, or None."""
-        table, live = self._read(view)
-        if table is None or not live.any():
+        rows, live = self._read(view)
+        if rows is None or not live.any():
             return None
-        return {name: to_numpy(table[name])[live][-1] for name in view.features}
+        newest = np.flatnonzero(live)[-1]
+        return {name: rows[name][newest] for name in view.features}
 
     def history(self, view: ViewInfo) -> History | None:
         """Return the unit's rows in a unit × something view, or None."""
@@ -73,34 +75,61 @@ class UnitRows:
         return self._histories[view.name]
 
     def _history(self, view: ViewInfo) -> History | None:
-        table, live = self._read(view)
-        if table is None or not live.any():
+        rows, live = self._read(view)
+        if rows is None or not live.any():
             return None
         key = view.join_keys[1]
         if key == ITEM:
-            codes = self._matrix.pool.locate(table[key])
+            codes = self._matrix.pool.rows_of(rows[key].tolist())
         else:
             code_of, _ = self._matrix.pool.codes(key)
-            codes = np.fromiter((code_of.get(value, -1) for value in table[key].to_pylist()), np.int64, len(table))
-        columns = {name: to_numpy(table[name]) for name in view.features}
+            codes = np.array([code_of.get(value, -1) for value in rows[key].tolist()], dtype=np.int64)
         if live.all():
-            return History(codes, columns)
-        return History(codes[live], {name: values[live] for name, values in columns.items()})
+            return History(codes, _Some(rows, view.features))
+        return History(codes[live], _Some(rows, view.features, live))
 
-    def _read(self, view: ViewInfo) -> tuple[pa.Table | None, NDArray[np.bool_]]:
-        if view.name not in self._tables:
+    def _read(self, view: ViewInfo) -> tuple[Rows | None, NDArray[np.bool_]]:
+        if view.name not in self._rows:
             key = self._keys[view.join_keys[0]]
-            self._tables[view.name] = None if key is None else self._features.online_group(view.name, key)
+            self._rows[view.name] = None if key is None else self._features.online_columns(view.name, key)
             if view.join_keys[0] == SESSION:
                 self._of_session.add(view.name)
-        table = self._tables[view.name]
-        if table is None:
+        rows = self._rows[view.name]
+        if rows is None:
             return None, np.empty(0, dtype=bool)
-        stamps = to_numpy(table[EVENT_TIMESTAMP])
+        stamps = rows[EVENT_TIMESTAMP]
         live = stamps <= self._now
         if view.ttl:
             live &= stamps >= self._now - np.timedelta64(int(view.ttl.total_seconds() * 1e6), "us")
-        return table, live
+        return rows, live
+
+
+class _Some(Mapping[str, NDArray[Any]]):
+    """Some columns of a unit's rows, some of the rows; each column is taken when it is asked for."""
+
+    def __init__(self, rows: Rows, names: tuple[str, ...], live: NDArray[np.bool_] | None = None) -> None:
+        self._rows = rows
+        self._names = names
+        self._live = live
+        self._found: dict[str, NDArray[Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._names:
+            raise KeyError(name)
+        if self._live is None:
+            return self._rows[name]
+        if name not in self._found:
+            self._found[name] = self._rows[name][self._live]
+        return self._found[name]
 
 
 def assemble(

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from recsys.errors import FeatureError, StoreError
 from recsys.ports import FeatureSet, OnlineFeatures, Ranker, ServingCopy, ViewInfo, Weights
@@ -180,6 +181,11 @@ class CopiedStores:
         return self._copy.table(each["piece"], each["digest"])
 
     def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
+        """Return None: rows of units are not copied."""
+        del view, key, within
+        return None
+
+    def online_columns(self, view: str, key: str, *, within: float | None = None) -> Mapping[str, NDArray[Any]] | None:
         """Return None: rows of units are not copied."""
         del view, key, within
         return None

@@ -10,8 +10,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final, Protocol
 
-import pyarrow as pa
-
 from recsys.errors import StoreError
 from recsys.experiment.routing import Router
 from recsys.ports import Clock, OnlineFeatures, Ranker, Weights
@@ -190,10 +188,9 @@ class Follower:
 class _Nobody:
     """A unit without rows."""
 
-    def online_group(self, view: str, key: str) -> pa.Table | None:
+    def online_columns(self, view: str, key: str) -> None:
         """Return None."""
         del view, key
-        return None
 
 
 def _attempt(

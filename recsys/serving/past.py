@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from recsys.candidates.pool import columns_of
 from recsys.modeling.moments import rows_by_unit
 from recsys.ports import FeatureReader, FeatureSet, ViewInfo
 from recsys.schema import SESSION
@@ -56,6 +58,11 @@ class PastFeatures:
         places = self._places[view].get(key)
         return None if places is None else self.online_all(view).take(pa.array(places))
 
+    def online_columns(self, view: str, key: str, *, within: float | None = None) -> Mapping[str, NDArray[Any]] | None:
+        """Return the same rows column by column, or None."""
+        rows = self.online_group(view, key, within=within)
+        return None if rows is None else columns_of(rows)
+
     def watermark(self, view: str) -> datetime | None:
         """Return the moment: what was online is as of it."""
         del view
@@ -80,8 +87,9 @@ class PastRequest:
         self._past = past
         self._session = session
 
-    def online_group(self, view: str, key: str) -> pa.Table | None:
+    def online_columns(self, view: str, key: str) -> Mapping[str, NDArray[Any]] | None:
         """Return all rows of the unit, or of the session, in a view, or None."""
-        if self._past.view(view).join_keys[0] == SESSION:
-            return self._session(view)
-        return self._past.online_group(view, key)
+        if self._past.view(view).join_keys[0] != SESSION:
+            return self._past.online_columns(view, key)
+        rows = self._session(view)
+        return None if rows is None else columns_of(rows)

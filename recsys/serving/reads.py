@@ -1,9 +1,11 @@
 """What is read of a unit while there is time? A read that fails or comes too late gives nothing, and no error."""
 
 import logging
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol, TypeVar
 
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from recsys.ports import OnlineRows
 from recsys.serving.breaker import Breaker, OpenError
@@ -14,12 +16,14 @@ LOGGER = logging.getLogger(__name__)
 READ_SHARE: Final = 0.5
 """Of the time that is left, a read may take so much: the model has to answer in the rest."""
 
+Found = TypeVar("Found")
+
 
 class UnitReader(Protocol):
     """Where a unit's rows are read from: a store, or what guards one."""
 
-    def online_group(self, view: str, key: str) -> pa.Table | None:
-        """Return all rows a unit has in a view online, or None."""
+    def online_columns(self, view: str, key: str) -> Mapping[str, NDArray[Any]] | None:
+        """Return all rows a unit has in a view online, column by column, or None."""
         ...
 
 
@@ -41,15 +45,20 @@ class GuardedReads:
 
     def online_group(self, view: str, key: str) -> pa.Table | None:
         """Return all rows a unit has in a view online; None where it has none or they cannot be read."""
+        return self._guarded(view, lambda within: self._features.online_group(view, key, **within))
+
+    def online_columns(self, view: str, key: str) -> Mapping[str, NDArray[Any]] | None:
+        """Return the same rows column by column."""
+        return self._guarded(view, lambda within: self._features.online_columns(view, key, **within))
+
+    def _guarded(self, view: str, read: Callable[[dict[str, float]], Found | None]) -> Found | None:
         left = self._deadline.left
         if self.missing or left == 0:
             self.missing = True
             return None
         try:
             with self._breaker.asking():
-                if left is None:
-                    return self._features.online_group(view, key)
-                return self._features.online_group(view, key, within=READ_SHARE * left)
+                return read({} if left is None else {"within": READ_SHARE * left})
         except OpenError:
             self.missing = True
         except Exception as error:  # noqa: BLE001 - whatever a store's driver raises; the unit's features are unknown

@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from recsys import schema
-from recsys.candidates.pool import to_numpy
+from recsys.candidates.pool import columns_of, to_numpy
 from recsys.errors import FeatureError
 from recsys.ports import ErasedOnline, FeatureSet, RequestTransform, ViewInfo
 from recsys.specs.catalog import digest
@@ -182,6 +183,11 @@ class FakeFeatures:
         del within
         table = self._online_table(view, lambda found: found[0] == key)
         return table if len(table) else None
+
+    def online_columns(self, view: str, key: str, *, within: float | None = None) -> dict[str, NDArray[Any]] | None:
+        """Return the same rows by column."""
+        table = self.online_group(view, key, within=within)
+        return None if table is None else columns_of(table)
 
     def online_all(self, view: str) -> pa.Table:
         """Return every row of a view."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from recsys.adapters.feast_features.definitions import describe, digest_of, request_transform
 from recsys.adapters.feast_features.opening import open_store
@@ -170,6 +171,13 @@ class FeastFeatures:
     def online_group(self, view: str, key: str, *, within: float | None = None) -> pa.Table | None:
         """Return all rows of one first key, with their event timestamps."""
         return self._online.read_group(self.store.config, self._view_cached(view), key, within)
+
+    def online_columns(self, view: str, key: str, *, within: float | None = None) -> Mapping[str, NDArray[Any]] | None:
+        """Return the same rows as numpy columns, each unpacked when it is asked for."""
+        found: Mapping[str, NDArray[Any]] | None = self._online.read_columns(
+            self.store.config, self._view_cached(view), key, within
+        )
+        return found
 
     def online_all(self, view: str) -> pa.Table:
         """Return every row of a view."""

@@ -186,6 +186,10 @@ class Unpacked(Mapping[str, np.ndarray]):
         """Return their names."""
         return iter(self._places)
 
+    def __contains__(self, name: object) -> bool:
+        """Tell whether there is such a column, without unpacking it."""
+        return name in self._places
+
     def __getitem__(self, name: str) -> np.ndarray:
         """Return one column."""
         if name not in self._found:

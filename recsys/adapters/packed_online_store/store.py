@@ -88,20 +88,24 @@ class PackedOnlineStore(OnlineStore):
             rows = self.read_groups(config, view, [key])
         return rows if rows.num_rows else None
 
-    def read_columns(self, config: RepoConfig, view: FeatureView, key: str | int) -> Mapping[str, np.ndarray] | None:
+    def read_columns(
+        self, config: RepoConfig, view: FeatureView, key: str | int, within: float | None = None
+    ) -> Mapping[str, np.ndarray] | None:
         """Return all rows under one key, as a request reads them; None if there are none. TTL is the caller's.
 
         Args:
             config: the feature store's configuration.
             view: the feature view; the object is remembered, so let it be the same one at every read.
             key: the only join key, or that of the view's first entity.
+            within: seconds that the read may take; the store's own time-outs by default.
 
         Returns:
             Join keys, features and both timestamps by name, each unpacked when it is asked for: numbers as float64 with
             NaN, times as datetime64[us] in UTC with NaT, texts as objects with 'unknown'.
         """
         wanted = plain_key(key)
-        rows, found = self._found(config, view, lambda _: [wanted])
+        with self._backend(config).patient(within):
+            rows, found = self._found(config, view, lambda _: [wanted])
         return rows.columns(found[wanted]) if wanted in found else None
 
     def read_groups(self, config: RepoConfig, view: FeatureView, keys: Sequence[str | int]) -> pa.Table:
