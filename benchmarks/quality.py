@@ -17,9 +17,9 @@ popularity.
 Seen, in one run each: basket/v2 .2866, 1.092 [1.079, 1.104] times personal frequency and 1.028 [1.019, 1.036] times
 personal decay; basket/v3 .2899, 1.104 [1.091, 1.116] and 1.040 [1.032, 1.049], precision@10 .2242, recall .409 at 276;
 discover/v1 .0216, 1.302 [1.206, 1.409] times popularity. Of basket/v3 three sizes were looked at on these weeks: with
-larger steps (400 trees at .08) it was .2887, 1.0997 times personal frequency, and .2869 with 6 decision times instead of
-12. Its 900 trees at .04 were chosen on the four weeks of November: .3050 against .3040, a paired difference of .0010
-[.0001, .0020].
+larger steps (400 trees at .08) it was .2887, 1.0997 times personal frequency, and with 6 decision times instead of 12
+.2869. Its 900 trees at .04 were chosen on the four weeks of November: .3050 against .3040, a paired difference of
+.0010 [.0001, .0020].
 
 The replay of `make demo` lives through these same December weeks, so it is not independent of this protocol.
 """

@@ -1,6 +1,6 @@
 """What does the core ask of a feature store, and of the files that define features?"""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -186,8 +186,8 @@ class FeatureReader(Protocol):
         """Return every row of a view online; the TTL is the caller's to enforce."""
         ...
 
-    def materialize(self, until: datetime, since: datetime | None = None) -> None:
-        """Bring the online store up to a moment, for all views.
+    def materialize(self, until: datetime, since: datetime | None = None, views: Collection[str] | None = None) -> None:
+        """Bring the online store up to a moment.
 
         Of views that rows are pushed to, keys of which every row is past its TTL then are forgotten: they are of what
         has ended, such as a session.
@@ -195,6 +195,7 @@ class FeatureReader(Protocol):
         Args:
             until: nothing that happened or became known later is written.
             since: only what happened or became known since then; everything by default.
+            views: their names; all by default.
         """
         ...
 

@@ -23,10 +23,11 @@ from recsys.schema import EVENTS
 from recsys.serving.resolver import Resolver
 from recsys.specs.catalog import digest
 from recsys.specs.experiment import Experiment
+from recsys.specs.placement import Placement
 from recsys.workflows.exclusive import FEATURES, REPLAY, exclusive, sweep
 from recsys.workflows.git import author
 from recsys.workflows.item_models import fit_item_models, write_item_models
-from recsys.workflows.serving import FixedClock, known_units, resolver_for
+from recsys.workflows.serving import FixedClock, known_units, recorded_champion, resolver_for
 from recsys.workflows.table_records import manifest, require_built, require_events
 from recsys.workflows.workspace import Workspace, file_digest
 
@@ -218,11 +219,12 @@ def _live_through(
     features, item_models = workspace.adapters.features(folder), workspace.adapters.item_models(folder)
     placement, memory = workspace.catalog.placement(experiment.placement), workspace.environment.limits.memory_bytes
     resolver = resolver_for(workspace, experiment.placement, features, clock, {name: experiment}, item_models)
+    read = _read_views(workspace, placement, experiment)
     logged = fallbacks = 0
     for number, moment in enumerate(steps):
         clock.at = moment
         tell(f"week of {moment:%Y-%m-%d}: materialize", number, len(steps))
-        features.materialize(moment, steps[number - 1] if number else None)
+        features.materialize(moment, steps[number - 1] if number else None, read)
         fitted = fit_item_models(features, [(experiment.placement, placement)], moment, memory)
         write_item_models(item_models, fitted)
         resolver.refresh()
@@ -234,6 +236,17 @@ def _live_through(
         fallbacks += sum(answer.fallback is not None for answer in answers)
         tell(f"week of {moment:%Y-%m-%d}: done", number + 1, len(steps))
     return logged, fallbacks
+
+
+def _read_views(workspace: Workspace, placement: Placement, experiment: Experiment) -> set[str]:
+    """Return the views that a replay's answers read: for sources, filters, the arms' models and the champion."""
+    versions = {arm.model_version for arm in experiment.arms.values()}
+    champion = recorded_champion(workspace, placement.model)
+    if champion is not None:
+        versions.add(champion.model_version)
+    services = {workspace.catalog.model(version).feature_service for version in versions}
+    views = {view.name for service in services for view in workspace.features.feature_set(service).views}
+    return views | {placement.pool.view, *placement.history_views}
 
 
 def _answers(resolver: Resolver, name: str, moment: datetime, units: list[str]) -> Iterator[Exposure]:

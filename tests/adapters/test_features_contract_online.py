@@ -106,6 +106,29 @@ class TestOnline:
         table = reader.online_all("item_stats")
         assert dict(zip(table[ITEM].to_pylist(), to_numpy(table["sales"]), strict=True)) == {"i1": 11, "i2": 20}
 
+    def test_only_the_named_views_are_brought_up(self, reader: FeatureReader) -> None:
+        """The others stay where they were."""
+        reader.materialize(day(20), views=["pair"])
+        assert reader.online_group("pair", "u1") is not None
+        assert reader.online_group("user_stats", "u1") is None
+        assert reader.generation("user_stats") == 0
+        reader.materialize(day(20), views=["user_stats"])
+        assert reader.online_group("user_stats", "u1") is not None
+
+    def test_a_request_reads_the_same_rows_column_by_column(self, reader: FeatureReader) -> None:
+        """As numpy; also of views of other keys, and nothing of nobody."""
+        reader.materialize(day(20))
+        for view in ("pair", "user_stats"):
+            group, columns = reader.online_group(view, "u1"), reader.online_columns(view, "u1", within=60)
+            assert group is not None
+            assert columns is not None
+            assert set(columns) == set(group.column_names)
+            for name in reversed(group.column_names):
+                expected = to_numpy(group[name])
+                assert columns[name].dtype == expected.dtype, name
+                np.testing.assert_array_equal(columns[name], expected)
+        assert reader.online_columns("pair", "nobody") is None
+
     def test_a_view_without_rows_has_its_columns(self, reader: FeatureReader) -> None:
         """So that a reader need not ask whether anything was materialized."""
         reader.materialize(day(8))

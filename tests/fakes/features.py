@@ -1,6 +1,6 @@
 """What is a feature store, in memory and by brute force?"""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -149,9 +149,11 @@ class FakeFeatures:
 
     # ------------------------------------------------------------ online
 
-    def materialize(self, until: datetime, since: datetime | None = None) -> None:
-        """Bring every view's online rows up to a moment."""
+    def materialize(self, until: datetime, since: datetime | None = None, views: Collection[str] | None = None) -> None:
+        """Bring views' online rows up to a moment."""
         for view in self._views.values():
+            if views is not None and view.name not in views:
+                continue
             for row in self._newest_each(view, until).values():
                 if since is None or max(_clocks(row)) >= since:
                     self._keep(view, row)

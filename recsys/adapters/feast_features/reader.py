@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -139,12 +139,13 @@ class FeastFeatures:
 
     # ------------------------------------------------------------ online
 
-    def materialize(self, until: datetime, since: datetime | None = None) -> None:
-        """Bring every view's online rows up to a moment."""
+    def materialize(self, until: datetime, since: datetime | None = None, views: Collection[str] | None = None) -> None:
+        """Bring views' online rows up to a moment."""
+        names = None if views is None else sorted(views)
         with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
-            self.store.materialize(start_date=since or EPOCH, end_date=until)
+            self.store.materialize(start_date=since or EPOCH, end_date=until, feature_views=names)
         for view in self.store.list_feature_views():
-            if view.ttl and isinstance(view.stream_source, self._push_source):
+            if (names is None or view.name in names) and view.ttl and isinstance(view.stream_source, self._push_source):
                 self._online.expire(self.store.config, view, until - view.ttl)
 
     def push(self, view: str, rows: pa.Table) -> None:
