@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import tempfile
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -53,35 +53,29 @@ def run_server(workspace: Workspace, host: str, port: int, workers: int | None =
             " declare both serve.read_token and serve.write_token: declare them, or listen on 127.0.0.1"
         )
         raise SpecError([message])
+    shared: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "log_level": "warning",
+        "log_config": None,
+        "access_log": False,
+        "timeout_graceful_shutdown": _GRACE_SECONDS,
+    }
+    speak()
     if (workers or declared.workers) == 1:
-        speak()
-        uvicorn.run(
-            application_of(workspace, None),
-            host=host,
-            port=port,
-            log_level="warning",
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
+        uvicorn.run(application_of(workspace, None), **shared)
         return
     with tempfile.TemporaryDirectory(prefix="recsys-figures-", ignore_cleanup_errors=True) as figures:
         os.environ |= dict.fromkeys(_FIGURES, figures)
         os.environ[SERVED] = json.dumps(
             {"root": str(workspace.root), "environment": workspace.environment_name, "figures": figures}
         )
-        speak()
         uvicorn.run(
             "recsys.web.worker:application",
             factory=True,
             workers=workers or declared.workers,
-            host=host,
-            port=port,
-            log_level="warning",
-            log_config=None,
-            access_log=False,
             timeout_worker_healthcheck=_HEALTH_SECONDS,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
+            **shared,
         )
 
 
