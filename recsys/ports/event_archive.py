@@ -48,6 +48,10 @@ class EventArchive(Protocol):
         """Delete what is older than a moment, a bounded number of rows a transaction; give the counts of each."""
         ...
 
+    def sessions(self, users: Sequence[str]) -> tuple[str, ...]:
+        """Return the sessions in which users asked for lists or did something, ascending."""
+        ...
+
     def erase(self, users: Sequence[str]) -> LogRows:
         """Delete what is of users, a bounded number of rows a transaction, and leave no copy in the database's file.
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys.errors import DataError
-from recsys.schema import USER
+from recsys.schema import SESSION, USER
 
 Mask = Callable[[pa.RecordBatch], pa.Array]
 """Gives true for the rows that leave, of the columns that it asked for."""
@@ -26,6 +27,34 @@ def erase_users(path: Path, users: Sequence[str]) -> int:
         DataError: if it is no parquet file.
     """
     return erase_rows(path, (USER,), of_users(users))
+
+
+def erase_sessions(path: Path, sessions: Sequence[str]) -> int:
+    """Rewrite a parquet file of sessions without some of them, by rename; return how many rows there were.
+
+    A file that has a column of users, or none of sessions, is left as it is.
+
+    Raises:
+        DataError: if it is no parquet file.
+    """
+    wanted = pa.array(sessions, pa.string())
+    with _readable(path):
+        if USER in pq.read_schema(path).names:
+            return 0
+    return erase_rows(
+        path, (SESSION,), lambda batch: pc.is_in(batch.column(SESSION).cast(pa.string()), value_set=wanted)
+    )
+
+
+def sessions_of(path: Path, users: Sequence[str]) -> set[str]:
+    """Return the sessions of users by a file of events.
+
+    Raises:
+        DataError: if it is no parquet file.
+    """
+    with _readable(path):
+        mine = pq.read_table(path, columns=[SESSION], filters=[(USER, "in", list(users))])
+    return set(mine[SESSION].drop_null().to_pylist())
 
 
 def of_users(users: Sequence[str]) -> Mask:
@@ -46,16 +75,12 @@ def erase_rows(path: Path, columns: Sequence[str], leaves: Mask, target: Path | 
     Raises:
         DataError: if it is no parquet file.
     """
-    try:
-        with pq.ParquetFile(path) as file:
-            if set(columns) - set(file.schema_arrow.names):
-                return 0
-            gone = sum(pc.sum(leaves(batch)).as_py() or 0 for batch in file.iter_batches(columns=list(columns)))
-            if gone:
-                _rewrite(file, target or path, leaves)
-    except pa.ArrowInvalid as error:
-        message = f"{path}: cannot be read as parquet ({error}): nothing of it was erased; delete it, or mend it"
-        raise DataError(message) from error
+    with _readable(path), pq.ParquetFile(path) as file:
+        if set(columns) - set(file.schema_arrow.names):
+            return 0
+        gone = sum(pc.sum(leaves(batch)).as_py() or 0 for batch in file.iter_batches(columns=list(columns)))
+        if gone:
+            _rewrite(file, target or path, leaves)
     return int(gone)
 
 
@@ -91,3 +116,12 @@ def _rewrite(file: pq.ParquetFile, target: Path, leaves: Mask) -> None:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        message = f"{path}: cannot be read as parquet ({error}): nothing of it was erased; delete it, or mend it"
+        raise DataError(message) from error

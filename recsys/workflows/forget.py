@@ -25,8 +25,17 @@ from recsys.modeling.training_set import (
     tables_digest,
 )
 from recsys.ports import ErasedOnline, LedgerEntry
-from recsys.schema import USER
-from recsys.workflows.erasing import counted, erase_rows, erase_users, of_users, parquet_files, shadow
+from recsys.schema import SESSION, USER
+from recsys.workflows.erasing import (
+    counted,
+    erase_rows,
+    erase_sessions,
+    erase_users,
+    of_users,
+    parquet_files,
+    sessions_of,
+    shadow,
+)
 from recsys.workflows.exclusive import EVENT_LOG, FEATURES, exclusive, read_written, sweep, write_by_rename
 from recsys.workflows.git import author
 from recsys.workflows.workspace import Workspace, file_digest
@@ -69,11 +78,14 @@ def forget(workspace: Workspace, users: Sequence[str]) -> Forgotten:
         exclusive(workspace, FEATURES, "recsys forget"),
     ):
         transaction, known = _begun(workspace, wanted)
-        online = list(_online(workspace, wanted))
+        # Sessions first: once the log is without the users nobody knows whose they were.
+        sessions = _sessions(workspace, wanted)
+        online = list(_online(workspace, wanted, sessions))
+        visits = _visits(workspace, sessions)
         rows = counted(asdict(workspace.event_archive.erase(wanted)), "event log: ")
         for where, erased in online:
             rows |= counted(erased.rows, f"{where}: ")
-        rows |= {**_tables(workspace, wanted), **_sets(workspace, wanted), **_batches(workspace, wanted)}
+        rows |= {**visits, **_tables(workspace, wanted), **_sets(workspace, wanted), **_batches(workspace, wanted)}
         if rows or not known:
             _record(workspace, transaction, "done", wanted, rows)
     unreached = [f"online view {view}: its rows are kept under another key" for view in _views(online)]
@@ -114,11 +126,30 @@ def _record(
     )
 
 
-def _online(workspace: Workspace, users: Sequence[str]) -> Iterator[tuple[str, ErasedOnline]]:
+def _sessions(workspace: Workspace, users: Sequence[str]) -> tuple[str, ...]:
+    """Return the users' sessions, by the event log and by the shop's events."""
+    found = set(workspace.event_archive.sessions(users))
+    if workspace.events.exists():
+        found |= sessions_of(workspace.events, users)
+    return tuple(sorted(found))
+
+
+def _visits(workspace: Workspace, sessions: Sequence[str]) -> dict[str, int]:
+    """Erase sessions from the feature tables that are keyed by them."""
+    rows: dict[str, int] = {}
+    for path in parquet_files(workspace.feature_tables) if sessions else ():
+        name = path.parent.relative_to(workspace.state).as_posix()
+        rows[name] = rows.get(name, 0) + erase_sessions(path, sessions)
+    return counted(rows, "")
+
+
+def _online(workspace: Workspace, users: Sequence[str], sessions: Sequence[str]) -> Iterator[tuple[str, ErasedOnline]]:
     """Erase them from the online store, and from those of replays; there are none before Feast's first apply."""
     if not workspace.adapters.feature_repository().registered().get("feature_views"):
         return
     yield "online store", workspace.features.erase(USER, users)
+    if sessions:
+        yield "online store", workspace.features.erase(SESSION, sessions)
     for registry in sorted(workspace.replay_state.glob("*/registry.db")):
         replayed = workspace.adapters.features(registry.parent)
         yield f"replay of {registry.parent.name}", replayed.erase(USER, users)

@@ -94,6 +94,15 @@ def test_what_is_older_leaves_with_its_slots(stores: tuple[EventLog, EventArchiv
     assert log.outcomes("purchase", START, START + 9 * DAY)[schema.EVENT_ID].to_pylist() == ["e2", "e3"]
 
 
+def test_sessions_of_users_are_found(stores: tuple[EventLog, EventArchive]) -> None:
+    log, archive = stores
+    log.write_exposures([exposure("one", session_id="s2"), exposure("none", session_id=None)])
+    log.write_exposures([exposure("theirs", user_id="household_2", session_id="s3")])
+    log.write_outcomes(outcomes(["e1"]).set_column(4, schema.SESSION, pa.array(["s1"])))
+    assert archive.sessions(["household_1", "nobody"]) == ("s1", "s2")
+    assert archive.sessions(["nobody"]) == ()
+
+
 def test_users_leave_and_others_stay(stores: tuple[EventLog, EventArchive]) -> None:
     log, archive = stores
     log.write_exposures([exposure("mine"), exposure("theirs", user_id="household_2")])

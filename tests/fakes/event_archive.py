@@ -52,6 +52,12 @@ class FakeEventArchive:
             {name for name, row in self._log._outcomes.items() if row[schema.EVENT_TIMESTAMP] < before},
         )
 
+    def sessions(self, users: Sequence[str]) -> tuple[str, ...]:
+        """Return the sessions of users."""
+        found = {one.session_id for one in self._log._exposures.values() if one.user_id in users}
+        found |= {row[schema.SESSION] for row in self._log._outcomes.values() if row[schema.USER] in users}
+        return tuple(sorted(session for session in found if session is not None))
+
     def erase(self, users: Sequence[str]) -> LogRows:
         """Delete what is of users."""
         return self._without(

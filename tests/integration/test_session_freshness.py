@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from fastapi.testclient import TestClient
@@ -19,8 +20,10 @@ from recsys.serving.freshness import SessionFeatures
 from recsys.serving.resolver import Resolver, feature_digest
 from recsys.serving.state import Online
 from recsys.web.app import Service, create_app
+from recsys.wiring import open_workspace
 from recsys.workflows.dataset import build_dataset, check_dataset
 from recsys.workflows.features import build_tables, materialize
+from recsys.workflows.forget import forget
 from recsys.workflows.ingest import ingest
 from recsys.workflows.serving import session_features
 from recsys.workflows.train import train
@@ -146,6 +149,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     materialize(workspace)
     train(workspace, VERSION)
     return workspace
+
+
+THEIRS = {
+    "event_id": "theirs-1",
+    "event_type": "click",
+    "user_id": "u1",
+    "item_id": "i05",
+    "session_id": "theirs",
+}
 
 
 @dataclass
@@ -336,3 +348,20 @@ def test_an_empty_store_is_filled_with_the_sessions_that_still_count(page: Page)
     group = features.online_group("session_item", "visit-5")
     assert group is not None
     assert group[ITEM].to_pylist() == ["i05"]
+
+
+def test_who_is_forgotten_leaves_no_session_behind(page: Page) -> None:
+    """Neither online nor in the tables that are keyed by sessions and name nobody."""
+    page.clock.advance(timedelta(days=4))
+    page.act("visit-6", "i05", 1)
+    page.client.post("/v1/events", json={"events": [THEIRS]})
+    deliver_log(page.workspace)
+    erased = forget(open_workspace("local", page.workspace.root), ["u0"])
+    assert erased.rows["online store: session_item"] > 0
+    assert erased.rows["features/session_item"] > 0
+    features = page.workspace.adapters.features(None)
+    assert features.online_group("session_item", "visit-6") is None
+    assert features.online_group("session_item", "theirs") is not None
+    left = pq.read_table(page.workspace.feature_tables / "session_item")[SESSION].to_pylist()
+    assert "theirs" in left
+    assert not any(session.startswith("visit-") for session in left)

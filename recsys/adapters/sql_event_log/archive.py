@@ -57,6 +57,15 @@ class SqlEventArchive:
                 old = sa.and_(log.c[group] == one, log.c[schema.EVENT_TIMESTAMP] < before)
                 yield from self._delete(log, old, "prune")
 
+    def sessions(self, users: Sequence[str]) -> tuple[str, ...]:
+        """Return the sessions of users, ascending."""
+        found: set[str] = set()
+        with self._database.reading("read sessions") as connection, self._database.patient(connection):
+            for log in (tables.exposures, tables.outcomes):
+                query = sa.select(log.c[schema.SESSION]).where(log.c[schema.USER].in_(users)).distinct()
+                found.update(session for session in connection.execute(query).scalars() if session is not None)
+        return tuple(sorted(found))
+
     def erase(self, users: Sequence[str]) -> LogRows:
         """Delete what is of users, a bounded number of rows a transaction, and leave no copy in the database's file."""
         gone = LogRows()
