@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/serving.py [--households 150] [--runs 3] [--requests 200] [--seconds 4]
         [--redis redis://127.0.0.1:6379/0] [--key-prefix recsys_benchmark:] [--memory-items 1000000]
-        [--parts process,http,memory]
+        [--parts process,http,memory,sustained] [--minutes 30]
 
 A project of the shipped declarations (Complete Journey, some households), `basket/v2` trained and promoted, and a
 placement that takes the request's candidates. Features of the household, of the product, of both and of the household
@@ -19,6 +19,9 @@ Each takes turns in blocks, after a block that does not count; medians and 99th 
 Over HTTP: `recsys serve` with one worker, and beside it a bare FastAPI route that reads the same body and returns the
 same answer, each asked by 1, 8 and 64 connections of a process of its own. The overhead is the median over HTTP less
 the median in process, with one connection.
+
+Sustained (by name only): 70 % of what the service can do, for 30 minutes; memory and latency of the last sixth beside
+those of the first.
 
 Memory: the item matrix of a catalogue of 1M items with 25 features in a fresh process.
 
@@ -49,6 +52,7 @@ CANDIDATES = (25, 100, 200, 300)
 JUDGED_AT = 200
 MOST_TIMES_BARE, LEAST_TIMES_FEAST, MOST_OVERHEAD = 3.0, 20.0, 1.5
 BLOCK = 20
+SUSTAINED, PARTS, MOST_SLOWER, MOST_LARGER = 0.7, 6, 1.5, 1.1
 METARANK_MS = {"median": 7.2, "p99": 9.8}
 
 Call = Callable[[int], None]
@@ -59,7 +63,7 @@ def main() -> int:
     arguments = parsed()
     missed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="recsys-serving-") as folder:
-        if {"process", "http"} & set(arguments.parts):
+        if {"process", "http", "sustained"} & set(arguments.parts):
             project = made(Path(folder) / "sqlite", arguments.households)
             shop = Shop.of(project)
             print(
@@ -75,6 +79,8 @@ def main() -> int:
                 forget(arguments.redis, arguments.key_prefix)
         if "http" in arguments.parts:
             missed += over_http(project, shop, arguments)
+        if "sustained" in arguments.parts:
+            missed += sustained(project, shop, arguments.minutes)
         if "memory" in arguments.parts:
             memory(Path(folder), arguments.memory_items)
     for line in missed:
@@ -89,6 +95,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--redis", default="redis://127.0.0.1:6379/0")
     parser.add_argument("--key-prefix", default="recsys_benchmark:")
     parser.add_argument("--memory-items", type=int, default=1_000_000)
@@ -197,6 +204,30 @@ def over_http(project: Path, shop: Shop, arguments: argparse.Namespace) -> list[
     if others:
         missed.append(f"HTTP: answers with status {', '.join(sorted(others))}")
     return missed
+
+
+def sustained(project: Path, shop: Shop, minutes: float) -> list[str]:
+    """Load the service at 70 % of what it can do; memory and latency stay where they were."""
+    bodies = [
+        json.dumps({"placement": "bench", "user_id": user, "candidates": list(shop.items[:JUDGED_AT])})
+        for user in shop.users
+    ]
+    seconds = max(60.0 * minutes / PARTS, 5.0)
+    with recsys_serve(project) as server:
+        most = load(server, bodies, 8, 5).rate
+        print(f"\nHTTP at {SUSTAINED:.0%} of {most:.0f} requests/s, {JUDGED_AT} candidates, {minutes:g} minutes")
+        seen, resident = [], []
+        for part in range(PARTS):
+            seen.append(load(server, bodies, 8, seconds, SUSTAINED * most))
+            resident.append(server.resident)
+            print(f"  part {part + 1:2}: {seen[-1]}, {resident[-1]:.0f} MB", flush=True)
+    slower, larger = seen[-1].median / seen[0].median, resident[-1] / resident[0]
+    print(
+        f"  last part beside the first: latency {slower:.2f}, memory {larger:.2f}; at most {MOST_SLOWER}, {MOST_LARGER}"
+    )
+    return [f"sustained: {slower:.2f} times the latency, {larger:.2f} times the memory"] * (
+        slower > MOST_SLOWER or larger > MOST_LARGER
+    )
 
 
 # ---------------------------------------------------------------- memory

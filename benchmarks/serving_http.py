@@ -45,6 +45,13 @@ class Server:
     """A server on a port of this machine."""
 
     port: int
+    process: int
+
+    @property
+    def resident(self) -> float:
+        """Resident megabytes of its process."""
+        pages = int(Path(f"/proc/{self.process}/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,11 @@ class Served:
         return Served([*self.milliseconds, *other.milliseconds], statuses, self.seconds + other.seconds)
 
     @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return len(self.milliseconds) / self.seconds
+
+    @property
     def median(self) -> float:
         """Milliseconds."""
         return statistics.median(self.milliseconds)
@@ -72,7 +84,7 @@ class Served:
         statuses = ", ".join(f"{status}: {count:,}" for status, count in sorted(self.statuses.items()))
         return (
             f"median {self.median:8.3f} ms, p99 {p99:8.3f} ms, longest {max(self.milliseconds):8.1f} ms,"
-            f" {len(self.milliseconds) / self.seconds:7.0f} requests/s ({statuses})"
+            f" {self.rate:7.0f} requests/s ({statuses})"
         )
 
 
@@ -80,26 +92,27 @@ class Served:
 def recsys_serve(project: Path) -> Iterator[Server]:
     """Run `recsys serve` until the block ends."""
     port = _free_port()
-    with _running([sys.executable, "-m", "recsys", "serve", "--port", str(port)], project, port):
-        yield Server(port)
+    with _running([sys.executable, "-m", "recsys", "serve", "--port", str(port)], project, port) as process:
+        yield Server(port, process)
 
 
 @contextlib.contextmanager
 def bare_route(answer: Mapping[str, Any]) -> Iterator[Server]:
     """Run a FastAPI application whose one route reads the same body and returns a fixed answer."""
     port = _free_port()
-    with _running([sys.executable, "-c", _BARE, str(port), json.dumps(answer)], ROOT, port):
-        yield Server(port)
+    with _running([sys.executable, "-c", _BARE, str(port), json.dumps(answer)], ROOT, port) as process:
+        yield Server(port, process)
 
 
-def load(server: Server, bodies: Sequence[str], connections: int, seconds: float) -> Served:
-    """Ask a server from another process."""
+def load(server: Server, bodies: Sequence[str], connections: int, seconds: float, rate: float | None = None) -> Served:
+    """Ask a server from another process; `rate` is in requests a second, as fast as it answers by default."""
     asked = {
         "port": server.port,
         "path": "/v1/recommend",
         "bodies": list(bodies),
         "connections": connections,
         "seconds": seconds,
+        "rate": rate,
     }
     done = subprocess.run(
         [sys.executable, str(LOAD)], input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True
@@ -109,7 +122,7 @@ def load(server: Server, bodies: Sequence[str], connections: int, seconds: float
 
 
 @contextlib.contextmanager
-def _running(command: Sequence[str], folder: Path, port: int) -> Iterator[None]:
+def _running(command: Sequence[str], folder: Path, port: int) -> Iterator[int]:
     process = subprocess.Popen(
         command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
     )
@@ -119,7 +132,7 @@ def _running(command: Sequence[str], folder: Path, port: int) -> Iterator[None]:
             if process.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"{' '.join(command[:4])} did not become ready")
             time.sleep(0.2)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(timeout=30)

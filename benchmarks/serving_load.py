@@ -11,8 +11,20 @@ from collections import Counter
 from typing import Any
 
 
-async def main(port: int, path: str, bodies: list[str], connections: int, seconds: float) -> dict[str, Any]:
-    """Ask for some seconds; the first tenth of them warms up and is not counted."""
+async def main(
+    port: int, path: str, bodies: list[str], connections: int, seconds: float, rate: float | None = None
+) -> dict[str, Any]:
+    """Ask for some seconds; the first tenth of them warms up and is not counted.
+
+    Args:
+        port: of loopback.
+        path: asked by POST.
+        bodies: in turn.
+        connections: each asks again as soon as it is answered.
+        seconds: in all.
+        rate: requests a second of all connections together, at most; a late one is timed from when it was due.
+    """
+    pause = 0.0 if rate is None else connections / rate
     milliseconds: list[float] = []
     statuses: Counter[str] = Counter()
     begun = time.perf_counter()
@@ -22,11 +34,15 @@ async def main(port: int, path: str, bodies: list[str], connections: int, second
     async def ask(first: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         number = first
+        due = begun + pause * first / connections
         while time.perf_counter() < end:
+            if pause:
+                await asyncio.sleep(max(due - time.perf_counter(), 0))
             body = bodies[number % len(bodies)].encode()
             number += connections
             head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-            asked = time.perf_counter()
+            asked = due if pause else time.perf_counter()
+            due += pause
             writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             status = await _answered(reader)
             done = time.perf_counter()
