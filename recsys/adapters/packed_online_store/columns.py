@@ -29,17 +29,20 @@ class Column:
     """Of the value (FIXED, BOOLEAN) or of one element in the tail (the others)."""
     variable: bool = False
     """Whether the record holds a length and the tail the value."""
+    plain: str = ""
+    """What it is to a request: number, time or text; other types go by Arrow."""
 
 
 def column_of(field: pa.Field) -> Column:
     """Choose how a field is kept."""
     kind = field.type
     if pa.types.is_boolean(kind):
-        return Column(field.name, kind, BOOLEAN, np.dtype("u1"))
+        return Column(field.name, kind, BOOLEAN, np.dtype("u1"), plain="number")
     if (dtype := _fixed_dtype(kind)) is not None:
-        return Column(field.name, kind, FIXED, dtype)
+        return Column(field.name, kind, FIXED, dtype, plain=_plain(kind))
     if kind in (pa.string(), pa.binary(), pa.large_string(), pa.large_binary()):
-        return Column(field.name, kind, BYTES, np.dtype("u1"), variable=True)
+        text = "text" if kind in (pa.string(), pa.large_string()) else ""
+        return Column(field.name, kind, BYTES, np.dtype("u1"), variable=True, plain=text)
     if pa.types.is_list(kind) and (dtype := _fixed_dtype(kind.value_type)) is not None:
         element = np.dtype([("valid", np.uint8), ("value", dtype)])
         return Column(field.name, kind, LIST, element, variable=True)
@@ -53,6 +56,12 @@ def _fixed_dtype(kind: pa.DataType) -> np.dtype | None:
     if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
         return np.dtype(f"<i{kind.bit_width // 8}")
     return None
+
+
+def _plain(kind: pa.DataType) -> str:
+    if pa.types.is_timestamp(kind) and kind.unit == "us":
+        return "time"
+    return "" if pa.types.is_temporal(kind) else "number"
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:
@@ -100,10 +109,10 @@ def fixed_array(column: Column, values: np.ndarray, bitmap: pa.Buffer | None) ->
 
 def plain_values(column: Column, values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
     """Return values of a fixed-width column as the core has them: float64 with NaN, datetime64[us] with NaT."""
-    if pa.types.is_timestamp(column.type) and column.type.unit == "us":
+    if column.plain == "time":
         times = np.ascontiguousarray(values).view("datetime64[us]")
         return times if valid is None else np.where(valid, times, _NEVER)
-    if column.kind == BOOLEAN or not pa.types.is_temporal(column.type):
+    if column.plain == "number":
         numbers = values.astype(np.float64)
         if valid is not None:
             numbers[~valid] = np.nan
@@ -113,7 +122,7 @@ def plain_values(column: Column, values: np.ndarray, valid: np.ndarray | None) -
 
 def plain_texts(column: Column, lengths: np.ndarray, tail: bytes, valid: np.ndarray | None) -> np.ndarray:
     """Return values of a text column as the core has them: objects, 'unknown' where there is none."""
-    if column.type not in (pa.string(), pa.large_string()):
+    if column.plain != "text":
         return to_numpy(DECODERS[column.kind](column, lengths, tail, None if valid is None else bitmap_of(valid)))
     ends = np.cumsum(lengths, dtype=np.int64).tolist()
     starts = [0, *ends[:-1]]

@@ -47,6 +47,7 @@ class Codec:
         for i, column in enumerate(self._columns):
             fields.append((f"c{i}", np.dtype("<u4") if column.variable else column.dtype))
         self._record = np.dtype(fields)
+        self._places = {column.name: place for place, column in enumerate(self._columns)}
 
     def encode(self, table: pa.Table, bounds: Sequence[int]) -> list[bytes]:
         """Pack consecutive rows.
@@ -122,7 +123,8 @@ class Codec:
         """Return the columns of one payload as a request reads them: without Arrow in between, and when asked for."""
         count, _ = _HEADER.unpack_from(payload)
         records = np.frombuffer(payload, self._record, count=count, offset=_HEADER.size)
-        return Unpacked(self._columns, records, payload, _HEADER.size + count * self._record.itemsize)
+        tail = _HEADER.size + count * self._record.itemsize
+        return Unpacked(self._columns, self._places, records, payload, tail)
 
 
 def schema_id(payload: bytes) -> bytes:
@@ -160,17 +162,20 @@ class Unpacked(Mapping[str, np.ndarray]):
     Numbers are float64 with NaN, times datetime64[us] in UTC with NaT, texts objects with 'unknown'.
     """
 
-    def __init__(self, columns: Sequence[Column], records: np.ndarray, payload: bytes, tail: int) -> None:
+    def __init__(
+        self, columns: Sequence[Column], places: Mapping[str, int], records: np.ndarray, payload: bytes, tail: int
+    ) -> None:
         """Unpack nothing yet.
 
         Args:
             columns: of the payload's schema.
+            places: of the columns, by name.
             records: its fixed-width part.
             payload: all of it.
             tail: where the first variable-length column begins.
         """
         self._columns = columns
-        self._places = {column.name: place for place, column in enumerate(columns)}
+        self._places = places
         self._records = records
         self._payload = payload
         self._tail = tail
