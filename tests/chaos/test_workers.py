@@ -44,7 +44,7 @@ def test_a_killed_worker_costs_its_connections_and_is_replaced(shop: Shop, tmp_p
         wait_until(lambda: len(load.answers) > 50, "load")
         (victim, *_) = served.workers()
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: len(served.workers() - {victim}) == WORKERS, "the worker is replaced", 60)
+        wait_until(lambda: len(served.workers() - {victim}) == WORKERS, "the worker is replaced")
         since = len(load.answers)
         wait_until(lambda: len(load.answers) > since + 50, "load")
     broken = [answer for answer in load.answers if answer.status != 200]
