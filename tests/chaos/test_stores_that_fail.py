@@ -32,10 +32,10 @@ def test_stores_that_go_and_come_back_in_mid_load_fail_no_request(shop: Shop, tm
         for store, rung in RUNGS.items():
             since = len(load.answers)
             shop.stores[store].be(mode)
-            wait_until(lambda: rung in load.rungs(since), f"{store} is missed", 60)  # noqa: B023 - waited for here
+            wait_until(lambda: rung in load.rungs(since), f"{store} is missed")  # noqa: B023 - waited for here
             assert served.ready(), "it answers, so it is ready"
             shop.stores[store].be(THROUGH)
-            wait_until(lambda: load.answers[-1].body["fallback"] is None, f"{store} is used again", 60)
+            wait_until(lambda: load.answers[-1].body["fallback"] is None, f"{store} is used again")
     assert_answered(load.answers)
 
 
@@ -53,10 +53,10 @@ def test_a_start_without_any_store_answers_from_the_copy_and_returns(shop: Shop,
             answers = [served.list() for _ in range(20)]
             assert_answered(answers)
             assert {answer.body["fallback"] for answer in answers} <= {UNIT_UNKNOWN, POPULAR}
-            wait_until(lambda: served.list().body["fallback"] == UNIT_UNKNOWN, "no time is spent on waiting", 60)
+            wait_until(lambda: served.list().body["fallback"] == UNIT_UNKNOWN, "no time is spent on waiting")
             assert 'recsys_from_local_copy{placement="for_you"} 1' in served.ask("/metrics").body["text"]
             shop.all_be(THROUGH)
-            wait_until(lambda: served.list().body["fallback"] is None, "everything is followed again", 60)
+            wait_until(lambda: served.list().body["fallback"] is None, "everything is followed again")
             assert served.list().body["items"] == before.body["items"]
             assert "copied" not in served.ask("/readyz").body["placements"]["for_you"]
     finally:

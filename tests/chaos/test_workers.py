@@ -66,21 +66,20 @@ def test_a_moved_alias_and_an_applied_placement_reach_every_worker(shop: Shop, t
             apply(open_workspace("local", shop.workspace.root))
             other.write_text("k: [")  # a file that is being edited
             asked = {"placement": "cart", "user_id": "household_1", "k": 3}
-            took = wait_until(
-                lambda: all(served.ask("/v1/recommend", asked).status == 200 for _ in range(20)), "cart is served", 60
+            wait_until(
+                lambda: all(served.ask("/v1/recommend", asked).status == 200 for _ in range(20)), "cart is served"
             )
-            assert took < 60
             assert served.ready()
         finally:
             other.unlink(missing_ok=True)
             path.unlink()
             apply(open_workspace("local", shop.workspace.root))
-        wait_until(lambda: all(served.ask("/v1/recommend", asked).status == 422 for _ in range(20)), "cart is gone", 60)
+        wait_until(lambda: all(served.ask("/v1/recommend", asked).status == 422 for _ in range(20)), "cart is gone")
         again = _register_again(shop)
         try:
             began = time.monotonic()
             _move(shop, again)
-            wait_until(lambda: set(weights_of_workers(served).values()) == {again}, "all workers follow", 60)
+            wait_until(lambda: set(weights_of_workers(served).values()) == {again}, "all workers follow")
             assert time.monotonic() - began < FOLLOWED_SECONDS
         finally:
             _move(shop, status.alias.number)
@@ -104,7 +103,7 @@ def test_weights_that_are_damaged_are_not_served_and_it_is_said_once(shop: Shop,
             _move(shop, bad)
             name = f"basket/{bad}"
             wait_until(
-                lambda: name in served.ask("/readyz").body["placements"]["for_you"].get("refused", {}), "it is told", 60
+                lambda: name in served.ask("/readyz").body["placements"]["for_you"].get("refused", {}), "it is told"
             )
             since = len(load.answers)
             time.sleep(3)  # several polls

@@ -50,7 +50,7 @@ def test_each_stage_gives_one_json_document(terminal: Terminal) -> None:
     assert terminal.json("ingest")["reused"]
     built = terminal.json("features", "build")
     assert built["materialized_until"].startswith("2018-01-01")
-    assert [table["reused"] for table in built["tables"]] == [True] * 7
+    assert [table["reused"] for table in built["tables"]] == [True] * 9
     trained = terminal.json("train", "--model-version", "basket/v2", "--known-at", "2017-12-04")
     assert trained["report"]["gate"]["passed"] is trained["in_service"]
     assert trained["reused"]
