@@ -29,11 +29,12 @@ Budgets: at 200 candidates at most 3 times (native and raw read), at least 20 ti
 overhead at most 1.5 times the bare route's median; beyond saturation an answer or a 503 each. For orientation, Metarank
 publishes 7.2 ms (median) and 9.8 ms (99th percentile) at 100 candidates, on a machine of its own.
 
-Seen in one run on two shared cores, 150 households, 85 trees, 200 candidates: native .36 ms, raw read .08 ms (Redis .85);
-a request 3.8 ms, with its exposure queued 5.4 ms, with it on disk 8.0 ms (Redis 6.7, 8.2, 10.4): 12 times the bare work, 6.7
-on Redis, where 3 is the budget, and 24 times faster than Feast's own read (Redis 17). HTTP adds .67 ms, 1.1 times a bare
-route; with 64 connections every request is answered, the longest in .93 s. The matrix of 1M items takes 432 MB. What limits
-the request: some 2,500 Python calls, of them a third to read and match the unit's rows, a quarter for request-time features.
+Seen in one run on two shared cores, 150 households, 85 trees, 200 candidates: native .36 ms, raw read .08 ms (Redis
+.85); a request 3.8 ms, with its exposure queued 5.4 ms, with it on disk 8.0 ms (Redis 6.7, 8.2, 10.4): 12 times the
+bare work, 6.7 on Redis, where 3 is the budget, and 24 times faster than Feast's own read (Redis 17). HTTP adds .67 ms,
+1.1 times a bare route; with 64 connections every request is answered, the longest in .93 s. The matrix of 1M items
+takes 432 MB. What limits the request: some 2,500 Python calls, of them a third to read and match the unit's rows, a
+quarter for request-time features.
 """
 
 import argparse
