@@ -51,6 +51,7 @@ from pathlib import Path
 os.environ.setdefault("FEAST_USAGE", "False")
 warnings.filterwarnings("ignore")
 
+from online_store import answers  # noqa: E402 - Feast reads the environment
 from serving_http import Served, bare_route, load, recsys_serve  # noqa: E402 - Feast reads the environment
 from serving_memory import measured  # noqa: E402
 from serving_shop import FeastShop, Shop, made, on_redis  # noqa: E402
@@ -249,18 +250,6 @@ def memory(folder: Path, items: int) -> None:
         f"\nmemory: {items:,} items x 25 features: {seen['after'] - seen['before']:,.0f} MB beside the process'"
         f" {seen['before']:,.0f} MB (features alone {seen['values']:,.0f} MB); while reading {seen['peak']:,.0f} MB"
     )
-
-
-def answers(url: str) -> bool:
-    """Whether a Redis server is there."""
-    try:
-        import redis
-
-        redis.Redis.from_url(url, socket_connect_timeout=1).ping()
-    except Exception as error:  # noqa: BLE001 - whatever is missing, the rest is measured
-        print(f"Redis is left out: {error}")
-        return False
-    return True
 
 
 def forget(url: str, prefix: str) -> None:
