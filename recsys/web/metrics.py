@@ -60,10 +60,19 @@ class Metrics:
             registry=self._registry,
         )
         self._responses = self._counter("recsys_responses", "HTTP responses", ("path", "status"))
+        self._begin()
         self._states = _States(self._registry)
         self._queue = _Queue(log, self._registry) if isinstance(log, GroupCommit) else None
         if folder is not None:
             _forget_dead(folder)
+
+    def _begin(self) -> None:
+        """Tell what did not happen yet as 0, so that its first time is seen as a rise and not as a new figure."""
+        for counter, values in ((self._events, ("new", "known")), (self._pushes, ("pushed", "failed"))):
+            for value in values:
+                counter.labels(value)
+        for name, _ in self._fleet.items():
+            self._lost.labels(name)
 
     def _counter(self, name: str, meaning: str, labels: Labels) -> Counter:
         return Counter(name, meaning, labels, registry=self._registry)

@@ -463,7 +463,7 @@ def test_events_are_kept_where_sessions_cannot_follow(
     """The post succeeds; the failure is logged and counted."""
     counted = 'recsys_session_pushes_total{result="failed"}'
     with TestClient(create_app(service(log=log, sessions=Sessions(error)))) as client:
-        before = figures_of(client).get(counted, 0.0)
+        before = figures_of(client)[counted]
         answer = client.post("/v1/events", json={"events": [CLICK | {"session_id": "s1"}]})
         assert answer.json() == {"received": 1, "new": 1}
         assert figures_of(client)[counted] == before + 1
