@@ -17,6 +17,7 @@ from recsys.ports.features import (
     OnlineFeatures,
     OnlineRows,
     RequestTransform,
+    UnitColumns,
     ViewInfo,
 )
 from recsys.ports.item_models import ItemModelStore, ItemWeights
@@ -63,6 +64,7 @@ __all__ = [
     "Streams",
     "TrainingRows",
     "Trial",
+    "UnitColumns",
     "ViewInfo",
     "Weights",
 ]

@@ -216,6 +216,7 @@ class Resolver:
         asked = Asked(matrix, retrieval, unit, lambda view: unit.history(state.views[view]), wanted)
         if model is not None:
             try:
+                unit.fetch([*state.views.values(), *model.features.views])
                 kept = sampled(wanted.request_id, self._feature_rows)
                 listed = ranked(asked, model, self.placement.rerank, with_features=kept)
             except OutOfTimeError:

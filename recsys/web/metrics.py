@@ -71,7 +71,7 @@ class Metrics:
         for counter, values in ((self._events, ("new", "known")), (self._pushes, ("pushed", "failed"))):
             for value in values:
                 counter.labels(value)
-        for name, _ in self._fleet.items():
+        for name in self._fleet:
             self._lost.labels(name)
 
     def _counter(self, name: str, meaning: str, labels: Labels) -> Counter:
