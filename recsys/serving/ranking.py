@@ -155,7 +155,12 @@ def plain_features(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64])
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a number, a text or a time
     if isinstance(value, datetime):
         return value.isoformat()
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return known(value) if isinstance(value, float) else value
+
+
+def known(number: float) -> float | None:
+    """Return a number as JSON has it: what is unknown is None, for JSON has no NaN."""
+    return None if math.isnan(number) else number
 
 
 def _in_time(deadline: Deadline) -> None:
