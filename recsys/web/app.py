@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 from fastapi import FastAPI, HTTPException, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Scope
 
@@ -104,7 +104,7 @@ def create_app(service: Service) -> FastAPI:
         response_model=None,
         responses=described(400, 401, 413, 422, 500, 503, answer=Recommendation),
     )
-    async def recommend(request: RecommendRequest) -> dict[str, Any]:
+    async def recommend(request: RecommendRequest) -> JSONResponse:
         resolver = fleet.get(request.placement)
         if resolver is None:
             declared = ", ".join(sorted(fleet))
@@ -113,7 +113,7 @@ def create_app(service: Service) -> FastAPI:
         began = time.perf_counter()
         answer, logged = await lists.run(lambda: _answer(resolver, request, deadline, service.log, breaker))
         metrics.answered(answer.exposure, time.perf_counter() - began, logged=logged)
-        return answer.to_dict()
+        return JSONResponse(answer.to_dict())
 
     @writer.post(
         "/v1/events",
