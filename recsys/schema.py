@@ -84,9 +84,12 @@ LOGGED_EXPOSURES: Final = pa.schema(
         *EXPOSURES,
         pa.field("feature_digest", pa.string()),
         pa.field("watermarks", pa.string()),
+        pa.field("asked", pa.string()),
+        pa.field("features", pa.string()),
     ]
 )
-"""One row an answered request of any placement, as the event log is exported; `watermarks` is a JSON object."""
+"""One row an answered request of any placement, as the event log is exported; `watermarks`, `asked` and `features` are
+JSON objects, the last of sampled requests only."""
 
 IMPRESSIONS: Final = pa.schema(
     [
