@@ -17,7 +17,7 @@ from starlette.types import Scope
 
 import recsys
 from recsys import schema
-from recsys.errors import FeatureError, RecsysError
+from recsys.errors import ContextError, FeatureError, RecsysError
 from recsys.ports import Clock, EventLog
 from recsys.serving.deadline import Deadline
 from recsys.serving.fleet import Fleet, served
@@ -171,10 +171,13 @@ def _answer(
             k=request.k,
             request_id=request.request_id,
             candidates=request.candidates,
+            context=request.context,
             deadline=deadline,
         )
+    except ContextError as error:
+        raise FieldProblem(("context", error.name), error.rule) from error
     except FeatureError as error:
-        # The one thing that is wrong with a request itself: candidates nobody takes.
+        # The other thing that is wrong with a request itself: candidates nobody takes.
         raise FieldProblem(("candidates",), str(error)) from error
     left = _EVENT_SECONDS if deadline.left is None else max(deadline.left, _LOG_SECONDS)
     try:

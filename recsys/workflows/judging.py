@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from recsys.candidates.pool import to_numpy
 from recsys.errors import FeatureError, ModelError, SpecError
+from recsys.modeling.context import read_of, with_unknown
 from recsys.modeling.feature_ranker import FeatureRanker
 from recsys.modeling.given import completed
 from recsys.modeling.offline_evaluation import (
@@ -94,7 +95,7 @@ def judge(
     document = {
         **_about(workspace, model_version, dataset),
         **report.to_dict(),
-        "remarks": [*report.remarks, *([remark] if remark else [])],
+        "remarks": [*report.remarks, *([remark] if remark else []), *_without_context(workspace, spec, features)],
         "importance": dict(fitted.ranker.importance()),
         "correlation": _correlation(test, features),
         **_reliability(spec, problem, fitted.scores, test),
@@ -196,6 +197,7 @@ def scores_of(workspace: Workspace, weights: Weights, rows: pa.Table) -> NDArray
             placement = workspace.catalog.placement(spec.placement)
             keys = sorted({key for view in features.views for key in view.join_keys} - {USER, ITEM})
             rows = completed(workspace.moments, placement, rows, keys, placement.score_columns)
+            rows = with_unknown(rows, read_of(placement.context, features))
         rows = workspace.features.historical(rows, features)
     return ranker.score({name: to_numpy(rows[name]) for name in ranker.columns})
 
@@ -219,6 +221,20 @@ def _about(workspace: Workspace, model_version: str, dataset: TrainingSet) -> di
         "validation_rows": known["rows"]["validation"],
         "left_out": known["left_out"],
     }
+
+
+def _without_context(workspace: Workspace, spec: ModelVersion, features: FeatureSet) -> list[str]:
+    """Say what the figures are without: test requests are the placement's own candidates, and nobody made them."""
+    if not workspace.catalog.problem(spec.problem).lists:
+        return []
+    read = read_of(workspace.catalog.placement(spec.placement).context, features)
+    if not read:
+        return []
+    remark = (
+        f"context {', '.join(read)}: unknown in every test request, for nobody made them: the figures are of the model"
+        " without it, and what it is worth is for an experiment to say"
+    )
+    return [remark]
 
 
 def _correlation(test: pa.Table, features: FeatureSet) -> Any:  # noqa: ANN401 - JSON values

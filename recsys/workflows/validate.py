@@ -8,7 +8,13 @@ from recsys.ports import FeatureReader
 from recsys.specs.catalog import Catalog
 from recsys.specs.model import CatBoostAlgorithm, FeatureAlgorithm, ModelVersion
 from recsys.specs.placement import Placement
-from recsys.workflows.validate_placements import audience_findings, placement_findings, request_findings
+from recsys.workflows.validate_placements import (
+    answering_findings,
+    audience_findings,
+    learning_findings,
+    placement_findings,
+    request_findings,
+)
 from recsys.workflows.workspace import Workspace
 
 
@@ -52,6 +58,7 @@ def feature_findings(catalog: Catalog, features: FeatureReader) -> Iterator[str]
         yield from audience_findings(features, audience, f"registry/audiences/{name}.yaml")
     for name, model in catalog.models.items():
         yield from _model(features, model, catalog.placements.get(model.placement), f"registry/models/{name}.yaml")
+    yield from answering_findings(features, catalog)
 
 
 def _model(features: FeatureReader, model: ModelVersion, placement: Placement | None, shown: str) -> Iterator[str]:
@@ -63,6 +70,7 @@ def _model(features: FeatureReader, model: ModelVersion, placement: Placement | 
     columns = read.columns
     if placement is not None:
         yield from request_findings(features, read, model.placement, placement, f"{shown}: feature_service")
+        yield from learning_findings(read, model, placement, shown)
     wanted: tuple[str, ...] = ()
     if isinstance(model.algorithm, CatBoostAlgorithm):
         wanted = model.algorithm.categorical
