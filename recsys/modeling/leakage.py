@@ -296,7 +296,8 @@ def _transforms(rows: pa.Table, features: FeatureSet, clocks: Mapping[str, pa.Ta
         for name in transform.outputs:
             if name not in features.columns:
                 continue
-            given, made = to_numpy(rows[name]), _computed(outputs[name])
+            given = to_numpy(rows[name])
+            made = _computed(outputs[name], given)
             wrong = np.flatnonzero(~same_values(given, made, _TOLERANCE))
             if len(wrong):
                 first = int(wrong[0])
@@ -306,12 +307,11 @@ def _transforms(rows: pa.Table, features: FeatureSet, clocks: Mapping[str, pa.Ta
     return found
 
 
-def _computed(values: Any) -> "NDArray[Any]":  # noqa: ANN401 - a list or an array
-    """Return an output as `to_numpy` gives columns: a text or a time as it is, anything else as a number."""
-    found = np.asarray(values)
-    if found.dtype.kind == "U" or (found.dtype.kind == "O" and any(isinstance(value, str) for value in found)):
-        return np.array([UNKNOWN if value is None else value for value in found], dtype=object)
-    return found.astype("datetime64[us]") if found.dtype.kind == "M" else found.astype(np.float64)
+def _computed(values: Any, like: "NDArray[Any]") -> "NDArray[Any]":  # noqa: ANN401 - a list or an array
+    """Return an output of a function as `to_numpy` gives the column that was kept of it."""
+    if like.dtype.kind == "O":
+        return np.array([UNKNOWN if value is None else str(value) for value in values], dtype=object)
+    return np.asarray(values, dtype=like.dtype)
 
 
 def _key(rows: pa.Table, row: int, keys: Sequence[str] = (USER, ITEM)) -> str:

@@ -80,7 +80,10 @@ class RecommendRequest(_Body):
     """The answer's id, random by default; a retry with the same one is logged once."""
     candidates: Annotated[tuple[Identifier, ...], Field(max_length=MOST_CANDIDATES)] = ()
     """Item ids for the placement's `given` source; ids that it does not know are left out."""
-    context: Annotated[dict[ContextName, _Said], Field(max_length=MOST_CONTEXT)] = Field(default_factory=dict)
+    context: Annotated[
+        dict[ContextName, _Said],
+        Field(max_length=MOST_CONTEXT, json_schema_extra={"additionalProperties": False}),
+    ] = Field(default_factory=dict)
     """What only the caller knows at this moment, as the placement's `context` declares it, such as the device: numbers,
     texts, and times as ISO texts with their offset. What is not given is unknown."""
 

@@ -95,7 +95,7 @@ def judge(
     document = {
         **_about(workspace, model_version, dataset),
         **report.to_dict(),
-        "remarks": [*report.remarks, *([remark] if remark else []), *_without_context(workspace, spec, features)],
+        "remarks": [*report.remarks, *([remark] if remark else []), *without_context(workspace, model_version)],
         "importance": dict(fitted.ranker.importance()),
         "correlation": _correlation(test, features),
         **_reliability(spec, problem, fitted.scores, test),
@@ -202,6 +202,21 @@ def scores_of(workspace: Workspace, weights: Weights, rows: pa.Table) -> NDArray
     return ranker.score({name: to_numpy(rows[name]) for name in ranker.columns})
 
 
+def without_context(workspace: Workspace, model_version: str) -> list[str]:
+    """Say what a version's figures are without: test requests are candidates of the placement, and nobody made them."""
+    spec = workspace.catalog.model(model_version)
+    if not workspace.catalog.problem(spec.problem).lists:
+        return []
+    read = read_of(workspace.catalog.placement(spec.placement).context, with_baselines(workspace, spec))
+    if not read:
+        return []
+    remark = (
+        f"context {', '.join(read)} of {model_version}: unknown in every test request, for nobody made them: the"
+        " figures are without it, and what it is worth is for an experiment to say"
+    )
+    return [remark]
+
+
 # ---------------------------------------------------------------- what stands beside the metrics
 
 
@@ -221,20 +236,6 @@ def _about(workspace: Workspace, model_version: str, dataset: TrainingSet) -> di
         "validation_rows": known["rows"]["validation"],
         "left_out": known["left_out"],
     }
-
-
-def _without_context(workspace: Workspace, spec: ModelVersion, features: FeatureSet) -> list[str]:
-    """Say what the figures are without: test requests are the placement's own candidates, and nobody made them."""
-    if not workspace.catalog.problem(spec.problem).lists:
-        return []
-    read = read_of(workspace.catalog.placement(spec.placement).context, features)
-    if not read:
-        return []
-    remark = (
-        f"context {', '.join(read)}: unknown in every test request, for nobody made them: the figures are of the model"
-        " without it, and what it is worth is for an experiment to say"
-    )
-    return [remark]
 
 
 def _correlation(test: pa.Table, features: FeatureSet) -> Any:  # noqa: ANN401 - JSON values

@@ -86,21 +86,30 @@ def request_findings(
             )
     for transform in wanted.transforms:
         for name in transform.inputs:
-            if name in stored:
-                continue
-            if name not in brought:
+            kind = declared.context.get(name)
+            if name not in stored and name not in brought:
                 yield (
                     f"{where}: on-demand view {transform.name} reads {name} of the request; requests of placement"
                     f" {placement} bring {', '.join(brought)}: `<source>_score` is of a covisit or ease source of that"
                     " name whose view is of users, and what only the caller knows is declared in the placement's"
                     " `context`"
                 )
-            elif name in declared.context and transform.kinds.get(name, declared.context[name]) != (
-                kind := declared.context[name]
-            ):
+            elif name not in stored and kind is not None and transform.kinds.get(name, kind) != kind:
                 yield (
                     f"{where}: on-demand view {transform.name} reads {name} as a {transform.kinds[name]}; in the"
                     f" context of placement {placement} it is a {kind}: both must be of one kind"
+                )
+
+
+def selecting_findings(wanted: FeatureSet, where: str) -> Iterator[str]:
+    """Yield what features need of a request and the selection of an audience does not bring along."""
+    stored = {name for view in wanted.views for name in view.features}
+    for transform in wanted.transforms:
+        for name in transform.inputs:
+            if name not in stored and name != REQUEST_TIMESTAMP:
+                yield (
+                    f"{where}: on-demand view {transform.name} reads {name} of the request; an audience is selected at"
+                    f" a moment and brings {REQUEST_TIMESTAMP} alone"
                 )
 
 

@@ -18,14 +18,17 @@ from recsys.errors import ModelError, SpecError
 from recsys.modeling.moments import Moments
 from recsys.modeling.shown import shown_requests, shown_slots
 from recsys.ports import Exposure, ShownItem
-from recsys.schema import ITEM, REQUEST_ID, USER
+from recsys.printing.requests import why as printed
+from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_ID, USER
 from recsys.serving.resolver import Resolver, feature_digest
 from recsys.serving.state import Online
 from recsys.web.app import Service, create_app
+from recsys.workflows.compare import compare
 from recsys.workflows.dataset import build_dataset, check_dataset
 from recsys.workflows.features import build_tables, materialize
 from recsys.workflows.forget import forget
 from recsys.workflows.ingest import ingest
+from recsys.workflows.judging import scores_of
 from recsys.workflows.train import Trained, train
 from recsys.workflows.validate import validate
 from recsys.workflows.why import Recomputing, document
@@ -259,7 +262,28 @@ def test_training_rows_have_what_their_requests_said(shop: Workspace) -> None:
 def test_the_report_remarks_that_nobody_said_anything_in_a_test(trained: Trained) -> None:
     (remark,) = [each for each in trained.report["remarks"] if each.startswith("context ")]
     assert ": unknown in every test request" in remark
-    assert all(name in remark.partition(":")[0] for name in CONTEXT)
+    assert all(name in remark.partition(":")[0] for name in (*CONTEXT, VERSION))
+
+
+def test_rows_of_another_versions_requests_say_nothing(shop: Workspace, trained: Trained) -> None:
+    """As where it is compared, or judged as the champion; it scores them as its own test rows."""
+    train(shop, "basket/v1")
+    compared = compare(shop, "basket/v1", VERSION)
+    assert trained.weights.number == compared.document["second"]["weights"]
+    (remark,) = [each for each in compared.document["remarks"] if each.startswith("context ")]
+    assert VERSION in remark
+    theirs, own = (build_dataset(shop, version).dataset.rows("test") for version in ("basket/v1", VERSION))
+    assert "device" not in theirs.column_names
+    scores, mine = (scores_by_row(shop, trained, rows) for rows in (theirs, own))
+    shared = sorted(set(scores) & set(mine))
+    assert len(shared) > 50
+    np.testing.assert_allclose([scores[key] for key in shared], [mine[key] for key in shared])
+
+
+def scores_by_row(shop: Workspace, trained: Trained, rows: pa.Table) -> dict[tuple[Any, ...], float]:
+    """Return the score of every row by its unit, item and decision time."""
+    keys = zip(*(rows[name].to_pylist() for name in (USER, ITEM, EVENT_TIMESTAMP)), strict=True)
+    return dict(zip(keys, scores_of(shop, trained.weights, rows).tolist(), strict=True))
 
 
 def test_what_the_page_says_decides(client: TestClient, shop: Workspace) -> None:
@@ -289,6 +313,7 @@ def test_an_answer_is_made_again_and_its_training_rows_read_what_it_read(client:
         assert found.items_equal
         assert found.differing == {}
         assert document(found)["asked"] == each.asked
+        assert ("\n  context: " in printed(found)) == ("context" in each.asked)
     forged = Exposure(**vars(lists[0]) | {"asked": {"k": 12, "context": said | {"device": "desk"}}})
     assert not again.why(forged).digest_equal
 

@@ -122,6 +122,7 @@ def test_the_document_names_what_every_path_answers() -> None:
     assert "Problem" in document["components"]["schemas"]
     context = document["components"]["schemas"]["RecommendRequest"]["properties"]["context"]
     assert context["maxProperties"] == 32
+    assert context["additionalProperties"] is False
     assert "context" not in document["components"]["schemas"]["RecommendRequest"]["required"]
     with pytest.raises(KeyError):
         document["components"]["schemas"]["HTTPValidationError"]

@@ -15,6 +15,7 @@ from recsys.workflows.validate_placements import (
     learning_findings,
     placement_findings,
     request_findings,
+    selecting_findings,
 )
 from tests.serving.small_shop import CONTEXT, placement, shop
 
@@ -244,6 +245,13 @@ def test_a_version_that_learns_from_no_request_reads_no_context() -> None:
     assert "learns from no request, so its context would always be unknown" in found
     ordered = version(negatives={"source": "candidates"}, algorithm={"type": "feature", "feature": "fits"})
     assert list(learning_findings(MOMENT, ordered, home, VERSION)) == []
+
+
+def test_an_audience_brings_nothing_but_its_moment() -> None:
+    assert list(selecting_findings(SHOP.feature_set("full"), VERSION)) == []
+    found = list(selecting_findings(MOMENT, VERSION))
+    assert [line.partition(" reads ")[2].partition(" ")[0] for line in found] == list(CONTEXT)
+    assert found[0].startswith(f"{VERSION}: on-demand view moment reads device of the request; an audience is selected")
 
 
 def test_wherever_a_version_may_answer_its_context_is_declared() -> None:
