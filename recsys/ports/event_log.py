@@ -154,7 +154,15 @@ class EventLog(Protocol):
         ...
 
 
-class Ledger(Protocol):
+class Decisions(Protocol):
+    """What was decided so far."""
+
+    def entries(self, subject: str | None = None) -> Sequence[LedgerEntry]:
+        """Return entries in order, of one subject or of all."""
+        ...
+
+
+class Ledger(Decisions, Protocol):
     """An append-only audit of decisions; lives in the event log's database."""
 
     def append(
@@ -169,8 +177,4 @@ class Ledger(Protocol):
         at: datetime,
     ) -> LedgerEntry:
         """Append one entry and return it with its sequence number."""
-        ...
-
-    def entries(self, subject: str | None = None) -> Sequence[LedgerEntry]:
-        """Return entries in order, of one subject or of all."""
         ...

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from recsys.errors import StoreError
 from recsys.experiment.routing import Router
 from recsys.modeling.context import stated
-from recsys.ports import Clock, OnlineFeatures, Ranker, Weights
+from recsys.ports import Clock, OnlineFeatures, Ranker, UnitColumns, Weights
 from recsys.serving.assembly import UnitRows
 from recsys.serving.following_items import ItemsFollower, item_views
 from recsys.serving.ranking import Asked, Wanted, ranked
@@ -189,9 +189,10 @@ class Follower:
 class _Nobody:
     """A unit without rows."""
 
-    def online_columns(self, view: str, key: str) -> None:
-        """Return None."""
-        del view, key
+    def online_columns(self, keys: Mapping[str, str]) -> Mapping[str, UnitColumns]:
+        """Return nothing."""
+        del keys
+        return {}
 
 
 def _attempt(

@@ -7,7 +7,6 @@ last good state; the model without what only the unit's rows tell; the popular l
 
 import hashlib
 import logging
-import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,13 +23,13 @@ from recsys.serving.deadline import Deadline, OutOfTimeError
 from recsys.serving.following import Down, Follower, WeightsSource
 from recsys.serving.item_matrix import ItemMatrix
 from recsys.serving.missing import missing_items, retrieval_over, with_items
-from recsys.serving.ranking import Asked, Listed, Wanted, feature_digest, ranked, shown
+from recsys.serving.ranking import Asked, Listed, Wanted, known, ranked, shown
 from recsys.serving.reads import GuardedReads
 from recsys.serving.reranking import Ranked
 from recsys.serving.state import LoadedModel, Online, ServingState
 from recsys.specs.placement import Placement
 
-__all__ = ["EMPTY", "LAST_GOOD", "NOTHING", "POPULAR", "UNIT_UNKNOWN", "Answer", "Resolver", "feature_digest"]
+__all__ = ["EMPTY", "LAST_GOOD", "NOTHING", "POPULAR", "UNIT_UNKNOWN", "Answer", "Resolver"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -55,11 +54,8 @@ class Answer:
             "request_id": shown.request_id,
             "placement": shown.placement,
             "user_id": shown.user_id,
-            "items": [
-                # A pinned item that no source gave was never scored, and JSON has no NaN.
-                {"item_id": item.item_id, "score": None if math.isnan(item.score) else item.score}
-                for item in shown.items
-            ],
+            # A pinned item that no source gave was never scored.
+            "items": [{"item_id": item.item_id, "score": known(item.score)} for item in shown.items],
             "experiment": shown.experiment,
             "arm": shown.arm,
             "model_version": shown.model_version,
@@ -228,6 +224,7 @@ class Resolver:
         asked = Asked(matrix, retrieval, unit, lambda view: unit.history(state.views[view]), wanted)
         if model is not None:
             try:
+                unit.fetch([*state.views.values(), *model.features.views])
                 kept = sampled(wanted.request_id, self._feature_rows)
                 listed = ranked(asked, model, self.placement.rerank, with_features=kept)
             except OutOfTimeError:

@@ -27,7 +27,7 @@ from recsys.serving.assembly import UnitRows
 from recsys.serving.explaining import Explanation, explain
 from recsys.serving.item_matrix import ItemMatrix, read_matrix
 from recsys.serving.past import PastFeatures, PastRequest
-from recsys.serving.ranking import Asked, Wanted
+from recsys.serving.ranking import Asked, Wanted, known
 from recsys.serving.resolver import UNIT_UNKNOWN
 from recsys.serving.state import LoadedModel
 from recsys.specs.candidates import label
@@ -247,7 +247,7 @@ def document(found: Why) -> dict[str, Any]:
         "fallback": shown.fallback,
         "watermarks": dict(shown.watermarks),
         "logged": [
-            {"position": item.position, "item_id": item.item_id, "score": _known(item.score)} for item in shown.items
+            {"position": item.position, "item_id": item.item_id, "score": known(item.score)} for item in shown.items
         ],
     }
     if made is None or found.as_of is None:
@@ -278,7 +278,7 @@ def document(found: Why) -> dict[str, Any]:
                 {
                     "position": each.item.position,
                     "item_id": each.item.item_id,
-                    "score": _known(each.item.score),
+                    "score": known(each.item.score),
                     "rank": each.rank or None,
                     "propensity": each.item.propensity,
                     "sources": list(each.sources),
@@ -289,10 +289,6 @@ def document(found: Why) -> dict[str, Any]:
             ],
         },
     }
-
-
-def _known(score: float) -> float | None:
-    return None if math.isnan(score) else score
 
 
 def _same(one: float, other: float) -> bool:

@@ -20,7 +20,9 @@ from recsys.modeling.shown import shown_requests, shown_slots
 from recsys.ports import Exposure, ShownItem
 from recsys.printing.requests import why as printed
 from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_ID, USER
-from recsys.serving.resolver import Resolver, feature_digest
+from recsys.serving.group_commit import GroupCommit
+from recsys.serving.ranking import feature_digest
+from recsys.serving.resolver import Resolver
 from recsys.serving.state import Online
 from recsys.web.app import Service, create_app
 from recsys.workflows.compare import compare
@@ -226,7 +228,8 @@ def client(shop: Workspace, trained: Trained) -> Iterator[TestClient]:
         feature_rows=1.0,
     )
     resolver.refresh()
-    service = Service({"home": resolver}, shop.event_log, clock, poll_seconds=60)
+    log = GroupCommit(shop.event_log, wait_seconds=60)
+    service = Service({"home": resolver}, log, clock, poll_seconds=60, on_stop=log.close)
     with TestClient(create_app(service)) as made:
         yield made
 

@@ -14,7 +14,7 @@ from recsys.modeling.moments import Moments
 from recsys.modeling.shown import shown_requests, shown_slots
 from recsys.ports import Columns
 from recsys.schema import ITEM, REQUEST_ID
-from recsys.serving.resolver import feature_digest
+from recsys.serving.ranking import feature_digest
 from tests.fakes.event_log import FakeEventLog
 from tests.fakes.ranker import FakeRanker
 from tests.serving.small_shop import CONTEXT, DAY, NOW, placement

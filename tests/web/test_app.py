@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -13,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.errors import FeatureError, SpecError, StoreError
-from recsys.ports import Exposure
 from recsys.schema import SESSION
 from recsys.serving.freshness import SessionFeatures
 from recsys.serving.group_commit import GroupCommit
@@ -35,26 +35,10 @@ CLICK: Final = {"event_id": "e1", "event_type": "click", "user_id": "u1", "item_
 class BrokenLog(FakeEventLog):
     """A log whose store does not answer."""
 
-    def write_exposures(self, exposures: Iterable[Exposure]) -> int:
-        """Fail."""
-        del exposures
-        message = "event log: does not answer"
-        raise StoreError(message)
-
-    def write_outcomes(self, outcomes: Any) -> int:
-        """Fail."""
-        del outcomes
-        message = "event log postgresql://shop:hunter2@db: does not answer"
-        raise StoreError(message)
-
-
-class FailingGroups(FakeEventLog):
-    """A log that takes no group."""
-
     def write_group(self, exposures: Any, outcomes: Any) -> Any:
         """Fail."""
         del exposures, outcomes
-        message = "event log: does not answer"
+        message = "event log postgresql://shop:hunter2@db: does not answer"
         raise StoreError(message)
 
 
@@ -76,7 +60,10 @@ class Sessions(SessionFeatures):
 def service(made: World | None = None, log: FakeEventLog | GroupCommit | None = None, **changes: Any) -> Service:
     """Make a service of one placement, home."""
     shown = made or world()
-    return Service({"home": shown.resolver}, log or FakeEventLog(), FixedClock(NOW), poll_seconds=60, **changes)
+    if not isinstance(log, GroupCommit):
+        log = GroupCommit(log or FakeEventLog(), wait_seconds=60)
+        changes |= {"on_stop": log.close}
+    return Service({"home": shown.resolver}, log, FixedClock(NOW), **({"poll_seconds": 60} | changes))
 
 
 @pytest.fixture
@@ -118,7 +105,7 @@ def test_a_list_is_answered_and_logged(client: TestClient, log: FakeEventLog) ->
 
 def test_a_callers_items_are_ranked_where_a_source_takes_them_and_refused_where_none_does() -> None:
     takes = world(changes={"candidates": [{"source": "given", "limit": 3}]})
-    app = create_app(Service({"given": takes.resolver, "home": world().resolver}, FakeEventLog(), FixedClock(NOW)))
+    app = create_app(replace(service(), resolvers={"given": takes.resolver, "home": world().resolver}))
     with TestClient(app) as client:
         asked = {"user_id": "u1", "k": 9, "candidates": ["d", "nobody", "a"]}
         answer = client.post("/v1/recommend", json={"placement": "given", **asked})
@@ -351,7 +338,7 @@ class BrokenClock(FixedClock):
 
 
 def test_what_nothing_foresaw_is_a_problem_and_is_logged_by_its_request(caplog: pytest.LogCaptureFixture) -> None:
-    broken = Service({"home": world().resolver}, FakeEventLog(), BrokenClock(), poll_seconds=60)
+    broken = replace(service(), clock=BrokenClock())
     with TestClient(create_app(broken)) as client:
         failed = client.post("/v1/events", json={"events": [CLICK]}, headers={"x-request-id": "page-7"})
         assert_problem(failed, 500)
@@ -491,7 +478,7 @@ def test_what_waits_for_the_log_is_told(durability: Any) -> None:
 
 
 def test_a_log_that_is_down_refuses_events_and_lets_lists_wait() -> None:
-    grouped = GroupCommit(FailingGroups(), "buffered", queue_rows=20, wait_seconds=0.05)
+    grouped = GroupCommit(BrokenLog(), "buffered", queue_rows=20, wait_seconds=0.05)
     with TestClient(create_app(service(log=grouped))) as client:
         refused = client.post("/v1/events", json={"events": [CLICK]})
         assert_problem(refused, 503)
