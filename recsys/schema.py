@@ -78,6 +78,10 @@ EXPOSURES: Final = pa.schema(
 )
 """One row an answered request, as the event log gives it back."""
 
+CONTEXTS: Final = pa.schema([(REQUEST_ID, pa.string()), ("context", pa.string())])
+"""One row an answered request that said something of its moment, as the event log gives it back; `context` is a JSON
+object."""
+
 LOGGED_EXPOSURES: Final = pa.schema(
     [
         pa.field("placement", pa.string()),

@@ -47,7 +47,8 @@ class Exposure:
     where it had none."""
     items: Sequence[ShownItem]
     asked: Mapping[str, Any] = field(default_factory=dict)
-    """What the request itself brought: `k`, the slots, and `candidates`, item ids, where it gave some."""
+    """What the request itself brought: `k`, the slots, `candidates`, item ids, where it gave some, and `context`, name
+    to number or text (times as ISO texts), where it said something."""
     features: Mapping[str, Sequence[Any]] | None = None
     """Of a sample of requests: column to the value of each scored slot, as the model read it; unknown numbers are None,
     times ISO times."""
@@ -119,6 +120,10 @@ class EventLog(Protocol):
 
     def impressions(self, placement: str, start: datetime, end: datetime) -> pa.Table:
         """Return the slots of those exposures: request_id, position (int64), item_id, score, propensity (float64)."""
+        ...
+
+    def contexts(self, placement: str, start: datetime, end: datetime) -> pa.Table:
+        """Return what those requests said that said something, in no order: request_id, context (a JSON object)."""
         ...
 
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from recsys.candidates.retrieval import Retrieval
 from recsys.errors import FeatureError
 from recsys.experiment.routing import Assignment, Router
+from recsys.modeling.context import NO_CONTEXT, checked, plain, stated
 from recsys.ports import Clock, Exposure, ShownItem, Weights
 from recsys.serving.assembly import UnitRows
 from recsys.serving.deadline import Deadline, OutOfTimeError
@@ -140,6 +141,7 @@ class Resolver:
         k: int | None = None,
         request_id: str | None = None,
         candidates: Sequence[str] = (),
+        context: Mapping[str, object] = NO_CONTEXT,
         deadline: Deadline | None = None,
     ) -> Answer:
         """Answer one request.
@@ -150,10 +152,13 @@ class Resolver:
             k: slots; the placement's by default.
             request_id: for idempotent logging; a random one by default.
             candidates: item ids for the placement's `given` source; ids that it does not know are left out.
+            context: what the placement's context declares, as far as it is known: numbers, texts, and times as
+                aware datetimes or ISO texts with their offset.
             deadline: when the answer is due; what is not done by then is left out. None by default.
 
         Raises:
             FeatureError: if items are given to a placement without such a source.
+            ContextError: if the context has a name or a value that the placement does not take; a FeatureError too.
         """
         if candidates and not self.placement.takes_list:
             message = (
@@ -161,13 +166,16 @@ class Resolver:
                 " sources takes them: declare {source: given, limit: …} or leave them out"
             )
             raise FeatureError(message)
+        declared = self.placement.context
+        said = checked(declared, context) if context else {}
         state = self._state
         at = self._clock.now()
         assignment = self._assignment(state, user_id, session_id, at)
         model = state.champion if assignment is None else state.models.get(assignment.model_version)
         slots = k or self.placement.k
         named = request_id or str(uuid.uuid4())
-        wanted = Wanted(slots, at, candidates, named, deadline or Deadline(), session_id)
+        known = stated(declared, said) if declared else NO_CONTEXT
+        wanted = Wanted(slots, at, candidates, named, deadline or Deadline(), session_id, known)
         listed, fallback, read_of_session = self._list(state, model, user_id, wanted)
         answered = model is not None and fallback in _BY_A_MODEL
         exposure = Exposure(
@@ -186,7 +194,11 @@ class Resolver:
             watermarks={name: stamp.isoformat() for name, stamp in state.watermarks.items() if stamp is not None}
             | read_of_session,
             items=listed.items,
-            asked={"k": slots, **({"candidates": list(candidates)} if candidates else {})},
+            asked={
+                "k": slots,
+                **({"candidates": list(candidates)} if candidates else {}),
+                **({"context": plain(said)} if said else {}),
+            },
             features=listed.features,
         )
         return Answer(exposure)

@@ -17,7 +17,7 @@ from starlette.types import Scope
 
 import recsys
 from recsys import schema
-from recsys.errors import FeatureError, RecsysError
+from recsys.errors import ContextError, FeatureError, RecsysError
 from recsys.ports import Clock
 from recsys.serving.breaker import Breaker
 from recsys.serving.deadline import Deadline
@@ -170,10 +170,13 @@ def _answer(
             k=request.k,
             request_id=request.request_id,
             candidates=request.candidates,
+            context=request.context,
             deadline=deadline,
         )
+    except ContextError as error:
+        raise FieldProblem(("context", error.name), error.rule) from error
     except FeatureError as error:
-        # The one thing that is wrong with a request itself: candidates nobody takes.
+        # The other thing that is wrong with a request itself: candidates nobody takes.
         raise FieldProblem(("candidates",), str(error)) from error
     left = deadline.left
     try:

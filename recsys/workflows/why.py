@@ -19,6 +19,7 @@ from recsys.candidates.retrieval import Retrieval
 from recsys.data.streams import FIRST_EVENTS
 from recsys.errors import DataError, ModelError
 from recsys.experiment.routing import Router
+from recsys.modeling.context import remembered, stated
 from recsys.modeling.moments import fitted_models
 from recsys.ports import Exposure, FeatureTable, ItemWeights, Streams
 from recsys.schema import CREATED_TIMESTAMP, ITEM, SESSION, TIMESTAMP
@@ -142,6 +143,7 @@ class Recomputing:
             given=tuple(exposure.asked.get("candidates", ())),
             request_id=exposure.request_id,
             session=exposure.session_id,
+            context=stated(placement.context, remembered(placement.context, exposure.asked.get("context", {}))),
         )
         asked = Asked(matrix, retrieval, unit, lambda view: unit.history(views[view]), wanted)
         return Why(exposure, arm, as_of, explain(asked, model, placement, shap=shap))

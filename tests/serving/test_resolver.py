@@ -31,7 +31,7 @@ BY_TIMES = FakeRanker((("times", 1.0),))
 BY_SALES = FakeRanker((("sold", 1.0),))
 AGAINST_SALES = FakeRanker((("sold", -1.0),))
 UNITS = [f"u{number}" for number in range(1, 200)]
-SERVICE_OF = {"basket/v1": "sales", "basket/v2": "frequency", "basket/v3": "full"}
+SERVICE_OF = {"basket/v1": "sales", "basket/v2": "frequency", "basket/v3": "full", "basket/v4": "moment"}
 
 
 class CountedRegistry(FakeRegistry):

@@ -114,6 +114,10 @@ class GroupCommit:
         """Return the slots of committed exposures."""
         return self._log.impressions(placement, start, end)
 
+    def contexts(self, placement: str, start: datetime, end: datetime) -> pa.Table:
+        """Return what committed requests said."""
+        return self._log.contexts(placement, start, end)
+
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
         """Return committed outcomes."""
         return self._log.outcomes(event_type, start, end)
