@@ -83,7 +83,7 @@ def apply(workspace: Workspace, expected: str | None = None) -> Applied:
 
 def _plan(workspace: Workspace, definitions: Definitions) -> Plan:
     module = workspace.feature_repository / "transforms.py"
-    entries = _entries(workspace)
+    entries = ledger_entries(workspace)
     before = applied_state(entries)
     after = declared_state(workspace.catalog, definitions, workspace.adapters.transforms(module))
     facts = _facts(workspace, before)
@@ -125,7 +125,8 @@ def _facts(workspace: Workspace, before: State) -> Facts:
     )
 
 
-def _entries(workspace: Workspace) -> Sequence[LedgerEntry]:
+def ledger_entries(workspace: Workspace) -> Sequence[LedgerEntry]:
+    """Return what the ledger holds; nothing where there is none yet, which is then not made."""
     return workspace.ledger.entries() if _is_made(workspace, workspace.environment.event_log) else ()
 
 
