@@ -54,11 +54,11 @@ def test_before_the_start_a_plan_counts_arms_and_the_holdout(project: SmallProje
     arms = [arm(unit) for unit in ALL]
     held = sum(bucket("page:", unit) < 2_000 for unit in ALL)
     assert notes(project) == (
-        "draft: from 2017-12-04 00:00 to 2018-01-01 00:00",
         (
             f"of {HOUSEHOLDS} known units: {arms.count('control')} control, {arms.count('treatment')} treatment,"
             f" {arms.count(None)} the default model, {held} of them in the layer's holdout"
         ),
+        "draft: from 2017-12-04 00:00 to 2018-01-01 00:00",
     )
 
 
