@@ -8,7 +8,7 @@ The packages, in the order of the life cycle, from the ground up:
 - `statistics`: intervals, power and tests.
 - `candidates`: which items may enter a list.
 - `modeling`: labels, training sets, rankers, offline evaluation and the gate.
-- `experiment`: bucketing, allocation and routing.
+- `experiment`: bucketing, routing, allocation and its epochs.
 - `serving`: item matrix, ranking, resolver and batch.
 - `evaluation`: what an experiment did, by unit and in total.
 - `decision`: the verdict, and the promotion that follows it.

@@ -1,6 +1,7 @@
 """How is an experiment lived through, judged and acted on?"""
 
-from typing import TYPE_CHECKING, Annotated, Optional
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
@@ -8,6 +9,11 @@ from recsys.cli.app import Env, Json, app, run_in, show
 
 if TYPE_CHECKING:
     from recsys.workflows.workspace import Workspace
+
+experiment_app = typer.Typer(
+    help="Who gets which arm, and where experiments are in their lives.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(experiment_app, name="experiment")
 
 
 @app.command()
@@ -85,5 +91,79 @@ def promote(
         else:
             done = promoting.promote_first(workspace, str(model_version), override)
         show(printing.promotion_document(done), as_json, printing.promotion(done))
+
+    run_in(env, run)
+
+
+@experiment_app.command()
+def status(
+    experiment: Annotated[
+        Optional[str], typer.Argument(help="One of them, with its epochs and history; all by default.")
+    ] = None,
+    env: Env = "local",
+    as_json: Json = False,
+) -> None:
+    """Say in which stage experiments are (draft, running, stopped, decided), and who brought them there."""
+
+    def run(workspace: "Workspace") -> None:
+        from recsys import printing
+        from recsys.workflows.experiment_status import experiment_status
+
+        found = experiment_status(workspace, experiment)
+        show(printing.experiment_status_document(found), as_json, printing.experiment_status(found))
+
+    run_in(env, run)
+
+
+@experiment_app.command()
+def assign(
+    experiment: Annotated[str, typer.Argument(help="registry/experiments/<experiment>.yaml")],
+    ids: Annotated[Path, typer.Argument(help="A parquet file with a text column of ids.")],
+    output: Annotated[Path, typer.Option("--output", help="The parquet file with a row an id, in their order.")],
+    column: Annotated[
+        Optional[str], typer.Option("--column", help="The column of the ids; the experiment's unit by default.")
+    ] = None,
+    env: Env = "local",
+    as_json: Json = False,
+) -> None:
+    """Write the arm of every id in a file, as the experiment is declared; files of any size."""
+
+    def run(workspace: "Workspace") -> None:
+        from recsys import printing
+        from recsys.workflows.assignments import assign_file
+
+        with printing.Bar() as bar:
+            done = assign_file(workspace, experiment, ids, output, column, bar.update)
+        show(printing.assigned_document(done), as_json, printing.assigned(done))
+
+    run_in(env, run)
+
+
+@experiment_app.command()
+def export(
+    experiments: Annotated[
+        Optional[list[str]], typer.Argument(help="Those that it shall hold; all that run now by default.")
+    ] = None,
+    form: Annotated[
+        Literal["growthbook"], typer.Option("--format", help="What GrowthBook's API would answer an SDK.")
+    ] = "growthbook",
+    output: Annotated[
+        Optional[Path], typer.Option("--output", help="A file, written by rename; stdout by default.")
+    ] = None,
+    env: Env = "local",
+    as_json: Json = False,
+) -> None:
+    """Write a payload by which SDKs on the web and in apps compute the same arms; see docs/experiments.md."""
+
+    def run(workspace: "Workspace") -> None:
+        from recsys import printing
+        from recsys.workflows.assignments import export_growthbook
+
+        done = {"growthbook": export_growthbook}[form](workspace, experiments or (), output)
+        if output is None:
+            show(done.document, True, "")
+            return
+        held = {"path": str(output), "experiments": list(done.experiments), "left_out": list(done.left_out)}
+        show(held, as_json, printing.exported_growthbook(done, output))
 
     run_in(env, run)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from recsys.experiment.routing import Router, window
 from recsys.ports import Engine
 from recsys.specs.experiment import Experiment
+from recsys.specs.layer import Layer
 from recsys.statistics.effects import sample_ratio_p_value
 
 SAMPLE_RATIO_ALPHA: Final = 0.001
@@ -57,7 +58,13 @@ GROUP BY ALL ORDER BY ALL
 
 
 def check_health(
-    engine: Engine, name: str, experiment: Experiment, exposures: pa.Table | Path, *, now: datetime
+    engine: Engine,
+    name: str,
+    experiment: Experiment,
+    exposures: pa.Table | Path,
+    *,
+    now: datetime,
+    layer: Layer | None = None,
 ) -> Health:
     """Check split, separation and assignment of an experiment's exposures.
 
@@ -67,6 +74,7 @@ def check_health(
         experiment: its declaration; its present ratios are what the split is tested against.
         exposures: as `EventLog.exposures` gives them, or parquet of the same columns.
         now: the environment's time; later exposures do not count.
+        layer: the one that the experiment is in, if it is in one.
 
     Returns:
         The checks and what failed.
@@ -82,7 +90,7 @@ def check_health(
     sql = _SQL.format(unit=experiment.unit)
     pairs = engine.query(sql, {"exposures": exposures, "parameters": parameters})
     units, multiple = _units_by_arm(pairs)
-    mismatched = _mismatched(name, experiment, pairs)
+    mismatched = _mismatched(Router(name, experiment, layer), pairs)
     return _judge(experiment, pairs, units, multiple, mismatched)
 
 
@@ -132,8 +140,8 @@ def _units_by_arm(pairs: pa.Table) -> tuple[dict[str, int], int]:
     return {row["arm_min"]: row["unit_count"] for row in counted}, per_unit.num_rows - alone.num_rows
 
 
-def _mismatched(name: str, experiment: Experiment, pairs: pa.Table) -> int:
-    recomputed = Router(name, experiment).route_many(pairs["unit"], overrides=False)
+def _mismatched(router: Router, pairs: pa.Table) -> int:
+    recomputed = router.route_many(pairs["unit"], overrides=False)
     same = np.asarray(pc.fill_null(pc.equal(pairs["arm"], recomputed), fill_value=False))
     return int(pc.count_distinct(pairs["unit"].filter(pa.array(~same))).as_py())
 

@@ -1,14 +1,18 @@
 """May a running experiment be edited like this, and whom would the edit move?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys.experiment.bucketing import Units, buckets
 from recsys.experiment.routing import Router
-from recsys.specs.experiment import Experiment
+from recsys.specs.experiment import Experiment, LayerRange
+from recsys.specs.layer import Layer
+
+Layers = tuple[Layer | None, Layer | None]
+"""The layer of an experiment before and after an edit."""
 
 
 def check_change(before: Experiment, after: Experiment) -> list[str]:
@@ -32,13 +36,14 @@ def check_change(before: Experiment, after: Experiment) -> list[str]:
     ]
 
 
-def moved(before: Experiment, after: Experiment, units: pa.Array | pa.ChunkedArray | Sequence[str]) -> int:
+def moved(before: Experiment, after: Experiment, units: Units, layers: Layers = (None, None)) -> int:
     """Count the units whose arm would change, other than from default traffic into an arm.
 
     Args:
         before: what is running.
         after: what is asked for.
         units: ids without nulls; those with an override in either declaration are testers and not counted.
+        layers: of the experiment before and after, where it has one.
 
     Returns:
         The number of units that would lose the arm they have.
@@ -46,14 +51,30 @@ def moved(before: Experiment, after: Experiment, units: pa.Array | pa.ChunkedArr
     Raises:
         ExperimentError: if a unit is null or not text.
     """
-    column = units if isinstance(units, pa.Array | pa.ChunkedArray) else pa.array(units, pa.large_string())
-    had = Router("before", before).route_many(column, overrides=False)
-    gets = Router("after", after).route_many(column, overrides=False)
+    old, new = Router("before", before, layers[0]), Router("after", after, layers[1])
+    had, gets = old.route_many(units, overrides=False), new.route_many(units, overrides=False)
     lost = pc.fill_null(pc.not_equal(had, gets), fill_value=True)
     changed = np.asarray(pc.and_(pc.is_valid(had), lost))
-    testers = pa.array({**before.overrides, **after.overrides}, type=pa.large_string())
-    is_tester = np.asarray(pc.is_in(column.cast(pa.large_string()), value_set=testers))
-    return int(np.count_nonzero(changed & ~is_tester))
+    return int(np.count_nonzero(changed & ~old.overridden(units) & ~new.overridden(units)))
+
+
+def moved_by_layer(experiment: Experiment, layers: tuple[Layer, Layer], units: Units) -> int:
+    """Count the units whom an edit of a layer would move: out of their arm, or into or out of the holdout.
+
+    Args:
+        experiment: one of the layer, which runs.
+        layers: before and after.
+        units: ids without nulls; testers are not counted.
+    """
+    held = []
+    for layer in layers:
+        first, last = layer.holdout_range()
+        position = buckets(layer.seed, units)
+        held.append((first <= position) & (position < last))
+    old, new = (Router("edited", experiment, layer) for layer in layers)
+    had, gets = old.route_many(units, overrides=False), new.route_many(units, overrides=False)
+    lost = np.asarray(pc.and_(pc.is_valid(had), pc.fill_null(pc.not_equal(had, gets), fill_value=True)))
+    return int(np.count_nonzero((lost | (held[0] != held[1])) & ~old.overridden(units)))
 
 
 def _fixed_fields(before: Experiment, after: Experiment) -> Iterator[str]:
@@ -62,6 +83,7 @@ def _fixed_fields(before: Experiment, after: Experiment) -> Iterator[str]:
         "placement": "the traffic it splits is fixed",
         "unit": "another unit assigns everybody anew",
         "seed": "another seed assigns everybody anew",
+        "layer": "another part of a layer is other units",
         "control": "what the arms are compared with is fixed",
         "metrics": "what decides is fixed before the first result is seen",
     }
@@ -105,11 +127,11 @@ def _plan(before: Experiment, after: Experiment) -> Iterator[str]:
         old, new = getattr(before.plan, field), getattr(after.plan, field)
         if old != new:
             yield f"plan.{field}: {_show(old)} -> {_show(new)}: the plan is fixed once started; declare a new one"
+    later = "a running experiment may end earlier, not later; declare a new experiment"
     if after.plan.weeks > before.plan.weeks:
-        yield (
-            f"plan.weeks: {before.plan.weeks} -> {after.plan.weeks}: a running experiment may end earlier, not later;"
-            " declare a new experiment"
-        )
+        yield f"plan.weeks: {before.plan.weeks} -> {after.plan.weeks}: {later}"
+    elif after.plan.start == before.plan.start and after.plan.window()[1] > before.plan.window()[1]:
+        yield f"plan.end: {_show(before.plan.end)} -> {_show(after.plan.end)}: {later}"
 
 
 def _slot(slot: tuple[float, float]) -> str:
@@ -117,4 +139,8 @@ def _slot(slot: tuple[float, float]) -> str:
 
 
 def _show(value: object) -> str:
+    if isinstance(value, LayerRange):
+        return f"{_slot(value.range)} of {value.name}"
+    if value is None:
+        return "none"
     return value.isoformat() if isinstance(value, datetime) else str(value)

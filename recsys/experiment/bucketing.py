@@ -6,7 +6,7 @@ compute the same bucket. FNV-1a runs over UTF-16 code units, as `charCodeAt` doe
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from recsys.errors import ExperimentError
 
 BUCKETS: Final = 10_000
+
+Units: TypeAlias = pa.Array | pa.ChunkedArray | Sequence[str]
+"""Ids, as Arrow text of any layout or as a sequence of str."""
 
 _OFFSET: Final = 0x811C9DC5
 _PRIME: Final = 0x01000193
@@ -43,7 +46,7 @@ def bucket(seed: str, unit: str) -> int:
     return _fnv1a(str(_fnv1a(seed + unit))) % BUCKETS
 
 
-def buckets(seed: str, units: pa.Array | pa.ChunkedArray | Sequence[str]) -> NDArray[np.int32]:
+def buckets(seed: str, units: Units) -> NDArray[np.int32]:
     """Return the bucket of every unit, each equal to `bucket(seed, unit)`.
 
     Args:
@@ -82,7 +85,7 @@ def _fnv1a(text: str) -> int:
     return state
 
 
-def _arrays(units: pa.Array | pa.ChunkedArray | Sequence[str]) -> Iterator[pa.Array]:
+def _arrays(units: Units) -> Iterator[pa.Array]:
     """Yield the ids as large Arrow strings without nulls."""
     if not isinstance(units, pa.Array | pa.ChunkedArray):
         strange = next((unit for unit in units if not isinstance(unit, str)), "")

@@ -40,7 +40,10 @@ def hits_of(subject: str, states: Sequence[State], running: frozenset[str]) -> H
             mine = {arm for arm, declared in experiment["arms"].items() if declared["model_version"] in hit}
             arms |= {f"{name}.{arm}" for arm in mine}
             placement = experiment["placement"]
-            if mine or subject == f"experiments/{name}" or subject in _under_placement(state, placement):
+            own = {f"experiments/{name}", *_under_placement(state, placement)}
+            if experiment.get("layer") is not None:
+                own.add(f"layers/{experiment['layer']['name']}")
+            if mine or subject in own:
                 experiments.add(name)
     return Hits(tuple(sorted(versions)), tuple(sorted(arms)), tuple(sorted(experiments & running)))
 

@@ -30,6 +30,7 @@ ORDER: Final = (
     "problems",
     "placements",
     "models",
+    "layers",
     "experiments",
 )
 """Every kind; what others refer to comes first."""

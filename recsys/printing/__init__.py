@@ -9,7 +9,15 @@ from recsys.printing.event_log import (
     pruned,
     pruned_document,
 )
-from recsys.printing.experiments import evaluation, replayed
+from recsys.printing.experiments import (
+    assigned,
+    assigned_document,
+    evaluation,
+    experiment_status,
+    experiment_status_document,
+    exported_growthbook,
+    replayed,
+)
 from recsys.printing.models import (
     batch,
     campaign,
@@ -31,14 +39,19 @@ from recsys.printing.terminal import Bar, table
 __all__ = [
     "Bar",
     "applied",
+    "assigned",
+    "assigned_document",
     "batch",
     "campaign",
     "campaign_document",
     "compared",
     "dataset",
     "evaluation",
+    "experiment_status",
+    "experiment_status_document",
     "exported",
     "exported_document",
+    "exported_growthbook",
     "feature_tables",
     "features",
     "forgotten",

@@ -1,12 +1,16 @@
-"""How do a replay and an evaluation read?"""
+"""How do an experiment's assignments, its stage, a replay and an evaluation read?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recsys.printing.terminal import percent, table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from recsys.workflows.assignments import Assigned, Exported
     from recsys.workflows.evaluate import Evaluated
+    from recsys.workflows.experiment_status import Status
     from recsys.workflows.replay import Replayed
 
 
@@ -66,3 +70,99 @@ def _reached(analysis: Mapping[str, Any]) -> str:
         f" {analysis['planned_units']:,} planned units; {analysis['left_out_requests']:,} requests left out, their"
         " outcome window is open"
     )
+
+
+def assigned(done: "Assigned") -> str:
+    """Show how many ids got which arm."""
+    arms = ", ".join(f"{rows:,} {arm}" for arm, rows in done.arms.items())
+    lines = [f"  {done.rows:,} ids: {arms}, {done.default:,} the default model", f"  in {done.path}"]
+    notes = {"by an override, which no analysis counts": done.overridden, "in the layer's holdout": done.holdout}
+    lines[1:1] = [f"  {rows:,} of them {what}" for what, rows in notes.items() if rows]
+    return "\n".join(lines)
+
+
+def assigned_document(done: "Assigned") -> dict[str, Any]:
+    """Return the same as JSON values."""
+    return {
+        "experiment": done.experiment,
+        "path": str(done.path),
+        "rows": done.rows,
+        "arms": dict(done.arms),
+        "default": done.default,
+        "overridden": done.overridden,
+        "holdout": done.holdout,
+    }
+
+
+def exported_growthbook(done: "Exported", path: "Path") -> str:
+    """Show which experiments a payload holds."""
+    lines = [f"  {', '.join(done.experiments) or 'no experiment'}: in {path}"]
+    if done.left_out:
+        lines.append(f"  left out: {', '.join(done.left_out)}")
+    return "\n".join(lines)
+
+
+def experiment_status(found: "Sequence[Status]") -> str:
+    """Show stages; of a single experiment its epochs and history too."""
+    if not found:
+        return "  no experiment is declared"
+    rows = [
+        [
+            status.name,
+            str(status.stage),
+            *(f"{moment:%Y-%m-%d %H:%M}" for moment in status.experiment.plan.window()),
+            _part(status),
+            {None: "not applied", True: "as declared", False: "declared otherwise"}[status.applied],
+            status.verdict or "",
+        ]
+        for status in found
+    ]
+    lines = [table(["experiment", "stage", "from", "to", "traffic", "applied", "verdict"], rows)]
+    if len(found) == 1:
+        lines += [
+            f"  epoch {number} from {epoch.start:%Y-%m-%d %H:%M}: "
+            + ", ".join(f"{arm} {ratio / 100:g} %" for arm, ratio in epoch.ratios.items())
+            for number, epoch in enumerate(found[0].epochs, 1)
+        ]
+        lines += [
+            f"  {event.at:%Y-%m-%d %H:%M} {event.what} by {event.author} at {event.git_commit}"
+            + (f": {', '.join(event.fields)}" if event.fields else "")
+            for event in found[0].history
+        ]
+    return "\n".join(lines)
+
+
+def experiment_status_document(found: "Sequence[Status]") -> list[dict[str, Any]]:
+    """Return the same as JSON values, with epochs and history of each."""
+    return [
+        {
+            "experiment": status.name,
+            "stage": str(status.stage),
+            "start": status.experiment.plan.window()[0].isoformat(),
+            "end": status.experiment.plan.window()[1].isoformat(),
+            "placement": status.experiment.placement,
+            "layer": None if status.experiment.layer is None else status.experiment.layer.model_dump(mode="json"),
+            "applied": status.applied,
+            "verdict": status.verdict,
+            "epochs": [
+                {"start": epoch.start.isoformat(), "end": epoch.end.isoformat(), "ratios": dict(epoch.ratios)}
+                for epoch in status.epochs
+            ],
+            "history": [
+                {
+                    "at": event.at.isoformat(),
+                    "author": event.author,
+                    "git_commit": event.git_commit,
+                    "what": event.what,
+                    "fields": list(event.fields),
+                }
+                for event in status.history
+            ],
+        }
+        for status in found
+    ]
+
+
+def _part(status: "Status") -> str:
+    layer = status.experiment.layer
+    return "all" if layer is None else f"[{layer.range[0]:g}, {layer.range[1]:g}) of {layer.name}"

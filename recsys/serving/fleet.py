@@ -13,6 +13,7 @@ from recsys.serving.following import Down
 from recsys.serving.resolver import Resolver
 from recsys.serving.stores import Stores
 from recsys.specs.experiment import Experiment
+from recsys.specs.layer import Layer
 from recsys.specs.placement import Placement
 
 LOGGER = logging.getLogger(__name__)
@@ -34,11 +35,13 @@ class Declared:
     """Logic (basket/v2) to its feature service."""
     features: str = ""
     """Changes whenever the definition of a feature does."""
+    layers: Mapping[str, Layer] = field(default_factory=dict)
 
     def of(self, placement: str) -> tuple[Any, ...]:
         """Return what one placement's answers depend on."""
         routed = {name: spec for name, spec in self.experiments.items() if spec.placement == placement}
-        return self.placements[placement], routed, dict(self.services), self.features
+        shared = {spec.layer.name: self.layers[spec.layer.name] for spec in routed.values() if spec.layer is not None}
+        return self.placements[placement], routed, dict(self.services), self.features, shared
 
 
 class Source(Protocol):

@@ -11,12 +11,11 @@ import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from recsys.candidates.retrieval import Retrieval
 from recsys.errors import FeatureError
-from recsys.experiment.routing import Assignment, Router
+from recsys.experiment.routing import Router, assign
 from recsys.ports import Clock, Exposure, ShownItem, Weights
 from recsys.serving.assembly import UnitRows
 from recsys.serving.deadline import Deadline, OutOfTimeError
@@ -167,7 +166,7 @@ class Resolver:
             raise FeatureError(message)
         state = self._state
         at = self._clock.now()
-        assignment = self._assignment(state, user_id, session_id, at)
+        assignment = assign(state.routers, user_id, session_id, at)
         model = state.champion if assignment is None else state.models.get(assignment.model_version)
         slots = k or self.placement.k
         named = request_id or str(uuid.uuid4())
@@ -194,15 +193,6 @@ class Resolver:
             features=listed.features,
         )
         return Answer(exposure)
-
-    def _assignment(self, state: ServingState, user_id: str, session_id: str | None, at: datetime) -> Assignment | None:
-        for router in state.routers:
-            unit = session_id if router.experiment.unit == "session_id" else user_id
-            if unit is not None and router.active(at):
-                assignment = router.route(unit)
-                if assignment is not None:
-                    return assignment
-        return None
 
     def _list(
         self, state: ServingState, model: LoadedModel | None, user_id: str, wanted: Wanted

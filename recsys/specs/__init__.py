@@ -1,1 +1,1 @@
-"""What people declare under registry/: problems, models, placements, experiments and environments."""
+"""What people declare under registry/: problems, models, placements, layers, experiments and environments."""

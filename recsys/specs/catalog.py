@@ -13,9 +13,11 @@ from pydantic import BaseModel, ValidationError
 from recsys.errors import SpecError
 from recsys.specs.environment import Environment
 from recsys.specs.experiment import Experiment
+from recsys.specs.layer import Layer
 from recsys.specs.model import LOSSES, CatBoostAlgorithm, ModelVersion
 from recsys.specs.placement import Audience, Placement
 from recsys.specs.problem import Problem
+from recsys.specs.sharing import sharing_findings
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
@@ -25,6 +27,7 @@ KINDS: Final[Mapping[str, type[BaseModel]]] = {
     "models": ModelVersion,
     "placements": Placement,
     "audiences": Audience,
+    "layers": Layer,
     "experiments": Experiment,
     "environments": Environment,
 }
@@ -42,6 +45,7 @@ class Catalog:
     models: Mapping[str, ModelVersion] = field(default_factory=dict)
     placements: Mapping[str, Placement] = field(default_factory=dict)
     audiences: Mapping[str, Audience] = field(default_factory=dict)
+    layers: Mapping[str, Layer] = field(default_factory=dict)
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
     environments: Mapping[str, Environment] = field(default_factory=dict)
 
@@ -64,6 +68,10 @@ class Catalog:
     def experiment(self, name: str) -> Experiment:
         """Return an experiment, or raise SpecError naming those that exist."""
         return _get(self.experiments, name, "experiment", "experiments")
+
+    def layer_of(self, experiment: Experiment) -> Layer | None:
+        """Return the layer that an experiment shares, or None."""
+        return None if experiment.layer is None else _get(self.layers, experiment.layer.name, "layer", "layers")
 
     def environment(self, name: str) -> Environment:
         """Return an environment, or raise SpecError naming those that exist."""
@@ -209,6 +217,7 @@ def _dangling(catalog: Catalog, present: Mapping[str, set[str]], root: str) -> I
     for name in sorted(present["placements"] & present["audiences"]):
         yield f"{root}/audiences/{name}.yaml: name: a placement has it too; `recsys serve-batch` takes either"
     yield from _dangling_arms(catalog, present, root)
+    yield from sharing_findings(catalog.layers, catalog.experiments, root)
 
 
 def _dangling_model(
@@ -265,6 +274,8 @@ def _dangling_arms(catalog: Catalog, present: Mapping[str, set[str]], root: str)
     for name, experiment in catalog.experiments.items():
         shown = f"{root}/experiments/{name}.yaml"
         yield from _missing(present, "placements", experiment.placement, "placement", shown)
+        if experiment.layer is not None:
+            yield from _missing(present, "layers", experiment.layer.name, "layer.name", shown)
         for arm_name, arm in experiment.arms.items():
             where = f"arms.{arm_name}.model_version"
             yield from _missing(present, "models", arm.model_version, where, shown)

@@ -1,22 +1,13 @@
 """Which arms are compared, on whom, by which metrics, and until when?"""
 
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from recsys.specs.base import Moment, Spec
-
-RATIO_UNITS = 10_000
-
-
-def to_buckets(share: float) -> int:
-    """Return a share of traffic in buckets of 1/10,000; finer shares are refused."""
-    buckets = round(share * RATIO_UNITS)
-    if abs(buckets - share * RATIO_UNITS) > 1e-6:  # noqa: PLR2004 - float noise of a four-digit decimal
-        message = f"{share} is finer than 1/10,000, the size of one bucket"
-        raise ValueError(message)
-    return buckets
+from recsys.specs.traffic import RATIO_UNITS, bucket_range, checked_seed, checked_share, to_buckets
 
 
 class Arm(Spec):
@@ -32,11 +23,7 @@ class Arm(Spec):
     @field_validator("slot")
     @classmethod
     def _slot(cls, slot: tuple[float, float]) -> tuple[float, float]:
-        first, last = to_buckets(slot[0]), to_buckets(slot[1])
-        if not 0 <= first < last <= RATIO_UNITS:
-            message = f"a slot is [from, to) with 0 <= from < to <= 1, not [{slot[0]}, {slot[1]}]"
-            raise ValueError(message)
-        return slot
+        return checked_share(slot, "a slot")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -53,7 +40,25 @@ class Arm(Spec):
 
     def slot_range(self) -> tuple[int, int]:
         """Return [from, to) in buckets that belong to the arm for the life of the seed."""
-        return to_buckets(self.slot[0]), to_buckets(self.slot[1])
+        return bucket_range(self.slot)
+
+
+class LayerRange(Spec):
+    """The part of a layer that an experiment has to itself."""
+
+    name: str
+    """The layer, `registry/layers/<name>.yaml`."""
+    range: tuple[float, float]
+    """[from, to) of the layer's traffic, by the layer's seed; the arms share out what lies in it."""
+
+    @field_validator("range")
+    @classmethod
+    def _range(cls, share: tuple[float, float]) -> tuple[float, float]:
+        return checked_share(share, "a range")
+
+    def bucket_range(self) -> tuple[int, int]:
+        """Return [from, to) in buckets of the layer."""
+        return bucket_range(self.range)
 
 
 class PrimaryMetric(Spec):
@@ -109,6 +114,23 @@ class Plan(Spec):
     """The first moment of the experiment."""
     weeks: int = Field(ge=1, le=52)
     """Whole weeks the experiment runs."""
+    end: Moment | None = None
+    """An end before those weeks are over, in the middle of a week too: the experiment is stopped there."""
+
+    @model_validator(mode="after")
+    def _ends_in_its_weeks(self) -> Self:
+        full = self.start + timedelta(weeks=self.weeks)
+        if self.end is not None and not self.start < self.end <= full:
+            message = (
+                f"end {self.end.isoformat()} has to lie after the start, {self.start.isoformat()}, and not after its"
+                f" {self.weeks} weeks, {full.isoformat()}"
+            )
+            raise ValueError(message)
+        return self
+
+    def window(self) -> tuple[datetime, datetime]:
+        """Return [start, end) of the experiment."""
+        return self.start, self.end or self.start + timedelta(weeks=self.weeks)
 
 
 class Experiment(Spec):
@@ -122,6 +144,8 @@ class Experiment(Spec):
     """What is assigned and analysed."""
     seed: str = Field(min_length=1)
     """Hashed before the unit's id; never chosen for its outcome, fixed once started. Ends in a colon."""
+    layer: LayerRange | None = None
+    """The layer whose traffic it shares with others, and its part of it; by default all traffic of the placement."""
     control: str = "control"
     """The arm the others are compared with."""
     arms: dict[str, Arm] = Field(min_length=2)
@@ -136,10 +160,7 @@ class Experiment(Spec):
     @field_validator("seed")
     @classmethod
     def _seed_ends(cls, seed: str) -> str:
-        if not seed.endswith(":"):
-            message = f"seed {seed!r} has to end in a colon: seed and unit id are joined without a separator"
-            raise ValueError(message)
-        return seed
+        return checked_seed(seed)
 
     @model_validator(mode="after")
     def _arms_hold(self) -> Self:

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from recsys.specs.base import Moment, Spec
-from recsys.specs.experiment import RATIO_UNITS, to_buckets
+from recsys.specs.traffic import RATIO_UNITS, checked_seed, to_buckets
 
 Stage = Literal["click", "transfer", "purchase"]
 STAGES: Final[tuple[Stage, ...]] = ("click", "transfer", "purchase")
@@ -40,10 +40,7 @@ class Trial(Spec):
     @field_validator("seed")
     @classmethod
     def _seed_ends(cls, seed: str) -> str:
-        if not seed.endswith(":"):
-            message = f"seed {seed!r} has to end in a colon: seed and unit id are joined without a separator"
-            raise ValueError(message)
-        return seed
+        return checked_seed(seed)
 
     @model_validator(mode="after")
     def _arms_fit(self) -> Self:

@@ -16,12 +16,11 @@ from recsys.evaluation.analysis import analyse
 from recsys.evaluation.health import check_health
 from recsys.evaluation.unit_metrics import LogTables, unit_metrics
 from recsys.experiment.routing import window
+from recsys.planning.lifecycle import FREEZE
 from recsys.specs.catalog import digest
 from recsys.workflows.exclusive import FEATURES, exclusive
-from recsys.workflows.git import author
+from recsys.workflows.git import author, commit
 from recsys.workflows.workspace import Workspace
-
-FREEZE = "freeze"
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,8 @@ def _evaluate(workspace: Workspace, name: str) -> Evaluated:
         event_type=target.event,
         default_model=placement.model,
     )
-    health = check_health(workspace.engine, name, experiment, exposures, now=now)
+    layer = workspace.catalog.layer_of(experiment)
+    health = check_health(workspace.engine, name, experiment, exposures, now=now, layer=layer)
     analysis = analyse(name, experiment, metrics, health)
     verdict = decide(analysis, experiment, now)
     document: dict[str, Any] = {
@@ -119,7 +119,7 @@ def frozen_report(workspace: Workspace, name: str) -> dict[str, Any] | None:
 
 def _freeze(workspace: Workspace, name: str, document: dict[str, Any]) -> dict[str, Any]:
     now = workspace.clock.now()
-    content = document | {"frozen": now.isoformat()}
+    content = document | {"frozen": now.isoformat(), "git_commit": commit(workspace.root)}
     content["digest"] = digest(json.loads(json.dumps(content)))
     workspace.ledger.append(
         transaction=str(uuid.uuid4()),

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from recsys.decision.champion import ChampionStatus
-from recsys.experiment.routing import Router
+from recsys.experiment.routing import routers_of
 from recsys.planning.state import APPLY, TRANSFORMS, State, applied_state
 from recsys.ports import Ledger, LedgerEntry, ModelRegistry, OnlineFeatures, ServingCopy, Weights
 from recsys.serving.copying import CopiedStores, save
@@ -20,6 +20,7 @@ from recsys.serving.state import Online, ServingState
 from recsys.serving.stores import GuardedLedger, GuardedWeights, Stores
 from recsys.specs.catalog import digest, validated
 from recsys.specs.experiment import Experiment
+from recsys.specs.layer import Layer
 from recsys.specs.placement import Placement
 from recsys.workflows.serving import champion_to_serve, say_moved
 from recsys.workflows.workspace import Workspace
@@ -72,12 +73,13 @@ class LiveSource:
             },
             services={name: str(each["feature_service"]) for name, each in state["models"].items()},
             features=_digest_of_features(state),
+            layers={name: validated(each, f"layer {name}", Layer) for name, each in state["layers"].items()},
         )
 
     def _of_files(self, stamp: str) -> Declared:
         catalog = self._workspace.catalog
         services = {name: spec.feature_service for name, spec in catalog.models.items()}
-        return Declared(stamp, catalog.placements, catalog.experiments, services)
+        return Declared(stamp, catalog.placements, catalog.experiments, services, layers=catalog.layers)
 
     def remembered(self) -> Declared | None:
         """Return what the local copy says was declared, or None where there is none."""
@@ -86,15 +88,17 @@ class LiveSource:
             return None
         placements: dict[str, Placement] = {}
         experiments: dict[str, Experiment] = {}
+        layers: dict[str, Layer] = {}
         services: dict[str, str] = {}
         features = ""
         for name, document in documents.items():
             kept = document["declared"]
             placements[name] = Placement.model_validate(kept["placement"])
             experiments |= {n: Experiment.model_validate(each) for n, each in kept["experiments"].items()}
+            layers |= {n: Layer.model_validate(each) for n, each in kept.get("layers", {}).items()}
             services |= kept["services"]
             features = kept["features"]
-        return Declared("local copy", placements, experiments, services, features)
+        return Declared("local copy", placements, experiments, services, features, layers)
 
     # ------------------------------------------------------------ resolvers
 
@@ -102,7 +106,7 @@ class LiveSource:
         """Make the resolver of a placement; it has read nothing yet."""
         workspace = self._workspace
         online = Online(self._features_of(declared), workspace.item_models, self._stores.online)
-        routers = _routers(declared, placement)
+        routers = routers_of(placement, declared.experiments, declared.layers)
         spec, services = declared.placements[placement], declared.services
         return Resolver(
             placement,
@@ -146,7 +150,7 @@ class LiveSource:
         try:
             files = self._workspace.adapters.declared_features()
             copied = CopiedStores(self._copy, document, (files.feature_set, self._features_of(declared).feature_set))
-            routers = _routers(declared, placement)
+            routers = routers_of(placement, declared.experiments, declared.layers)
             follower = Follower(
                 placement,
                 declared.placements[placement],
@@ -166,15 +170,12 @@ class LiveSource:
         self._copy.forget(placement)
 
 
-def _routers(declared: Declared, placement: str) -> list[Router]:
-    return [Router(name, spec) for name, spec in declared.experiments.items() if spec.placement == placement]
-
-
 def _document(declared: Declared, placement: str) -> Mapping[str, Any]:
-    spec, experiments, services, features = declared.of(placement)
+    spec, experiments, services, features, layers = declared.of(placement)
     return {
         "placement": spec.model_dump(mode="json"),
         "experiments": {name: each.model_dump(mode="json") for name, each in experiments.items()},
+        "layers": {name: each.model_dump(mode="json") for name, each in layers.items()},
         "services": services,
         "features": features,
     }

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from recsys.decision.champion import champion_status
 from recsys.errors import FeatureError, RecsysError, SpecError
+from recsys.planning.lifecycle import epochs_of
 from recsys.planning.notes import with_notes
 from recsys.planning.plan import Plan, Step, feast_step, steps_between
 from recsys.planning.refusals import Facts, TrainedLogic, refusals, running
@@ -82,12 +83,14 @@ def apply(workspace: Workspace, expected: str | None = None) -> Applied:
 
 def _plan(workspace: Workspace, definitions: Definitions) -> Plan:
     module = workspace.feature_repository / "transforms.py"
-    before = applied_state(_entries(workspace))
+    entries = ledger_entries(workspace)
+    before = applied_state(entries)
     after = declared_state(workspace.catalog, definitions, workspace.adapters.transforms(module))
     facts = _facts(workspace, before)
     found = steps_between(before, after, frozenset(running(before, facts.now)))
     feast = feast_step(workspace.adapters.feature_repository().registered(), definitions)
-    steps = (*(with_notes(step, facts) for step in found), *([feast] if feast is not None else []))
+    known = {name: epochs_of(entries, name) for name in before["experiments"]}
+    steps = (*(with_notes(step, facts, after, known) for step in found), *([feast] if feast is not None else []))
     dangling = feature_findings(workspace.catalog, workspace.adapters.declared_features())
     return Plan(
         environment=workspace.environment_name,
@@ -122,7 +125,8 @@ def _facts(workspace: Workspace, before: State) -> Facts:
     )
 
 
-def _entries(workspace: Workspace) -> Sequence[LedgerEntry]:
+def ledger_entries(workspace: Workspace) -> Sequence[LedgerEntry]:
+    """Return what the ledger holds; nothing where there is none yet, which is then not made."""
     return workspace.ledger.entries() if _is_made(workspace, workspace.environment.event_log) else ()
 
 

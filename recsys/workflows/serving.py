@@ -7,7 +7,7 @@ from typing import Final
 
 from recsys.data.knowledge import known_sql
 from recsys.decision.champion import ChampionStatus, champion_status
-from recsys.experiment.routing import Router
+from recsys.experiment.routing import routers_of
 from recsys.ports import Clock, FeatureReader, ItemModelStore, Ledger, ModelRegistry, Weights
 from recsys.serving.freshness import SessionFeatures
 from recsys.serving.resolver import Resolver
@@ -46,14 +46,13 @@ def resolver_for(
     declared = workspace.catalog.placement(placement)
     if experiments is None:
         experiments = workspace.catalog.experiments
-    routers = [Router(name, spec) for name, spec in experiments.items() if spec.placement == placement]
     return Resolver(
         name=placement,
         placement=declared,
         online=Online(features or workspace.features, item_models or workspace.item_models),
         registry=workspace.registry,
         champion_of=lambda model: recorded_champion(workspace, model),
-        routers=routers,
+        routers=routers_of(placement, experiments, workspace.catalog.layers),
         clock=clock or workspace.clock,
         feature_service_of=lambda version: workspace.catalog.model(version).feature_service,
         feature_rows=workspace.environment.serve.feature_rows,

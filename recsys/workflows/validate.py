@@ -20,6 +20,7 @@ class Validated:
     models: int
     placements: int
     audiences: int
+    layers: int
     experiments: int
     environments: int
 
@@ -39,6 +40,7 @@ def validate(workspace: Workspace) -> Validated:
         models=len(catalog.models),
         placements=len(catalog.placements),
         audiences=len(catalog.audiences),
+        layers=len(catalog.layers),
         experiments=len(catalog.experiments),
         environments=len(catalog.environments),
     )

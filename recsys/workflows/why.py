@@ -30,6 +30,7 @@ from recsys.serving.ranking import Asked, Wanted
 from recsys.serving.resolver import UNIT_UNKNOWN
 from recsys.serving.state import LoadedModel
 from recsys.specs.candidates import label
+from recsys.specs.experiment import Experiment
 from recsys.specs.placement import Placement
 from recsys.workflows.table_records import declared_tables, sources, transforms_module
 from recsys.workflows.workspace import Workspace
@@ -173,8 +174,11 @@ class Recomputing:
             return None
         spec = experiments[exposure.experiment]
         unit = exposure.session_id if spec.unit == "session_id" else exposure.user_id
-        assignment = None if unit is None else Router(exposure.experiment, spec).route(unit)
+        assignment = None if unit is None else self._router(exposure.experiment, spec).route(unit)
         return None if assignment is None else assignment.arm
+
+    def _router(self, name: str, spec: Experiment) -> Router:
+        return Router(name, spec, self._workspace.catalog.layer_of(spec))
 
     def _past(self, as_of: datetime, *, units: bool) -> PastFeatures:
         if (as_of, units) not in self._pasts:

@@ -8,7 +8,8 @@ import pyarrow as pa
 from recsys import schema
 from recsys.evaluation.health import Health, check_health
 from recsys.experiment.routing import Router
-from recsys.specs.experiment import Experiment
+from recsys.specs.experiment import Experiment, LayerRange
+from recsys.specs.layer import Layer
 from tests.fakes.engine import FakeEngine
 
 START = datetime(2017, 12, 4, tzinfo=UTC)
@@ -50,6 +51,11 @@ def rows_of(units: list[str], **fields: object) -> list[dict[str, Any]]:
 
 def check(rows: list[dict[str, Any]], now: datetime = NOW) -> Health:
     """Run the checks over these exposures."""
+    return check_health(FakeEngine(), "e", EXPERIMENT, table_of(rows), now=now)
+
+
+def table_of(rows: list[dict[str, Any]]) -> pa.Table:
+    """Return exposures as the event log gives them."""
     columns = pa.schema(
         [
             ("user_id", pa.string()),
@@ -60,7 +66,7 @@ def check(rows: list[dict[str, Any]], now: datetime = NOW) -> Health:
             ("event_timestamp", schema.TIMESTAMP),
         ]
     )
-    return check_health(FakeEngine(), "e", EXPERIMENT, pa.Table.from_pylist(rows, columns), now=now)
+    return pa.Table.from_pylist(rows, columns)
 
 
 def test_a_sound_experiment_is_healthy() -> None:
@@ -129,3 +135,18 @@ def test_fallback_share_is_reported_by_arm() -> None:
     health = check(rows_of(UNITS) + rows_of(treated, fallback="popular"))
     assert health.fallback_share == {"control": 0.0, "treatment": 0.5}
     assert health.healthy
+
+
+def test_an_arm_outside_the_layers_range_is_not_what_the_id_gives() -> None:
+    layer = Layer(seed="page:")
+    in_layer = EXPERIMENT.model_copy(update={"layer": LayerRange(name="page", range=(0.0, 0.5))})
+    routed = Router("e", in_layer, layer).route_many(UNITS).to_pylist()
+    inside = [unit for unit, arm in zip(UNITS, routed, strict=True) if arm is not None]
+    assert 0 < len(inside) < len([unit for unit in UNITS if ARMS[unit]])
+    table = table_of(rows_of(inside))
+    sound = check_health(FakeEngine(), "e", in_layer, table, now=NOW, layer=layer)
+    assert sound.healthy, sound.failures
+    assert sum(sound.units.values()) == len(inside)
+    outside = [unit for unit, arm in zip(UNITS, routed, strict=True) if arm is None and ARMS[unit] is not None][:7]
+    table = table_of(rows_of([*inside, *outside]))
+    assert check_health(FakeEngine(), "e", in_layer, table, now=NOW, layer=layer).mismatched_units == 7

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from recsys.errors import SpecError
 from recsys.specs.base import Duration, Moment, format_duration, parse_duration, parse_moment, read_moment
-from recsys.specs.experiment import to_buckets
+from recsys.specs.traffic import to_buckets
 
 EXAMPLES = settings(deadline=None, derandomize=True)
 

@@ -8,7 +8,9 @@ from recsys.errors import StoreError
 from recsys.serving.breaker import Breaker
 from recsys.serving.gate import Gate
 from recsys.serving.stores import Stores
-from recsys.workflows.live_serving import LiveSource
+from recsys.workflows.live_serving import LiveSource, _document
+from tests.fakes.features import FakeFeatures
+from tests.fakes.item_models import FakeItemModels
 from tests.fakes.serving_copy import FakeServingCopy
 from tests.workflows.small_project import SmallProject
 
@@ -18,6 +20,16 @@ class ServedProject(SmallProject):
 
     def prepare(self) -> None:
         """Import nothing."""
+
+    def features(self, namespace: Path | None) -> FakeFeatures:
+        """Return features without rows."""
+        assert namespace is None
+        return self.declared_features()
+
+    def item_models(self, namespace: Path | None) -> FakeItemModels:
+        """Return no item-item models."""
+        assert namespace is None
+        return FakeItemModels()
 
     def serving_copy(self) -> FakeServingCopy:
         """Return a copy in memory."""
@@ -74,3 +86,28 @@ def test_a_ledger_that_cannot_be_read_is_an_error_of_its_store(project: ServedPr
     project.ledger_kept.entries = down  # type: ignore[method-assign,assignment] # by command
     with pytest.raises(StoreError, match="ledger: no answer"):
         made.declared()
+
+
+def test_layers_are_followed_with_their_experiments_and_kept_in_the_copy(project: ServedProject) -> None:
+    project.files["layers/page.yaml"] = {"seed": "page:", "holdout": [0.0, 0.5]}
+    project.files["layers/elsewhere.yaml"] = {"seed": "elsewhere:"}
+    project.change("experiments/home_ranker.yaml", "layer", {"name": "page", "range": [0.5, 1.0]})
+    made = source(project)
+    assert made.declared().layers.keys() == {"page", "elsewhere"}
+    project.apply()
+    before = made.declared()
+    (router,) = made.resolver("home", before).state.routers
+    assert router.layer == before.layers["page"]
+
+    project.change("layers/elsewhere.yaml", "seed", "else:")
+    project.apply()
+    assert made.declared().of("home") == before.of("home"), "a layer of other experiments changes nothing here"
+    project.change("layers/page.yaml", "holdout", [0.0, 0.25])
+    project.apply()
+    after = made.declared()
+    assert after.of("home") != before.of("home")
+
+    made._copy.write("home", {"declared": _document(after, "home")}, [])
+    remembered = made.remembered()
+    assert remembered is not None
+    assert remembered.of("home") == after.of("home")

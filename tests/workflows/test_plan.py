@@ -162,9 +162,11 @@ def test_a_view_that_only_a_filter_reads_hits_whoever_learns_from_its_placement(
 
 
 def test_before_the_start_a_plan_counts_the_units_of_each_arm(project: SmallProject) -> None:
-    assert step(project, "experiments/home_ranker").notes == ()
+    stands = "draft: from 2017-12-04 00:00 to 2018-01-01 00:00"
+    assert step(project, "experiments/home_ranker").notes == (stands,)
     project.shop()
-    (note,) = step(project, "experiments/home_ranker").notes
+    first, note = step(project, "experiments/home_ranker").notes
+    assert first == stands
     assert note.startswith(f"of {HOUSEHOLDS} known units: ")
     assert note.endswith("treatment, 0 the default model")
     project.change(EXPERIMENT, "unit", "session_id")

@@ -1,0 +1,77 @@
+"""Where are the experiments in their lives? `recsys experiment status`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from recsys.experiment.epochs import Epoch
+from recsys.planning.lifecycle import FREEZE, Event, Stage, epochs_of, history, stage
+from recsys.planning.refusals import read_experiment
+from recsys.planning.state import applied_state
+from recsys.ports import LedgerEntry
+from recsys.specs.catalog import digest
+from recsys.specs.experiment import Experiment
+from recsys.workflows.plan import ledger_entries
+from recsys.workflows.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Status:
+    """One experiment, as it was applied, or as it is declared where it was not."""
+
+    name: str
+    stage: Stage
+    experiment: Experiment
+    applied: bool | None
+    """Whether what is declared was applied: None where nothing of it was, False where the file says otherwise."""
+    epochs: tuple[Epoch, ...]
+    """Of the allocation, up to the end."""
+    history: tuple[Event, ...]
+    verdict: str | None
+    """Of the frozen report."""
+
+
+def experiment_status(workspace: Workspace, name: str | None = None) -> Sequence[Status]:
+    """Return the status of one experiment or of all, by name.
+
+    Args:
+        workspace: the project.
+        name: one that is declared or applied; all by default.
+
+    Raises:
+        SpecError: if there is none of that name.
+    """
+    entries = ledger_entries(workspace)
+    contents = applied_state(entries)["experiments"]
+    applied = {key: found for key, each in contents.items() if (found := read_experiment(each)) is not None}
+    declared = workspace.catalog.experiments
+    if name is not None and name not in applied:
+        workspace.catalog.experiment(name)
+    names = sorted(applied.keys() | declared.keys()) if name is None else [name]
+    now = workspace.clock.now()
+    counting = {**declared, **applied}
+    return [
+        _status(each, counting[each], _agrees(applied.get(each), declared.get(each)), entries, now) for each in names
+    ]
+
+
+def _status(
+    name: str, experiment: Experiment, applied: bool | None, entries: Sequence[LedgerEntry], now: datetime
+) -> Status:
+    frozen = [each for each in entries if each.action == FREEZE and each.subject == name and each.state == "done"]
+    verdict = str(frozen[-1].payload["verdict"]["name"]) if frozen else None
+    return Status(
+        name=name,
+        stage=stage(experiment, now, decided=bool(frozen)),
+        experiment=experiment,
+        applied=applied,
+        epochs=epochs_of(entries, name, experiment),
+        history=history(entries, name),
+        verdict=verdict,
+    )
+
+
+def _agrees(applied: Experiment | None, declared: Experiment | None) -> bool | None:
+    if applied is None or declared is None:
+        return None if applied is None else False
+    return digest(applied.model_dump(mode="json")) == digest(declared.model_dump(mode="json"))
