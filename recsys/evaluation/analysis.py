@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 from tea_tasting.aggr import Aggregates
 
 from recsys.evaluation.health import Health
-from recsys.evaluation.metric_definition import ORDER_RATE, MetricDefinition
+from recsys.evaluation.metric_definition import MetricDefinition
 from recsys.evaluation.series import SeriesPoint, means, series, total, values
 from recsys.evaluation.unit_metrics import UnitMetrics
 from recsys.experiment.routing import window
 from recsys.specs.experiment import Experiment
+from recsys.specs.online_metric import ORDER_RATE
 from recsys.statistics.bootstrap import Interval
 from recsys.statistics.effects import Effect, effect, moments
 from recsys.statistics.sequential import always_valid
@@ -205,8 +206,7 @@ def _roles(experiment: Experiment, metric: str) -> Iterator[Role]:
 
 
 def _moments(rows: pa.Table, metric: MetricDefinition) -> Aggregates:
-    names = (metric.numerator, metric.denominator, metric.covariate_numerator, metric.covariate_denominator)
-    return moments(*(values(rows, name) for name in names))
+    return moments(*(values(rows, name) for name in metric.columns))
 
 
 def _summary(arm: str, experiment: Experiment, kept: pa.Table, metrics: UnitMetrics) -> ArmSummary:

@@ -100,6 +100,10 @@ class Metrics(Spec):
     """Weeks before the start in which the default model's metric is taken as each unit's covariate (CUPED); 0 for
     none."""
 
+    def names(self) -> tuple[str, ...]:
+        """Return the metrics named, the primary first; one may play several roles."""
+        return (self.primary.name, *(guardrail.name for guardrail in self.guardrails), *self.secondary)
+
 
 class Plan(Spec):
     """How large, how long, and how sure."""
