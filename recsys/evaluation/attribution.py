@@ -19,7 +19,7 @@ WITH requests AS (
     FROM exposures e CROSS JOIN parameters p
     WHERE e.{unit} IS NOT NULL AND (
         (e.experiment = p.experiment AND e.arm IS NOT NULL AND NOT e.overridden
-         AND epoch_us(e.event_timestamp) >= p.first AND epoch_us(e.event_timestamp) < p.ends)
+         AND epoch_us(e.event_timestamp) >= p.first AND epoch_us(e.event_timestamp) < p.last)
         OR (e.experiment IS NULL
             AND epoch_us(e.event_timestamp) >= p.pre_start
             AND epoch_us(e.event_timestamp) + p.window_length <= least(p.starts, p.ends)

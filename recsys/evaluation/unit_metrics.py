@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from recsys import schema
 from recsys.evaluation.attribution import REQUESTS_SQL, WEIGHTS_SQL, units_sql
 from recsys.evaluation.metric_definition import MetricDefinition, metric_definitions
+from recsys.evaluation.part import Part
 from recsys.evaluation.terms import Term, terms_of, window_of
 from recsys.experiment.routing import window
 from recsys.ports import Engine
@@ -50,6 +51,8 @@ class UnitMetrics:
     come."""
     horizon: timedelta
     """How long after a request any outcome counted: the problem's horizon, or the longest `within` of a metric."""
+    part: Part | None = None
+    """The requests that were looked at, where not all were."""
 
 
 def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one place
@@ -63,6 +66,7 @@ def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one pla
     event_type: str = schema.PURCHASE,
     default_model: str | None = None,
     declared: Mapping[str, OnlineMetric] | None = None,
+    part: Part | None = None,
 ) -> UnitMetrics:
     """Attribute outcomes to requests and sum them by unit.
 
@@ -83,6 +87,7 @@ def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one pla
         default_model: the placement's registered model, or one model version; the covariate takes its answers
             only. None takes every answer outside experiments.
         declared: registry/metrics/, by name.
+        part: the requests that are looked at; all of the experiment by default.
 
     Returns:
         Unit rows, daily sums and weight versions.
@@ -105,7 +110,8 @@ def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one pla
                 "default_model": pa.array([default_model], pa.string()),
                 "pre_start": [_micros(start - timedelta(weeks=experiment.metrics.covariate_weeks))],
                 "starts": [_micros(start)],
-                "first": [_micros(start)],
+                "first": [_micros(part.start if part else start)],
+                "last": [_micros(min(until, part.end) if part else until)],
                 "ends": [_micros(until)],
                 "horizon": [round(horizon / timedelta(microseconds=1))],
                 "window_length": [round(longest / timedelta(microseconds=1))],
@@ -122,6 +128,7 @@ def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one pla
         weights=engine.query(REQUESTS_SQL.format(unit=experiment.unit, number="") + WEIGHTS_SQL, tables),
         until=until,
         horizon=longest,
+        part=part,
     )
 
 

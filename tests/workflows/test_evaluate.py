@@ -1,5 +1,6 @@
 """Does an evaluation read what its metrics count, and is its evidence that of the metrics as they are declared?"""
 
+import copy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from recsys import schema
-from recsys.errors import ExperimentError
+from recsys import printing, schema
+from recsys.errors import DecisionError, ExperimentError
 from recsys.experiment.routing import Router
 from recsys.ports import Exposure, ShownItem
 from recsys.workflows.evaluate import Evaluated, evaluate
+from recsys.workflows.promote import promote_experiment
 from tests.fakes.event_log import FakeEventLog
 from tests.specs.registry_files import EXPERIMENT, PROBLEM
 from tests.workflows.small_project import START, SmallProject
@@ -60,7 +62,7 @@ class EvaluatedProject(SmallProject):
 @pytest.fixture
 def project(tmp_path: Path) -> EvaluatedProject:
     made = EvaluatedProject(tmp_path)
-    made.files["metrics/ctr.yaml"] = dict(CTR)
+    made.files["metrics/ctr.yaml"] = copy.deepcopy(CTR)
     made.change(EXPERIMENT, "metrics.secondary", ["ctr"])
     made.change(EXPERIMENT, "metrics.primary.name", "precision@3")
     made.change(EXPERIMENT, "plan.units", 40)
@@ -111,6 +113,42 @@ def test_a_metric_under_a_running_experiment_does_not_change(project: EvaluatedP
     project.change("metrics/ctr.yaml", "slots", None)
     project.change("metrics/ctr.yaml", "description", "in other words")
     assert not project.plan().refused
+
+
+def test_a_look_at_a_part_describes_it_and_promotes_nothing(project: EvaluatedProject) -> None:
+    looked = project.evaluate(since=START + WEEK, until=START + 2 * WEEK)
+    analysis = looked.document["analysis"]
+    assert (analysis["state"], analysis["cut"], looked.document["frozen"]) == ("part", None, None)
+    assert sum(arm["requests"] for arm in analysis["arms"]) == 60
+    assert [point["start"][:10] for point in analysis["weekly"]] == ["2017-12-11"] * 2
+    assert looked.verdict["name"] == "NONE"
+    assert "judges the whole" in looked.verdict["reason"]
+    assert sum(analysis["health"]["exposures"].values()) == 60
+    with pytest.raises(DecisionError, match="no frozen report yet"):
+        promote_experiment(project.open(), "home_ranker")
+
+    whole = project.evaluate()
+    again = project.evaluate(since=START + WEEK, until=START + 2 * WEEK)
+    assert again.document == looked.document
+    assert project.evaluate().document == whole.document
+    assert "part from 2017-12-11" in printing.evaluation(looked)
+
+
+def test_a_part_outside_of_the_experiment_is_refused(project: EvaluatedProject) -> None:
+    with pytest.raises(ExperimentError, match="it runs from 2017-12-04"):
+        project.evaluate(since=START + 4 * WEEK)
+    with pytest.raises(ExperimentError, match="nothing of it lies"):
+        project.evaluate(since=START + WEEK, until=START + WEEK)
+    assert project.evaluate(until=START + 9 * WEEK).document["analysis"]["part"][1] == (START + 4 * WEEK).isoformat()
+
+
+def test_secondary_metrics_are_adjusted_and_no_others(project: EvaluatedProject) -> None:
+    project.change(EXPERIMENT, "metrics.secondary", ["ctr", "mrr@3", "recall@3"])
+    done = project.evaluate()
+    found = done.document["analysis"]["effects"]
+    adjusted = [each["adjusted_p_value"] is not None for each in found]
+    assert adjusted == [each["role"] == "secondary" and each["effect"]["p_value"] is not None for each in found]
+    assert "adjusted p" in printing.evaluation(done)
 
 
 def _event(kind: str, unit: str, item: str, at: Any) -> dict[str, Any]:
