@@ -122,6 +122,10 @@ class GroupCommit:
         """Return committed outcomes."""
         return self._log.outcomes(event_type, start, end)
 
+    def event_types(self) -> Sequence[str]:
+        """Return the types of the committed outcomes."""
+        return self._log.event_types()
+
     def session_events(self, sessions: Sequence[str], event_types: Sequence[str], first: int) -> pa.Table:
         """Return the committed events of some sessions."""
         return self._log.session_events(sessions, event_types, first)
