@@ -99,7 +99,7 @@ def main() -> int:
 def parsed() -> argparse.Namespace:
     """Return the arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--households", type=int, default=150)
+    parser.add_argument("--households", type=int, help="so many of the data's 2,469; all by default")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=4)

@@ -46,13 +46,19 @@ fallback: popular
 """
 
 
-def made(project: Path, households: int) -> Path:
-    """Make a project of the shipped declarations with a trained champion and a placement that takes candidates."""
+def made(project: Path, households: int | None) -> Path:
+    """Make a project of the shipped declarations with a trained champion and a placement that takes candidates.
+
+    Args:
+        project: a folder that is not there yet.
+        households: so many of the data's; None for all.
+    """
     for folder in ("registry", "feature_repo"):
         shutil.copytree(ROOT / folder, project / folder)
     environment = project / "registry" / "environments" / "local.yaml"
     text = environment.read_text(encoding="utf-8")
-    text = text.replace("{source: completejourney}", f"{{source: completejourney, households: {households}}}")
+    if households is not None:
+        text = text.replace("{source: completejourney}", f"{{source: completejourney, households: {households}}}")
     environment.write_text(text, encoding="utf-8")
     (project / "registry" / "placements" / f"{PLACEMENT}.yaml").write_text(_DECLARED, encoding="utf-8")
     shutil.rmtree(project / "registry" / "experiments")

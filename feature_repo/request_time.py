@@ -55,11 +55,14 @@ def rhythm(inputs: dict[str, Any]) -> dict[str, Any]:
     Feast hands over lists (and gets lists back); the training join and the resolver hand over numpy arrays (and get
     arrays back). Feast stores this function by value, so everything it needs is inside.
     """
+    from functools import cache
+
     import numpy as np
 
     def number(name: str) -> Any:
         return np.asarray(inputs[name], dtype=float)
 
+    @cache
     def seconds(name: str) -> Any:
         values = np.asarray(inputs[name])
         if values.dtype.kind == "M":
@@ -67,6 +70,7 @@ def rhythm(inputs: dict[str, Any]) -> dict[str, Any]:
             return np.where(np.isnat(whole), np.nan, whole.astype("int64") / 1e6)
         return np.array([v.timestamp() if hasattr(v, "timestamp") else np.nan for v in inputs[name]])
 
+    @cache
     def days_since(name: str) -> Any:
         return (now - seconds(name)) / 86_400
 
@@ -77,7 +81,10 @@ def rhythm(inputs: dict[str, Any]) -> dict[str, Any]:
 
     def decayed(prefix: str, half_life: int) -> Any:
         age = days_since(f"{prefix}_last")
-        return np.nan_to_num(number(f"{prefix}_decay_{half_life}d_at_last") * 0.5 ** (age / half_life))
+        return known(number(f"{prefix}_decay_{half_life}d_at_last") * 0.5 ** (age / half_life))
+
+    def known(values: Any) -> Any:
+        return np.where(np.isnan(values), 0.0, values)
 
     now = seconds("request_timestamp")
     user_baskets = np.maximum(number("user_baskets"), 1)
@@ -93,12 +100,12 @@ def rhythm(inputs: dict[str, Any]) -> dict[str, Any]:
         "pair_overdue_for_item": pair_days / np.maximum(number("item_gap_days_91d"), 1),
         "pair_decay_28d": decayed("pair", 28),
         "pair_decay_90d": decayed("pair", 90),
-        "pair_share": np.nan_to_num(number("pair_baskets") / user_baskets),
+        "pair_share": known(number("pair_baskets") / user_baskets),
         "line_days_since": line_days,
         "line_overdue": line_days / np.maximum(line_gap, 1),
         "line_decay_28d": decayed("line", 28),
         "line_decay_90d": decayed("line", 90),
-        "line_share": np.nan_to_num(number("line_baskets") / user_baskets),
+        "line_share": known(number("line_baskets") / user_baskets),
     }
     as_lists = isinstance(inputs["request_timestamp"], list)
     return {name: values.tolist() if as_lists else values for name, values in outputs.items()}

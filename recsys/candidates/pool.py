@@ -1,8 +1,9 @@
 """Which items exist for a placement at a moment, and what is known of each?"""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
@@ -46,21 +47,27 @@ class ItemPool:
             return np.asarray(self._index.get_indexer(items.to_pandas()), dtype=np.int64)
         return self.rows_of(items.to_pylist())
 
-    def rows_of(self, items: Iterable[Any]) -> NDArray[np.int64]:
+    def rows_of(self, items: Sequence[Any]) -> NDArray[np.int64]:
         """Return the row of each item id, -1 where it is not in the pool; for as many as one list has."""
-        row_of = self._row_of
-        return np.array([row_of.get(item, -1) for item in items], dtype=np.int64)
+        return codes_of(self._row_of, items)
 
-    def codes(self, key: str) -> tuple[dict[Any, int], NDArray[np.int64]]:
-        """Return how an item attribute is numbered: value to code, and each item's code.
-
-        The item id itself is numbered by its row.
+    def code_of(self, key: str) -> Mapping[Any, int]:
+        """Return how an item attribute is numbered, value to code; the item id itself is by its row.
 
         Raises:
             FeatureError: if the pool's view has no such feature.
         """
-        if key == ITEM:
-            return self._row_of, np.arange(len(self.ids))
+        return self._row_of if key == ITEM else self._numbered(key)[0]
+
+    def codes(self, key: str) -> NDArray[np.int64]:
+        """Return the code of an attribute of each item.
+
+        Raises:
+            FeatureError: if the pool's view has no such feature.
+        """
+        return np.arange(len(self.ids)) if key == ITEM else self._numbered(key)[1]
+
+    def _numbered(self, key: str) -> tuple[dict[Any, int], NDArray[np.int64]]:
         if key not in self._codes:
             if key not in self.columns:
                 message = (
@@ -71,6 +78,11 @@ class ItemPool:
             codes, values = pd.factorize(self.columns[key])
             self._codes[key] = ({value: code for code, value in enumerate(values)}, codes.astype(np.int64))
         return self._codes[key]
+
+
+def codes_of(code_of: Mapping[Any, int], values: Sequence[Any]) -> NDArray[np.int64]:
+    """Return the code of each value, -1 where it has none."""
+    return np.fromiter(map(code_of.get, values, repeat(-1)), dtype=np.int64, count=len(values))
 
 
 def build_pool(items: pa.Table, spec: Pool, at: datetime, ttl: timedelta | None) -> ItemPool:

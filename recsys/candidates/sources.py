@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys.candidates.filters import allowed_items, seen_items
@@ -159,7 +158,7 @@ def _newest(source: Newest, request: Request) -> NDArray[np.int64]:
 
 
 def _given(source: Given, request: Request) -> NDArray[np.int64]:
-    rows = request.standing.pool.locate(pa.array(request.given, pa.string()))
+    rows = request.standing.pool.rows_of(request.given)
     rows = rows[rows >= 0]
     rows = rows[request.may_get(rows)]
     return np.array(list(dict.fromkeys(rows.tolist())), dtype=np.int64)[: source.limit]

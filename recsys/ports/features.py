@@ -1,8 +1,9 @@
 """What does the core ask of a feature store, and of the files that define features?"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -23,6 +24,14 @@ class ViewInfo:
     """Feature to what its values are: number, text or time."""
     ttl: timedelta | None
 
+    @cached_property
+    def by_kind(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the features of each kind that it has any of."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name in self.features:
+            found[self.kinds[name]] = (*found.get(self.kinds[name], ()), name)
+        return found
+
 
 @dataclass(frozen=True)
 class RequestTransform:
@@ -32,6 +41,8 @@ class RequestTransform:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     function: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Input that the request brings along to what its values are: number, text or time."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,10 @@ class ErasedOnline:
     """Views that have the key, but keep their rows under another one first: nothing of them was erased."""
 
 
+UnitColumns = Mapping[str, NDArray[Any]]
+"""Join keys, features and timestamps of some rows of a view, by name; each is made when it is asked for."""
+
+
 class OnlineRows(Protocol):
     """The online rows of one unit."""
 
@@ -86,8 +101,8 @@ class OnlineRows(Protocol):
         """Return all rows a unit has in a view online, or None; as `FeatureReader.online_group`."""
         ...
 
-    def online_columns(self, view: str, key: str, *, within: float | None = None) -> Mapping[str, NDArray[Any]] | None:
-        """Return the same rows as requests read them; as `FeatureReader.online_columns`."""
+    def online_columns(self, keys: Mapping[str, str], *, within: float | None = None) -> Mapping[str, UnitColumns]:
+        """Return the rows that a request reads; as `FeatureReader.online_columns`."""
         ...
 
 
@@ -174,11 +189,19 @@ class FeatureReader(Protocol):
         """
         ...
 
-    def online_columns(self, view: str, key: str, *, within: float | None = None) -> Mapping[str, NDArray[Any]] | None:
-        """Return the rows of `online_group` column by column, each made when it is asked for: what a request reads.
+    def online_columns(self, keys: Mapping[str, str], *, within: float | None = None) -> Mapping[str, UnitColumns]:
+        """Return all that a request reads of its unit and session, in one read: the rows of `online_group`, by column.
 
-        Numbers are float64 with NaN, times datetime64[us] in UTC with NaT, texts objects with 'unknown'. The arguments
-        and errors are those of `online_group`.
+        Args:
+            keys: view to the id of the unit, or of the session, that its rows are kept under.
+            within: as for `online_group`, for all of them together.
+
+        Returns:
+            View to columns; a view that has no rows of its key is left out. Numbers are float64 with NaN, times
+            datetime64[us] in UTC with NaT, texts objects with 'unknown'.
+
+        Raises:
+            FeatureError: if the store cannot be read, or not in that time.
         """
         ...
 

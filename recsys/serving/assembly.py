@@ -5,24 +5,24 @@ of a user × something or session × something view are matched to the candidate
 computed by the very functions that the training join uses.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.candidates.history import History
-from recsys.candidates.pool import unknown
+from recsys.candidates.pool import codes_of, unknown
 from recsys.errors import FeatureError
-from recsys.ports import FeatureSet, ViewInfo
+from recsys.ports import FeatureSet, UnitColumns, ViewInfo
 from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, SESSION, USER
 from recsys.serving.item_matrix import ItemMatrix
 from recsys.serving.reads import UnitReader
 
 SECOND_KEY = 2
-Rows = Mapping[str, NDArray[Any]]
-"""A unit's rows in a view, by column."""
+_DTYPES: Final[Mapping[str, Any]] = {"number": np.float64, "time": "datetime64[us]", "text": object}
+_UNKNOWN: Final[Mapping[str, Any]] = {kind: unknown(kind, 1)[0] for kind in _DTYPES}
 
 
 class UnitRows:
@@ -44,7 +44,7 @@ class UnitRows:
         self._matrix = matrix
         self._keys = {USER: unit, SESSION: session}
         self._now = np.datetime64(at.replace(tzinfo=None), "us")
-        self._rows: dict[str, Rows | None] = {}
+        self._rows: dict[str, UnitColumns | None] = {}
         self._of_session: set[str] = set()
         self._histories: dict[str, History | None] = {}
 
@@ -59,6 +59,21 @@ class UnitRows:
                 newest: datetime = rows[clock].max().item()
                 found[name] = newest.replace(tzinfo=UTC).isoformat()
         return found
+
+    def fetch(self, views: Iterable[ViewInfo]) -> None:
+        """Read what the unit and its session have in some views, in one read; item views are passed over."""
+        keys: dict[str, str] = {}
+        for view in views:
+            first = view.join_keys[0]
+            if first in self._keys and view.name not in self._rows:
+                self._rows[view.name] = None
+                if first == SESSION:
+                    self._of_session.add(view.name)
+                key = self._keys[first]
+                if key is not None:
+                    keys[view.name] = key
+        if keys:
+            self._rows.update(self._features.online_columns(keys))
 
     def row(self, view: ViewInfo) -> dict[str, Any] | None:
         """Return the unit's one row in a view, by feature, or None."""
@@ -79,39 +94,31 @@ class UnitRows:
         if rows is None or not live.any():
             return None
         key = view.join_keys[1]
-        if key == ITEM:
-            codes = self._matrix.pool.rows_of(rows[key].tolist())
-        else:
-            code_of, _ = self._matrix.pool.codes(key)
-            codes = np.array([code_of.get(value, -1) for value in rows[key].tolist()], dtype=np.int64)
+        codes = codes_of(self._matrix.pool.code_of(key), rows[key].tolist())
         if live.all():
             return History(codes, _Some(rows, view.features))
         return History(codes[live], _Some(rows, view.features, live))
 
-    def _read(self, view: ViewInfo) -> tuple[Rows | None, NDArray[np.bool_]]:
+    def _read(self, view: ViewInfo) -> tuple[UnitColumns | None, NDArray[np.bool_]]:
         if view.name not in self._rows:
-            key = self._keys[view.join_keys[0]]
-            self._rows[view.name] = None if key is None else self._features.online_columns(view.name, key)
-            if view.join_keys[0] == SESSION:
-                self._of_session.add(view.name)
+            self.fetch([view])
         rows = self._rows[view.name]
         if rows is None:
             return None, np.empty(0, dtype=bool)
         stamps = rows[EVENT_TIMESTAMP]
         live = stamps <= self._now
         if view.ttl:
-            live &= stamps >= self._now - np.timedelta64(int(view.ttl.total_seconds() * 1e6), "us")
+            live &= stamps >= self._now - np.timedelta64(view.ttl)
         return rows, live
 
 
 class _Some(Mapping[str, NDArray[Any]]):
     """Some columns of a unit's rows, some of the rows; each column is taken when it is asked for."""
 
-    def __init__(self, rows: Rows, names: tuple[str, ...], live: NDArray[np.bool_] | None = None) -> None:
+    def __init__(self, rows: UnitColumns, names: tuple[str, ...], live: NDArray[np.bool_] | None = None) -> None:
         self._rows = rows
         self._names = names
         self._live = live
-        self._found: dict[str, NDArray[Any]] = {}
 
     def __len__(self) -> int:
         return len(self._names)
@@ -125,11 +132,8 @@ class _Some(Mapping[str, NDArray[Any]]):
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self._names:
             raise KeyError(name)
-        if self._live is None:
-            return self._rows[name]
-        if name not in self._found:
-            self._found[name] = self._rows[name][self._live]
-        return self._found[name]
+        values = self._rows[name]
+        return values if self._live is None else values[self._live]
 
 
 def assemble(
@@ -176,15 +180,12 @@ def assemble(
 
 def _columns(view: ViewInfo, matrix: ItemMatrix, unit: UnitRows, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     if view.join_keys == (ITEM,):
-        return {name: matrix.columns[name][rows] for name in view.features}
+        return {name: matrix.columns[name].take(rows) for name in view.features}
     if view.join_keys in ((USER,), (SESSION,)):
         row = unit.row(view)
         if row is None:
             return {name: unknown(view.kinds[name], len(rows)) for name in view.features}
-        return {
-            name: np.full(len(rows), row[name], dtype=object if view.kinds[name] == "text" else None)
-            for name in view.features
-        }
+        return _gathered(view, {name: [value] for name, value in row.items()}, 1, np.zeros(len(rows), dtype=np.int64))
     if len(view.join_keys) == SECOND_KEY and view.join_keys[0] in (USER, SESSION):
         return _matched(view, matrix, unit.history(view), rows)
     message = (
@@ -198,16 +199,29 @@ def _matched(
     view: ViewInfo, matrix: ItemMatrix, history: History | None, rows: NDArray[np.int64]
 ) -> dict[str, NDArray[Any]]:
     """Match a unit's rows to candidates by the number of the second key."""
-    out = {name: unknown(view.kinds[name], len(rows)) for name in view.features}
     if history is None:
-        return out
-    _, code_of_item = matrix.pool.codes(view.join_keys[1])
-    wanted = code_of_item[rows]
-    order = np.argsort(history.codes, kind="stable")
-    codes = history.codes[order]
-    at = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
-    found = codes[at] == wanted
-    source = order[at[found]]
-    for name, column in out.items():
-        column[found] = history.columns[name][source]
+        return {name: unknown(view.kinds[name], len(rows)) for name in view.features}
+    wanted = rows if view.join_keys[1] == ITEM else matrix.pool.codes(view.join_keys[1]).take(rows)
+    order = history.codes.argsort(kind="stable")
+    codes = history.codes.take(order)
+    at = np.minimum(codes.searchsorted(wanted), len(codes) - 1)
+    nothing = len(codes)
+    places = np.where(codes.take(at) == wanted, order.take(at), nothing)
+    return _gathered(view, history.columns, nothing, places)
+
+
+def _gathered(
+    view: ViewInfo, columns: Mapping[str, Sequence[Any] | NDArray[Any]], count: int, places: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """Return the values at some places of `count` rows; the place after the last one is unknown.
+
+    Features of a kind are taken together: a request has dozens of them, and of each it takes a few values.
+    """
+    out: dict[str, NDArray[Any]] = {}
+    for kind, names in view.by_kind.items():
+        together = np.empty((len(names), count + 1), dtype=_DTYPES[kind])
+        for column, name in zip(together, names, strict=True):
+            column[:count] = columns[name]
+        together[:, count] = _UNKNOWN[kind]
+        out.update(zip(names, together.take(places, axis=1), strict=True))
     return out

@@ -11,10 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from recsys.errors import FeatureError, StoreError
-from recsys.ports import FeatureSet, OnlineFeatures, Ranker, ServingCopy, ViewInfo, Weights
+from recsys.ports import FeatureSet, OnlineFeatures, Ranker, ServingCopy, UnitColumns, ViewInfo, Weights
 from recsys.serving.state import LoadedModel, ServingState
 from recsys.specs.catalog import digest as digest_of
 
@@ -185,10 +184,10 @@ class CopiedStores:
         del view, key, within
         return None
 
-    def online_columns(self, view: str, key: str, *, within: float | None = None) -> Mapping[str, NDArray[Any]] | None:
-        """Return None: rows of units are not copied."""
-        del view, key, within
-        return None
+    def online_columns(self, keys: Mapping[str, str], *, within: float | None = None) -> Mapping[str, UnitColumns]:
+        """Return nothing: rows of units are not copied."""
+        del keys, within
+        return {}
 
     def watermark(self, view: str) -> datetime | None:
         """Return the newest event time of a view when the copy was written."""

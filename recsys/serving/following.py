@@ -12,7 +12,8 @@ from typing import Final, Protocol
 
 from recsys.errors import StoreError
 from recsys.experiment.routing import Router
-from recsys.ports import Clock, OnlineFeatures, Ranker, Weights
+from recsys.modeling.context import stated
+from recsys.ports import Clock, OnlineFeatures, Ranker, UnitColumns, Weights
 from recsys.serving.assembly import UnitRows
 from recsys.serving.following_items import ItemsFollower, item_views
 from recsys.serving.ranking import Asked, Wanted, ranked
@@ -148,7 +149,7 @@ class Follower:
             state.retrieval,
             UnitRows(_Nobody(), state.matrix, "", at),
             lambda _: None,
-            Wanted(self._placement.k, at, (), "warm-up"),
+            Wanted(self._placement.k, at, (), "warm-up", context=stated(self._placement.context, {})),
         )
         try:
             ranked(nobody, model, self._placement.rerank)
@@ -188,9 +189,10 @@ class Follower:
 class _Nobody:
     """A unit without rows."""
 
-    def online_columns(self, view: str, key: str) -> None:
-        """Return None."""
-        del view, key
+    def online_columns(self, keys: Mapping[str, str]) -> Mapping[str, UnitColumns]:
+        """Return nothing."""
+        del keys
+        return {}
 
 
 def _attempt(

@@ -34,9 +34,8 @@ def missing_items(matrix: ItemMatrix, placement: Placement, given: Sequence[str]
     named = [*given, *(item for stage in placement.rerank if isinstance(stage, Pin) for item in stage.items)]
     if not named:
         return ()
-    rows = matrix.pool.locate(pa.array(named, pa.string()))
-    lacking = (item for item, row in zip(named, rows, strict=True) if row < 0 and item not in matrix.absent)
-    return tuple(dict.fromkeys(lacking))[:MOST]
+    lacking = (named[place] for place in np.flatnonzero(matrix.pool.rows_of(named) < 0).tolist())
+    return tuple(dict.fromkeys(item for item in lacking if item not in matrix.absent))[:MOST]
 
 
 def with_items(

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from recsys.candidates.pool import columns_of
 from recsys.modeling.moments import rows_by_unit
-from recsys.ports import FeatureReader, FeatureSet, ViewInfo
+from recsys.ports import FeatureReader, FeatureSet, UnitColumns, ViewInfo
 from recsys.schema import SESSION
 
 if TYPE_CHECKING:
@@ -58,10 +57,10 @@ class PastFeatures:
         places = self._places[view].get(key)
         return None if places is None else self.online_all(view).take(pa.array(places))
 
-    def online_columns(self, view: str, key: str, *, within: float | None = None) -> Mapping[str, NDArray[Any]] | None:
-        """Return the same rows column by column, or None."""
-        rows = self.online_group(view, key, within=within)
-        return None if rows is None else columns_of(rows)
+    def online_columns(self, keys: Mapping[str, str], *, within: float | None = None) -> Mapping[str, UnitColumns]:
+        """Return the rows of one key of each view, column by column."""
+        found = {view: self.online_group(view, key, within=within) for view, key in keys.items()}
+        return {view: columns_of(rows) for view, rows in found.items() if rows is not None}
 
     def watermark(self, view: str) -> datetime | None:
         """Return the moment: what was online is as of it."""
@@ -87,9 +86,11 @@ class PastRequest:
         self._past = past
         self._session = session
 
-    def online_columns(self, view: str, key: str) -> Mapping[str, NDArray[Any]] | None:
-        """Return all rows of the unit, or of the session, in a view, or None."""
-        if self._past.view(view).join_keys[0] != SESSION:
-            return self._past.online_columns(view, key)
-        rows = self._session(view)
-        return None if rows is None else columns_of(rows)
+    def online_columns(self, keys: Mapping[str, str]) -> Mapping[str, UnitColumns]:
+        """Return all rows of the unit, or of the session, in each view."""
+        of_session = {view for view in keys if self._past.view(view).join_keys[0] == SESSION}
+        rows = {view: self._session(view) for view in sorted(of_session)}
+        return {
+            **self._past.online_columns({view: key for view, key in keys.items() if view not in of_session}),
+            **{view: columns_of(found) for view, found in rows.items() if found is not None},
+        }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recsys.candidates.history import Histories
 from recsys.candidates.pool import instant
 from recsys.candidates.retrieval import Candidates, Retrieval
+from recsys.modeling.context import broadcast
 from recsys.ports import ShownItem
 from recsys.serving.assembly import UnitRows, assemble
 from recsys.serving.deadline import Deadline, OutOfTimeError
@@ -34,6 +35,8 @@ class Wanted:
     deadline: Deadline = field(default_factory=Deadline)
     session: str | None = None
     """The visit that it is made in."""
+    context: Mapping[str, Any] = field(default_factory=dict)
+    """A value of every name that the placement's context declares."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ def scored(asked: Asked, model: LoadedModel) -> Scored:
     found = asked.retrieval.candidates(asked.histories, asked.instant, wanted.given)
     _in_time(wanted.deadline)
     brought = {SOURCES: found.sources, **found.scores}
+    if wanted.context:
+        brought |= broadcast(wanted.context, len(found.rows))
     columns = assemble(model.features, asked.matrix, asked.unit, found.rows, wanted.at, brought)
     _in_time(wanted.deadline)
     scores = model.ranker.score(columns)
@@ -127,26 +132,24 @@ def ranked(asked: Asked, model: LoadedModel, stages: Sequence[Stage], *, with_fe
 
 def shown(matrix: ItemMatrix, chosen: Ranked) -> list[ShownItem]:
     """Return what stands in each slot."""
-    slots = zip(chosen.rows, chosen.scores, chosen.propensities, strict=True)
-    return [
-        ShownItem(str(matrix.pool.ids[row]), position, float(score), float(propensity))
-        for position, (row, score, propensity) in enumerate(slots, start=1)
-    ]
+    columns = (matrix.pool.ids[chosen.rows], chosen.scores, chosen.propensities)
+    slots = zip(*(column.tolist() for column in columns), strict=True)
+    return [ShownItem(str(item), at, score, propensity) for at, (item, score, propensity) in enumerate(slots, start=1)]
 
 
 def feature_digest(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> str:
     """Return a digest of the feature values of some rows: equal values, equal digest."""
-    state = hashlib.blake2b(digest_size=8)
+    told: list[bytes] = []
     for name, values in columns.items():
-        state.update(name.encode())
-        chosen = values[rows]
+        chosen = values.take(rows)
+        told.append(name.encode())
         if chosen.dtype.kind in "OU":
-            state.update("\x00".join(map(str, chosen)).encode())
+            told.append("\x00".join(map(str, chosen)).encode())
         elif chosen.dtype.kind == "M":
-            state.update(chosen.astype("int64").tobytes())
+            told.append(chosen.astype("int64").tobytes())
         else:
-            state.update(np.ascontiguousarray(chosen, dtype=np.float32).tobytes())
-    return state.hexdigest()
+            told.append(chosen.astype(np.float32).tobytes())
+    return hashlib.blake2b(b"".join(told), digest_size=8).hexdigest()
 
 
 def plain_features(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> dict[str, list[Any]]:
@@ -157,7 +160,12 @@ def plain_features(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64])
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a number, a text or a time
     if isinstance(value, datetime):
         return value.isoformat()
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return known(value) if isinstance(value, float) else value
+
+
+def known(number: float) -> float | None:
+    """Return a number as JSON has it: what is unknown is None, for JSON has no NaN."""
+    return None if math.isnan(number) else number
 
 
 def _in_time(deadline: Deadline) -> None:

@@ -162,5 +162,5 @@ def _codes(pool: ItemPool, feature: str, what: str) -> NDArray[np.int64]:
     if feature not in pool.columns:
         message = f"rerank {what}: {feature!r} is not a feature of the pool's view, which has {', '.join(pool.columns)}"
         raise FeatureError(message)
-    codes: NDArray[Any] = pool.codes(feature)[1]
+    codes: NDArray[Any] = pool.codes(feature)
     return codes.astype(np.int64)

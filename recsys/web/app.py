@@ -11,18 +11,19 @@ from typing import Any, Final
 import pyarrow as pa
 from fastapi import FastAPI, HTTPException, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Scope
 
 import recsys
 from recsys import schema
-from recsys.errors import FeatureError, RecsysError
-from recsys.ports import Clock, EventLog
+from recsys.errors import ContextError, FeatureError, RecsysError
+from recsys.ports import Clock
+from recsys.serving.breaker import Breaker
 from recsys.serving.deadline import Deadline
 from recsys.serving.fleet import Fleet, served
 from recsys.serving.freshness import SessionFeatures
-from recsys.serving.gate import Gate
+from recsys.serving.group_commit import GroupCommit
 from recsys.serving.resolver import Answer, Resolver
 from recsys.web.admission import Admission
 from recsys.web.bodies import Event, Events, RecommendRequest
@@ -37,8 +38,6 @@ ACCESS = logging.getLogger("recsys.access")
 
 _SKEW: Final = timedelta(minutes=5)
 """Clocks of two machines may differ by so much."""
-_EVENT_SECONDS: Final = 5.0
-"""Events that are not written by then are answered 503, and sent again."""
 _LOG_SECONDS: Final = 0.1
 """An answer is logged in what is left of its time, and in so much at least."""
 
@@ -63,7 +62,7 @@ class Service:
 
     resolvers: Mapping[str, Resolver]
     """By placement; a `Fleet` follows its declarations."""
-    log: EventLog
+    log: GroupCommit
     clock: Clock
     tokens: Tokens = field(default_factory=Tokens)
     limits: Limits = field(default_factory=Limits)
@@ -98,23 +97,23 @@ def create_app(service: Service) -> FastAPI:
     answer_problems(app)
     describe(app)
     reader, writer = guarded(service.tokens.read), guarded(service.tokens.write)
-    gate = fleet.stores.log
+    breaker = fleet.stores.log.breaker
 
     @reader.post(
         "/v1/recommend",
         response_model=None,
         responses=described(400, 401, 413, 422, 500, 503, answer=Recommendation),
     )
-    async def recommend(request: RecommendRequest) -> dict[str, Any]:
+    async def recommend(request: RecommendRequest) -> JSONResponse:
         resolver = fleet.get(request.placement)
         if resolver is None:
             declared = ", ".join(sorted(fleet))
             raise FieldProblem(("placement",), f"not declared; declared: {declared}")
         deadline = Deadline.after(resolver.placement.budget or service.limits.budget)
         began = time.perf_counter()
-        answer, logged = await lists.run(lambda: _answer(resolver, request, deadline, service.log, gate))
+        answer, logged = await lists.run(lambda: _answer(resolver, request, deadline, service.log, breaker))
         metrics.answered(answer.exposure, time.perf_counter() - began, logged=logged)
-        return answer.to_dict()
+        return JSONResponse(answer.to_dict())
 
     @writer.post(
         "/v1/events",
@@ -161,7 +160,7 @@ def create_app(service: Service) -> FastAPI:
 
 
 def _answer(
-    resolver: Resolver, request: RecommendRequest, deadline: Deadline, log: EventLog, gate: Gate
+    resolver: Resolver, request: RecommendRequest, deadline: Deadline, log: GroupCommit, breaker: Breaker
 ) -> tuple[Answer, bool]:
     """Return the answer, and whether it was logged."""
     try:
@@ -171,14 +170,18 @@ def _answer(
             k=request.k,
             request_id=request.request_id,
             candidates=request.candidates,
+            context=request.context,
             deadline=deadline,
         )
+    except ContextError as error:
+        raise FieldProblem(("context", error.name), error.rule) from error
     except FeatureError as error:
-        # The one thing that is wrong with a request itself: candidates nobody takes.
+        # The other thing that is wrong with a request itself: candidates nobody takes.
         raise FieldProblem(("candidates",), str(error)) from error
-    left = _EVENT_SECONDS if deadline.left is None else max(deadline.left, _LOG_SECONDS)
+    left = deadline.left
     try:
-        gate.ask(lambda: log.write_exposures([answer.exposure]), left)
+        with breaker.asking():
+            log.write_exposures([answer.exposure], None if left is None else max(left, _LOG_SECONDS))
     except RecsysError as error:
         LOGGER.error(  # noqa: TRY400 - its breaker has said it, and there is one line an answer
             "exposure %s could not be logged; the list is answered all the same: %s", answer.exposure.request_id, error
@@ -189,7 +192,8 @@ def _answer(
 
 def _receive(service: Service, fleet: Fleet, table: pa.Table, metrics: Metrics) -> int:
     """Write events down; then the features of their sessions follow, if they can: the events are kept either way."""
-    new = fleet.stores.log.ask(lambda: service.log.write_outcomes(table), _EVENT_SECONDS)
+    with fleet.stores.log.breaker.asking():
+        new = service.log.write_outcomes(table)
     metrics.received(new, len(table) - new)
     if service.sessions is not None:
         began = time.perf_counter()

@@ -9,7 +9,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest, multiprocess
 from prometheus_client.registry import Collector
 
-from recsys.ports import EventLog, Exposure
+from recsys.ports import Exposure
 from recsys.serving.breaker import STATES
 from recsys.serving.fleet import Fleet
 from recsys.serving.group_commit import GroupCommit
@@ -22,7 +22,7 @@ Labels = tuple[str, ...]
 class Metrics:
     """The figures of one process; labels are of what is declared, never of users or items."""
 
-    def __init__(self, fleet: Fleet, log: EventLog, folder: str | None = None) -> None:
+    def __init__(self, fleet: Fleet, log: GroupCommit, folder: str | None = None) -> None:
         """Start at nothing.
 
         Args:
@@ -62,7 +62,7 @@ class Metrics:
         self._responses = self._counter("recsys_responses", "HTTP responses", ("path", "status"))
         self._begin()
         self._states = _States(self._registry)
-        self._queue = _Queue(log, self._registry) if isinstance(log, GroupCommit) else None
+        self._queue = _Queue(log, self._registry)
         if folder is not None:
             _forget_dead(folder)
 
@@ -71,7 +71,7 @@ class Metrics:
         for counter, values in ((self._events, ("new", "known")), (self._pushes, ("pushed", "failed"))):
             for value in values:
                 counter.labels(value)
-        for name, _ in self._fleet.items():
+        for name in self._fleet:
             self._lost.labels(name)
 
     def _counter(self, name: str, meaning: str, labels: Labels) -> Counter:
@@ -108,8 +108,7 @@ class Metrics:
     def observe(self) -> None:
         """Note what this process serves now."""
         self._states.observe(self._fleet)
-        if self._queue is not None:
-            self._queue.observe()
+        self._queue.observe()
 
     def text(self) -> bytes:
         """Return all figures in Prometheus' text format: of this process, or of all workers of its server."""

@@ -118,16 +118,18 @@ class TestOnline:
     def test_a_request_reads_the_same_rows_column_by_column(self, reader: FeatureReader) -> None:
         """As numpy; also of views of other keys, and nothing of nobody."""
         reader.materialize(day(20))
-        for view in ("pair", "user_stats"):
-            group, columns = reader.online_group(view, "u1"), reader.online_columns(view, "u1", within=60)
+        read = reader.online_columns({"pair": "u1", "user_stats": "u1", "unsold": "u1"}, within=60)
+        assert set(read) == {"pair", "user_stats"}
+        for view, columns in read.items():
+            group = reader.online_group(view, "u1")
             assert group is not None
-            assert columns is not None
             assert set(columns) == set(group.column_names)
             for name in reversed(group.column_names):
                 expected = to_numpy(group[name])
                 assert columns[name].dtype == expected.dtype, name
                 np.testing.assert_array_equal(columns[name], expected)
-        assert reader.online_columns("pair", "nobody") is None
+        assert set(reader.online_columns({"pair": "nobody", "user_stats": "u1"})) == {"user_stats"}
+        assert reader.online_columns({}) == {}
 
     def test_a_view_without_rows_has_its_columns(self, reader: FeatureReader) -> None:
         """So that a reader need not ask whether anything was materialized."""

@@ -79,10 +79,10 @@ def test_items_are_found_by_id_however_many_are_asked(many: int) -> None:
 
 def test_attributes_are_numbered() -> None:
     built = pool(("a", 1, NOW), ("b", 1, NOW), ("c", 1, NOW), ("d", 1, NOW), line=["x", "y", "x", None])
-    code_of, codes = built.codes("line")
+    code_of, codes = built.code_of("line"), built.codes("line")
     assert codes.tolist() == [code_of["x"], code_of["y"], code_of["x"], code_of["unknown"]]
-    assert built.codes(ITEM)[0] == {"a": 0, "b": 1, "c": 2, "d": 3}
-    assert built.codes(ITEM)[1].tolist() == [0, 1, 2, 3]
+    assert built.code_of(ITEM) == {"a": 0, "b": 1, "c": 2, "d": 3}
+    assert built.codes(ITEM).tolist() == [0, 1, 2, 3]
     with pytest.raises(FeatureError, match="'maker': neither the item id nor a feature"):
         built.codes("maker")
 

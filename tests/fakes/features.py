@@ -5,12 +5,11 @@ from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from recsys import schema
 from recsys.candidates.pool import columns_of, to_numpy
 from recsys.errors import FeatureError
-from recsys.ports import ErasedOnline, FeatureSet, RequestTransform, ViewInfo
+from recsys.ports import ErasedOnline, FeatureSet, RequestTransform, UnitColumns, ViewInfo
 from recsys.specs.catalog import digest
 
 Row = dict[str, Any]
@@ -186,10 +185,10 @@ class FakeFeatures:
         table = self._online_table(view, lambda found: found[0] == key)
         return table if len(table) else None
 
-    def online_columns(self, view: str, key: str, *, within: float | None = None) -> dict[str, NDArray[Any]] | None:
-        """Return the same rows by column."""
-        table = self.online_group(view, key, within=within)
-        return None if table is None else columns_of(table)
+    def online_columns(self, keys: Mapping[str, str], *, within: float | None = None) -> Mapping[str, UnitColumns]:
+        """Return the same rows of each view, by column."""
+        found = {view: self.online_group(view, key, within=within) for view, key in keys.items()}
+        return {view: columns_of(table) for view, table in found.items() if table is not None}
 
     def online_all(self, view: str) -> pa.Table:
         """Return every row of a view."""

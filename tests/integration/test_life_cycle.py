@@ -15,6 +15,7 @@ from recsys.candidates.pool import to_numpy
 from recsys.errors import DecisionError, FeatureError, ModelError
 from recsys.schema import EVENT_TIMESTAMP, ITEM, LINE, REQUEST_TIMESTAMP, TIMESTAMP, USER
 from recsys.serving.assembly import UnitRows, assemble
+from recsys.serving.group_commit import GroupCommit
 from recsys.web.app import Service, create_app
 from recsys.wiring import open_workspace
 from recsys.workflows.evaluate import evaluate
@@ -144,7 +145,9 @@ def test_trained_logic_does_not_change(shop: Workspace) -> None:
 def test_http_answers_follow_the_resolver(shop: Workspace) -> None:
     resolver = resolver_for(shop, "home", experiments={})
     log = FakeEventLog()
-    with TestClient(create_app(Service({"home": resolver}, log, shop.clock, poll_seconds=0.05))) as client:
+    grouped = GroupCommit(log, wait_seconds=60)
+    served = Service({"home": resolver}, grouped, shop.clock, poll_seconds=0.05, on_stop=grouped.close)
+    with TestClient(create_app(served)) as client:
         assert any(client.get("/readyz").status_code == 200 for _ in range(5_000))
         household = _a_household(shop)
         answer = client.post("/v1/recommend", json={"placement": "home", "user_id": household, "k": 5})

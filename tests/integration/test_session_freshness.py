@@ -17,7 +17,9 @@ from recsys.errors import FeatureError
 from recsys.ports import Exposure, FeatureReader, ShownItem
 from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, SESSION, TIMESTAMP, USER
 from recsys.serving.freshness import SessionFeatures
-from recsys.serving.resolver import Resolver, feature_digest
+from recsys.serving.group_commit import GroupCommit
+from recsys.serving.ranking import feature_digest
+from recsys.serving.resolver import Resolver
 from recsys.serving.state import Online
 from recsys.web.app import Service, create_app
 from recsys.wiring import open_workspace
@@ -203,9 +205,9 @@ def served(workspace: Workspace, sessions: SessionFeatures | None = None) -> tup
         feature_service_of=lambda version: workspace.catalog.model(version).feature_service,
     )
     resolver.refresh()
-    return Service(
-        {"home": resolver}, workspace.event_log, clock, sessions=sessions or session_features(workspace)
-    ), clock
+    log = GroupCommit(workspace.event_log, wait_seconds=60)
+    follow = sessions or session_features(workspace)
+    return Service({"home": resolver}, log, clock, sessions=follow, on_stop=log.close), clock
 
 
 @pytest.fixture

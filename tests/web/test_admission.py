@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,16 +13,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from recsys.errors import StoreError
-from recsys.ports import Exposure
+from recsys.ports import Exposure, NewIds
 from recsys.serving.breaker import Breaker, Tolerance
 from recsys.serving.fleet import Fleet
 from recsys.serving.gate import Gate
 from recsys.serving.stores import Stores
-from recsys.web.app import Limits, Service, create_app
-from tests.fakes.clock import FixedClock
+from recsys.web.app import Limits, create_app
 from tests.fakes.event_log import FakeEventLog
 from tests.fakes.features import FakeFeatures
-from tests.serving.small_shop import NOW
 from tests.serving.test_resolver import BY_TIMES, Hooked, World, failing, small, world
 from tests.web.test_app import CLICK, assert_problem, figures_of, service
 
@@ -36,10 +35,10 @@ class HangingLog(FakeEventLog):
         super().__init__()
         self.back = threading.Event()
 
-    def write_exposures(self, exposures: Iterable[Exposure]) -> int:
+    def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table) -> NewIds:
         """Hang, then write."""
         self.back.wait(60)
-        return super().write_exposures(exposures)
+        return super().write_group(exposures, outcomes)
 
 
 def slow_world(gate: threading.Event) -> World:
@@ -94,15 +93,8 @@ def test_a_log_that_hangs_costs_an_answer_no_more_than_its_time_and_then_nothing
     log = HangingLog()
     stores = Stores(log=Gate(Breaker("event log", Tolerance(failures=3, cooldown=60))))
     made = world()
-    app = create_app(
-        Service(
-            Fleet({"home": made.resolver}, stores=stores),
-            log,
-            FixedClock(NOW),
-            limits=Limits(timedelta(milliseconds=200)),
-            poll_seconds=60,
-        )
-    )
+    fleet = Fleet({"home": made.resolver}, stores=stores)
+    app = create_app(replace(service(made, log, limits=Limits(timedelta(milliseconds=200))), resolvers=fleet))
     with TestClient(app) as client:
         lost = 'recsys_exposures_lost_total{placement="home"}'
         before = figures_of(client).get(lost, 0)
@@ -119,7 +111,7 @@ def test_a_log_that_hangs_costs_an_answer_no_more_than_its_time_and_then_nothing
 def test_refused_weights_and_stores_that_cannot_be_followed_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     made = world()
     bad = made.register("basket/v2", failing(ValueError("does not fit")), "champion")
-    app = create_app(Service({"home": made.resolver}, FakeEventLog(), FixedClock(NOW), poll_seconds=0.02))
+    app = create_app(service(made, poll_seconds=0.02))
     with TestClient(app) as client:
         deadline = time.monotonic() + 60
         while client.get("/readyz").status_code != 200:

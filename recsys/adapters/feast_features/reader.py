@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from recsys.adapters.feast_features.definitions import describe, digest_of, request_transform
 from recsys.adapters.feast_features.opening import open_store
 from recsys.errors import FeatureError
-from recsys.ports import ErasedOnline, FeatureSet, ViewInfo
+from recsys.ports import ErasedOnline, FeatureSet, UnitColumns, ViewInfo
 from recsys.schema import TIMESTAMP
 
 if TYPE_CHECKING:
@@ -173,11 +172,10 @@ class FeastFeatures:
         """Return all rows of one first key, with their event timestamps."""
         return self._online.read_group(self.store.config, self._view_cached(view), key, within)
 
-    def online_columns(self, view: str, key: str, *, within: float | None = None) -> Mapping[str, NDArray[Any]] | None:
-        """Return the same rows as numpy columns, each unpacked when it is asked for."""
-        found: Mapping[str, NDArray[Any]] | None = self._online.read_columns(
-            self.store.config, self._view_cached(view), key, within
-        )
+    def online_columns(self, keys: Mapping[str, str], *, within: float | None = None) -> Mapping[str, UnitColumns]:
+        """Return the rows of one key of each view as numpy columns, each unpacked when it is asked for."""
+        wanted = [(self._view_cached(view), key) for view, key in keys.items()]
+        found: Mapping[str, UnitColumns] = self._online.read_columns(self.store.config, wanted, within)
         return found
 
     def online_all(self, view: str) -> pa.Table:

@@ -81,6 +81,13 @@ class Backend(Protocol):
         """Return what the view's values are kept under, and those of `keys` that are there."""
         ...
 
+    def read_each(self, wanted: Sequence[tuple[Place, Key]]) -> list[tuple[tuple[str, ...] | None, bytes | None]]:
+        """Return what the values of each view are kept under, and that of one key of it if it is there, in order.
+
+        That is what a request reads, so it is as few questions to the store as can be.
+        """
+        ...
+
     def read_all(self, place: Place) -> tuple[tuple[str, ...] | None, list[bytes]]:
         """Return what the view's values are kept under, and all of them in an order that stays."""
         ...

@@ -1,6 +1,6 @@
 """How does one column become bytes beside others, and bytes a column again, by the kind of its type?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +11,6 @@ from recsys.candidates.pool import UNKNOWN, to_numpy
 from recsys.errors import FeatureError
 
 _MAX_OFFSET: Final = 2**31 - 1
-_NEVER: Final = np.datetime64("NaT", "us")
 
 FIXED, BOOLEAN, BYTES, LIST, CELL = range(5)
 """Kinds of columns: fixed width, bit, text or binary, list of numbers, anything else (one Arrow
@@ -107,32 +106,17 @@ def fixed_array(column: Column, values: np.ndarray, bitmap: pa.Buffer | None) ->
     return pa.Array.from_buffers(column.type, len(values), [bitmap, data])
 
 
-def plain_values(column: Column, values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    """Return values of a fixed-width column as the core has them: float64 with NaN, datetime64[us] with NaT."""
-    if column.plain == "time":
-        times = np.ascontiguousarray(values).view("datetime64[us]")
-        return times if valid is None else np.where(valid, times, _NEVER)
-    if column.plain == "number":
-        numbers = values.astype(np.float64)
-        if valid is not None:
-            numbers[~valid] = np.nan
-        return numbers
-    return to_numpy(fixed_array(column, values, None if valid is None else bitmap_of(valid)))
-
-
 def plain_texts(column: Column, lengths: np.ndarray, tail: bytes, valid: np.ndarray | None) -> np.ndarray:
     """Return values of a text column as the core has them: objects, 'unknown' where there is none."""
     if column.plain != "text":
         return to_numpy(DECODERS[column.kind](column, lengths, tail, None if valid is None else bitmap_of(valid)))
     ends = np.cumsum(lengths, dtype=np.int64).tolist()
-    starts = [0, *ends[:-1]]
+    pieces = map(slice, [0, *ends], ends)
     if tail.isascii():
-        text = tail.decode("ascii")
-        found = [text[start:end] for start, end in zip(starts, ends, strict=True)]
+        found: Iterable[str] = map(tail.decode("ascii").__getitem__, pieces)
     else:
-        found = [tail[start:end].decode() for start, end in zip(starts, ends, strict=True)]
-    texts = np.empty(len(found), dtype=object)
-    texts[:] = found
+        found = [tail[piece].decode() for piece in pieces]
+    texts = np.fromiter(found, dtype=object, count=len(ends))
     if valid is not None:
         texts[~valid] = UNKNOWN
     return texts

@@ -10,8 +10,9 @@ come and go.
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
-from typing import Final
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -26,10 +27,10 @@ from recsys.adapters.packed_online_store.columns import (
     fixed_array,
     fixed_values,
     plain_texts,
-    plain_values,
     validity,
     whole,
 )
+from recsys.candidates.pool import to_numpy
 
 SCHEMA_ID_BYTES: Final = 8
 _HEADER: Final = struct.Struct(f"<I{SCHEMA_ID_BYTES}s")
@@ -48,6 +49,7 @@ class Codec:
             fields.append((f"c{i}", np.dtype("<u4") if column.variable else column.dtype))
         self._record = np.dtype(fields)
         self._places = {column.name: place for place, column in enumerate(self._columns)}
+        self._runs = runs_of(self._columns, self._record)
 
     def encode(self, table: pa.Table, bounds: Sequence[int]) -> list[bytes]:
         """Pack consecutive rows.
@@ -124,7 +126,7 @@ class Codec:
         count, _ = _HEADER.unpack_from(payload)
         records = np.frombuffer(payload, self._record, count=count, offset=_HEADER.size)
         tail = _HEADER.size + count * self._record.itemsize
-        return Unpacked(self._columns, self._places, records, payload, tail)
+        return Unpacked(self._columns, self._places, self._runs, records, payload, tail)
 
 
 def schema_id(payload: bytes) -> bytes:
@@ -156,31 +158,83 @@ def plain(table: pa.Table) -> pa.Table:
     return pa.table(columns, names=table.column_names)
 
 
+@dataclass(frozen=True)
+class Run:
+    """Columns that lie side by side in a record and are read together, for they are of one width and kind."""
+
+    first: int
+    """The first one's place among all columns."""
+    names: tuple[str, ...]
+    plain: str
+    """What they are to a request: number or time."""
+    dtype: np.dtype
+    offset: int
+    """Of the first one in a record, in bytes."""
+
+    def unpacked(self, records: np.ndarray, *, complete: bool) -> np.ndarray:
+        """Return [columns, rows] values as the core has them: float64 with NaN, or datetime64[us] with NaT."""
+        size = self.dtype.itemsize
+        width = len(self.names)
+        raw = np.ndarray(
+            (width, len(records)), self.dtype, records.base, _HEADER.size + self.offset, (size, records.itemsize)
+        )
+        if self.plain == "time":
+            values = np.array(raw, order="C").view("datetime64[us]")
+        else:
+            values = raw.astype(np.float64, order="C")
+        if not complete:
+            values[records["valid"][:, self.first : self.first + width].T == 0] = _ABSENT[self.plain]
+        return values
+
+
+_ABSENT: Final[Mapping[str, Any]] = {"number": np.nan, "time": np.datetime64("NaT", "us")}
+
+
+def runs_of(columns: Sequence[Column], record: np.dtype) -> Mapping[str, Run]:
+    """Return, for each column that requests read as numbers or times, what it is read together with."""
+    runs: dict[str, Run] = {}
+    for _, same in groupby(enumerate(columns), lambda each: (each[1].plain, each[1].dtype, each[1].variable)):
+        group = list(same)
+        first, column = group[0]
+        if column.plain in _ABSENT:
+            names = tuple(each.name for _, each in group)
+            offset = record.fields[f"c{first}"][1]  # type: ignore[index] # it has fields
+            runs |= dict.fromkeys(names, Run(first, names, column.plain, column.dtype, offset))
+    return runs
+
+
 class Unpacked(Mapping[str, np.ndarray]):
-    """Columns of one payload, each unpacked when it is first asked for.
+    """Columns of one payload, each unpacked when it or one like it beside it is first asked for.
 
     Numbers are float64 with NaN, times datetime64[us] in UTC with NaT, texts objects with 'unknown'.
     """
 
     def __init__(
-        self, columns: Sequence[Column], places: Mapping[str, int], records: np.ndarray, payload: bytes, tail: int
+        self,
+        columns: Sequence[Column],
+        places: Mapping[str, int],
+        runs: Mapping[str, Run],
+        records: np.ndarray,
+        payload: bytes,
+        tail: int,
     ) -> None:
         """Unpack nothing yet.
 
         Args:
             columns: of the payload's schema.
             places: of the columns, by name.
-            records: its fixed-width part.
+            runs: what columns are read together, by name.
+            records: its fixed-width part, read from the payload.
             payload: all of it.
             tail: where the first variable-length column begins.
         """
         self._columns = columns
         self._places = places
+        self._runs = runs
         self._records = records
         self._payload = payload
         self._tail = tail
-        self._valid = records["valid"]
-        self._complete = bool(self._valid.all())
+        self._complete = bool(records["valid"].all())
         self._found: dict[str, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -198,16 +252,21 @@ class Unpacked(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         """Return one column."""
         if name not in self._found:
-            self._found[name] = self._unpacked(self._places[name])
+            run = self._runs.get(name)
+            if run is None:
+                self._found[name] = self._unpacked(self._places[name])
+            else:
+                self._found.update(zip(run.names, run.unpacked(self._records, complete=self._complete), strict=True))
         return self._found[name]
 
     def _unpacked(self, place: int) -> np.ndarray:
+        """Return a column that is by itself: texts, and what requests have no own form of."""
         column, values = self._columns[place], self._records[f"c{place}"]
-        valid = None if self._complete else self._valid[:, place] != 0
+        valid = None if self._complete else self._records["valid"][:, place] != 0
         if valid is not None and valid.all():
             valid = None
         if not column.variable:
-            return plain_values(column, values, valid)
+            return to_numpy(fixed_array(column, values, None if valid is None else bitmap_of(valid)))
         start = self._tail + sum(self._bytes_of(before) for before in range(place) if self._columns[before].variable)
         return plain_texts(column, values, self._payload[start : start + self._bytes_of(place)], valid)
 

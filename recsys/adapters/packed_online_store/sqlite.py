@@ -97,13 +97,6 @@ class SqliteBackend(Backend):
 
     def read(self, place: Place, keys: Sequence[Key]) -> tuple[tuple[str, ...] | None, dict[Key, bytes]]:
         """Return what the view's values are kept under, and those of `keys` that are there."""
-        if len(keys) == 1:  # a request's own read: one statement
-            query = (
-                f"SELECT v.join_keys, r.payload FROM recsys_views v LEFT JOIN {_quoted(_table(place))} r"
-                " ON r.group_key = ? WHERE v.name = ?"
-            )
-            for join_keys, payload in self._select(query, (keys[0], _table(place))):
-                return _keys(join_keys), {} if payload is None else {keys[0]: payload}
         found: dict[Key, bytes] = {}
         for start in range(0, len(keys), KEYS_A_QUERY):
             some = keys[start : start + KEYS_A_QUERY]
@@ -111,6 +104,15 @@ class SqliteBackend(Backend):
             query = f"SELECT group_key, payload FROM {_quoted(_table(place))} WHERE group_key IN ({marks})"
             found.update(self._select(query, some))
         return self._join_keys(place), found
+
+    def read_each(self, wanted: Sequence[tuple[Place, Key]]) -> list[tuple[tuple[str, ...] | None, bytes | None]]:
+        """Return what the values of each view are kept under, and that of one key of it: a statement a view."""
+        found: list[tuple[tuple[str, ...] | None, bytes | None]] = []
+        for place, key in wanted:
+            query, table = _read_one(place)
+            rows = self._select(query, (key, table))
+            found.append((_keys(rows[0][0]), rows[0][1]) if rows else (self._join_keys(place), None))
+        return found
 
     def read_all(self, place: Place) -> tuple[tuple[str, ...] | None, list[bytes]]:
         """Return what the view's values are kept under, and all of them of one moment."""
@@ -295,6 +297,17 @@ def _advice(error: Exception) -> str:
     if "full" in text or "no space left" in text or "i/o error" in text:
         return "free disk space and run this again"
     return "it must be a SQLite file that this user may write; check it and online_store.path"
+
+
+@cache
+def _read_one(place: Place) -> tuple[str, str]:
+    """Return the query of one key's value, and the view's table, which it is told too."""
+    table = _table(place)
+    query = (
+        f"SELECT v.join_keys, r.payload FROM recsys_views v LEFT JOIN {_quoted(table)} r"
+        " ON r.group_key = ? WHERE v.name = ?"
+    )
+    return query, table
 
 
 def _table(place: Place) -> str:

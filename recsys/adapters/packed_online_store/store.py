@@ -89,24 +89,32 @@ class PackedOnlineStore(OnlineStore):
         return rows if rows.num_rows else None
 
     def read_columns(
-        self, config: RepoConfig, view: FeatureView, key: str | int, within: float | None = None
-    ) -> Mapping[str, np.ndarray] | None:
-        """Return all rows under one key, as a request reads them; None if there are none. TTL is the caller's.
+        self, config: RepoConfig, wanted: Sequence[tuple[FeatureView, str | int]], within: float | None = None
+    ) -> dict[str, Mapping[str, np.ndarray]]:
+        """Return all rows under one key of each view, as a request reads them, in one read. TTL is the caller's.
 
         Args:
             config: the feature store's configuration.
-            view: the feature view; the object is remembered, so let it be the same one at every read.
-            key: the only join key, or that of the view's first entity.
+            wanted: feature views, and the only join key of each, or that of its first entity; the objects of the views
+                are remembered, so let them be the same ones at every read.
             within: seconds that the read may take; the store's own time-outs by default.
 
         Returns:
-            Join keys, features and both timestamps by name, each unpacked when it is asked for: numbers as float64 with
-            NaN, times as datetime64[us] in UTC with NaT, texts as objects with 'unknown'.
+            View to join keys, features and both timestamps by name, each unpacked when it is asked for: numbers as
+            float64 with NaN, times as datetime64[us] in UTC with NaT, texts as objects with 'unknown'. A view without
+            rows under its key is left out.
         """
-        wanted = plain_key(key)
-        with self._backend(config).patient(within):
-            rows, found = self._found(config, view, lambda _: [wanted])
-        return rows.columns(found[wanted]) if wanted in found else None
+        backend = self._backend(config)
+        layouts = [self._layout(config, view) for view, _ in wanted]
+        keys = [plain_key(key) for _, key in wanted]
+        columns: dict[str, Mapping[str, np.ndarray]] = {}
+        with backend.patient(within):
+            read = backend.read_each([(layout.place, key) for layout, key in zip(layouts, keys, strict=True)])
+            for declared, (join_keys, payload) in zip(layouts, read, strict=True):
+                layout = declared.kept_under(join_keys)
+                if payload is not None:
+                    columns[layout.view] = Rows(backend, self._codecs, layout).columns(payload)
+        return columns
 
     def read_groups(self, config: RepoConfig, view: FeatureView, keys: Sequence[str | int]) -> pa.Table:
         """All rows under several keys, in the order of `keys`; a key without rows adds none."""

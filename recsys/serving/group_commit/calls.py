@@ -26,7 +26,14 @@ class Call:
     rows: int
     commit: "Future[int] | None"
     """Awaited by an acknowledged caller; None where nobody waits."""
+    patience: float
+    """Seconds that it may wait for room and for its commit, together."""
     since: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float:
+        """Return the seconds that are left of that, 0 when none are."""
+        return max(0.0, self.since + self.patience - time.monotonic())
 
 
 def taken(calls: Iterable[Call]) -> list[Call]:

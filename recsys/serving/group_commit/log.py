@@ -1,6 +1,5 @@
 """How does an event log look to those who write into a queue before it?"""
 
-import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as LateError
@@ -46,12 +45,16 @@ class GroupCommit:
         self._log = log
         self._durability = durability
         self._wait_seconds = wait_seconds
-        self._writer = Writer(log, queue_rows, wait_seconds, gather_seconds)
+        self._writer = Writer(log, queue_rows, gather_seconds)
 
     # -- writing
 
-    def write_exposures(self, exposures: Iterable[Exposure]) -> int:
+    def write_exposures(self, exposures: Iterable[Exposure], within: float | None = None) -> int:
         """Write exposures; return how many were new, or, buffered, how many wait now.
+
+        Args:
+            exposures: what was answered.
+            within: seconds that the caller has, where it has less than a call may wait.
 
         Raises:
             DataError: if a value is one that the log cannot keep (acknowledged only).
@@ -61,19 +64,23 @@ class GroupCommit:
         ids = frozenset(exposure.request_id for exposure in given)
         rows = len(given) + sum(len(exposure.items) for exposure in given)
         if self._durability == "acknowledged":
-            return self._acknowledged(given, NO_OUTCOMES, ids, rows)
-        self._writer.take_in(Call(given, NO_OUTCOMES, ids, rows, None), time.monotonic() + self._wait_seconds)
+            return self._acknowledged(given, NO_OUTCOMES, ids, rows, within)
+        self._writer.take_in(Call(given, NO_OUTCOMES, ids, rows, None, self._patience(within)))
         return len(ids)
 
-    def write_outcomes(self, outcomes: pa.Table) -> int:
+    def write_outcomes(self, outcomes: pa.Table, within: float | None = None) -> int:
         """Write rows of `schema.EVENTS`; return how many were new, when they are on disk.
+
+        Args:
+            outcomes: what users did.
+            within: seconds that the caller has, where it has less than a call may wait.
 
         Raises:
             DataError: if columns or values break `schema.EVENTS`.
             StoreError: if they were not written in time.
         """
         ids = outcomes[schema.EVENT_ID].to_pylist() if schema.EVENT_ID in outcomes.column_names else ()
-        return self._acknowledged((), outcomes, frozenset(ids), outcomes.num_rows)
+        return self._acknowledged((), outcomes, frozenset(ids), outcomes.num_rows, within)
 
     def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table) -> NewIds:
         """Write a group that another made, at once."""
@@ -107,6 +114,10 @@ class GroupCommit:
         """Return the slots of committed exposures."""
         return self._log.impressions(placement, start, end)
 
+    def contexts(self, placement: str, start: datetime, end: datetime) -> pa.Table:
+        """Return what committed requests said."""
+        return self._log.contexts(placement, start, end)
+
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
         """Return committed outcomes."""
         return self._log.outcomes(event_type, start, end)
@@ -127,12 +138,16 @@ class GroupCommit:
         """
         self._log.ping()
 
-    def _acknowledged(self, exposures: tuple[Exposure, ...], outcomes: pa.Table, ids: frozenset[str], rows: int) -> int:
-        deadline = time.monotonic() + self._wait_seconds
+    def _patience(self, within: float | None) -> float:
+        return self._wait_seconds if within is None else min(within, self._wait_seconds)
+
+    def _acknowledged(
+        self, exposures: tuple[Exposure, ...], outcomes: pa.Table, ids: frozenset[str], rows: int, within: float | None
+    ) -> int:
         commit: Future[int] = Future()
-        call = Call(exposures, outcomes, ids, rows, commit)
-        self._writer.take_in(call, deadline)
+        call = Call(exposures, outcomes, ids, rows, commit, self._patience(within))
+        self._writer.take_in(call)
         try:
-            return commit.result(max(0.0, deadline - time.monotonic()))
+            return commit.result(call.left)
         except LateError:
             return self._writer.take_back(call, commit)

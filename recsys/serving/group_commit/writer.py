@@ -26,11 +26,10 @@ _LONGEST_PAUSE_SECONDS: Final = 1.0
 class Writer:
     """A bounded queue of calls, and one thread that writes what is in it as groups."""
 
-    def __init__(self, log: EventLog, queue_rows: int, wait_seconds: float, gather_seconds: float) -> None:
+    def __init__(self, log: EventLog, queue_rows: int, gather_seconds: float) -> None:
         """Start nothing yet: the thread begins with the first call."""
         self._log = log
         self._queue_rows = queue_rows
-        self._wait_seconds = wait_seconds
         self._gather_seconds = gather_seconds
         self._changed = threading.Condition()
         self._queue: deque[Call] = deque()
@@ -70,19 +69,19 @@ class Writer:
 
     # -- in the caller's thread
 
-    def take_in(self, call: Call, deadline: float) -> None:
+    def take_in(self, call: Call) -> None:
         """Queue a call.
 
         Raises:
-            StoreError: if there was no room until the deadline (of `time.monotonic`), the log is down, or this closed.
+            StoreError: if there was no room while it may wait, the log is down, or this closed.
         """
         with self._changed:
             self._refuse_while_failing(call)
             while self._rows and self._rows + call.rows > self._queue_rows and not self._closed:
-                if not self._changed.wait(max(0.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
+                if not self._changed.wait(call.left) and not call.left:
                     message = (
                         f"event log: {self._rows:,} rows wait and {self._queue_rows:,} may: the log has not kept up for"
-                        f" {self._wait_seconds:g} s; nothing of this was written: send it again later"
+                        f" {call.patience:.3g} s; nothing of this was written: send it again later"
                     )
                     raise StoreError(message)
             if self._closed:
@@ -113,7 +112,7 @@ class Writer:
                 said = "nothing of this was written: send it again later"
             else:
                 said = "this may be written yet: send it again, an id is written once"
-        message = f"event log: not committed within {self._wait_seconds:g} s; {said}"
+        message = f"event log: not committed within {call.patience:.3g} s; {said}"
         raise StoreError(message)
 
     # -- in the writer's thread
