@@ -47,6 +47,13 @@ def replay(
 @app.command()
 def evaluate(
     experiment: Annotated[str, typer.Argument(help="registry/experiments/<experiment>.yaml")],
+    since: Annotated[
+        Optional[str],
+        typer.Option("--from", help="Look at requests from this date or ISO time on; such a look has no verdict."),
+    ] = None,
+    until: Annotated[
+        Optional[str], typer.Option("--to", help="And before this one; their outcomes count as always.")
+    ] = None,
     env: Env = "local",
     as_json: Json = False,
 ) -> None:
@@ -54,9 +61,11 @@ def evaluate(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
+        from recsys.specs.base import read_moment
         from recsys.workflows.evaluate import evaluate as report
 
-        done = report(workspace, experiment)
+        first, last = (None if text is None else read_moment(text) for text in (since, until))
+        done = report(workspace, experiment, since=first, until=last)
         show(done.document, as_json, printing.evaluation(done))
 
     run_in(env, run)

@@ -77,9 +77,12 @@ def decide(analysis: Analysis, experiment: Experiment, now: datetime, *, offline
         arm's verdict stands, and among equals the larger primary effect.
 
     Raises:
-        DecisionError: if the planned end has come and the analysis was taken before it.
+        DecisionError: if the planned end has come and the analysis was taken before it, or it is one of a part.
     """
     _, end = window(experiment)
+    if analysis.state == "part":
+        message = f"experiment {analysis.experiment}: a part of it was looked at: a verdict needs the whole experiment"
+        raise DecisionError(message)
     if now >= end and analysis.state == "running":
         message = (
             f"experiment {analysis.experiment}: the analysis ends at {analysis.until} and the planned end,"
@@ -107,7 +110,7 @@ def _decide_arm(analysis: Analysis, experiment: Experiment, arm: str, *, offline
     version = experiment.arms[arm].model_version
     if gain.lower > 0:
         return _ship_or_review(analysis, experiment, arm, figures)
-    moved = list(_moved(analysis, arm, offline=offline))
+    moved = list(_moved(analysis, arm, experiment.plan.alpha, offline=offline))
     if moved:
         stages = " and ".join(moved)
         reason = f"{stages}, but {figures}, which holds 0: look for leakage, skew, position bias or a wrong stage."
@@ -170,12 +173,13 @@ def _wait(analysis: Analysis, end: datetime, now: datetime) -> Verdict:
     return Verdict(VerdictName.WAIT, reason, None, None)
 
 
-def _moved(analysis: Analysis, arm: str, *, offline: bool | None) -> Iterator[str]:
+def _moved(analysis: Analysis, arm: str, alpha: float, *, offline: bool | None) -> Iterator[str]:
     if offline:
         yield "The offline metric improved"
     for found in analysis.of(arm, "secondary"):
         interval = found.effect.relative
-        if interval.lower > 0:
+        surely = found.adjusted_p_value is None or found.adjusted_p_value <= alpha
+        if interval.lower > 0 and surely:
             yield f"{found.effect.metric} moved by {_text(interval, 'relative')}"
 
 

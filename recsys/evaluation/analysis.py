@@ -17,17 +17,20 @@ import pyarrow.compute as pc
 from tea_tasting.aggr import Aggregates
 
 from recsys.evaluation.health import Health
-from recsys.evaluation.metric_definition import ORDER_RATE, MetricDefinition
+from recsys.evaluation.metric_definition import MetricDefinition
 from recsys.evaluation.series import SeriesPoint, means, series, total, values
 from recsys.evaluation.unit_metrics import UnitMetrics
+from recsys.evaluation.winsorising import Winsorised, winsorise
 from recsys.experiment.routing import window
 from recsys.specs.experiment import Experiment
+from recsys.specs.online_metric import ORDER_RATE
 from recsys.statistics.bootstrap import Interval
 from recsys.statistics.effects import Effect, effect, moments
+from recsys.statistics.multiplicity import adjusted_p_values
 from recsys.statistics.sequential import always_valid
 
 Role = Literal["primary", "guardrail", "secondary", "check"]
-State = Literal["running", "cut", "ended"]
+State = Literal["running", "cut", "ended", "part"]
 _DAYS_A_WEEK: Final = 7
 _LARGEST_LOG: Final = 700.0
 """The exponential of more does not fit into a float; a bound so far off says nothing anyway."""
@@ -45,6 +48,8 @@ class ArmEffect:
     """Bounds of the absolute effect that hold at every look; what a running experiment is judged by."""
     always_relative: Interval
     """The same of the relative effect."""
+    adjusted_p_value: float | None = None
+    """Of a secondary metric, adjusted for the number of them and of treatments; compared with the plan's alpha."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,8 @@ class Analysis:
     experiment: str
     hypothesis: str
     state: State
-    """running: before the planned end · cut: over, with the planned units · ended: over without them."""
+    """running: before the planned end · cut: over, with the planned units · ended: over without them · part: only some
+    of its requests were looked at, and no verdict follows."""
     until: str
     """What was logged before this counts: the planned end, or now while that is to come."""
     cut: str | None
@@ -90,6 +96,10 @@ class Analysis:
     daily: Sequence[SeriesPoint]
     weekly: Sequence[SeriesPoint]
     health: Health
+    winsorised: Sequence[Winsorised] = ()
+    """Metrics whose units were lowered to a limit, in the effects only; means and series are as measured."""
+    part: tuple[str, str] | None = None
+    """[from, to) of the requests that were looked at; None for all."""
 
     def of(self, treatment_arm: str, role: Role) -> tuple[ArmEffect, ...]:
         """Return the effects of one treatment arm in one role."""
@@ -123,13 +133,16 @@ def analyse(name: str, experiment: Experiment, metrics: UnitMetrics, health: Hea
     over = metrics.until >= window(experiment)[1]
     cut = decision_cut(experiment, units["first_exposure"], now=metrics.until)
     kept = units.filter(pc.and_(pc.greater(units["requests"], 0), pc.invert(units["several_arms"])))
+    capped, winsorised = winsorise(kept, metrics.definitions)
     confidence = 1 - experiment.plan.alpha / (len(experiment.arms) - 1)
+    part = metrics.part
+    state: State = "cut" if cut else "ended" if over else "running"
     return Analysis(
         experiment=name,
         hypothesis=experiment.hypothesis,
-        state="cut" if cut else "ended" if over else "running",
+        state=state if part is None else "part",
         until=metrics.until.isoformat(),
-        cut=cut.isoformat() if cut else None,
+        cut=cut.isoformat() if cut and part is None else None,
         horizon_seconds=metrics.horizon.total_seconds(),
         planned_units=experiment.plan.units,
         exposed_units=exposed,
@@ -137,10 +150,12 @@ def analyse(name: str, experiment: Experiment, metrics: UnitMetrics, health: Hea
         left_out_requests=total(units, "exposures") - total(units, "requests"),
         confidence=confidence,
         arms=tuple(_summary(arm, experiment, kept, metrics) for arm in experiment.arms),
-        effects=tuple(_effects(experiment, kept, metrics.definitions, confidence)),
+        effects=_controlled(experiment, tuple(_effects(experiment, capped, metrics.definitions, confidence))),
         daily=tuple(series(experiment, metrics, days=1)),
         weekly=tuple(series(experiment, metrics, days=_DAYS_A_WEEK)),
         health=health,
+        winsorised=winsorised,
+        part=None if part is None else (part.start.isoformat(), part.end.isoformat()),
     )
 
 
@@ -174,6 +189,15 @@ def _effects(
                     yield _with_bounds(experiment, arm, role, found, 1 - confidence)
 
 
+def _controlled(experiment: Experiment, effects: Sequence[ArmEffect]) -> tuple[ArmEffect, ...]:
+    """Adjust the p-values of the secondary metrics of all treatments, as one family."""
+    p_values = [found.effect.p_value for found in effects if found.role == "secondary"]
+    adjusted = iter(adjusted_p_values(p_values, experiment.metrics.secondary_control))
+    return tuple(
+        replace(found, adjusted_p_value=next(adjusted)) if found.role == "secondary" else found for found in effects
+    )
+
+
 def _with_bounds(experiment: Experiment, arm: str, role: Role, found: Effect, alpha: float) -> ArmEffect:
     """Add bounds that hold at every look; those of the ratio are taken on its log."""
     if not math.isfinite(found.standard_error + found.log_standard_error):
@@ -205,8 +229,7 @@ def _roles(experiment: Experiment, metric: str) -> Iterator[Role]:
 
 
 def _moments(rows: pa.Table, metric: MetricDefinition) -> Aggregates:
-    names = (metric.numerator, metric.denominator, metric.covariate_numerator, metric.covariate_denominator)
-    return moments(*(values(rows, name) for name in names))
+    return moments(*(values(rows, name) for name in metric.columns))
 
 
 def _summary(arm: str, experiment: Experiment, kept: pa.Table, metrics: UnitMetrics) -> ArmSummary:

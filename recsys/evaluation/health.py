@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys.evaluation.part import Part
 from recsys.experiment.routing import Router, window
 from recsys.ports import Engine
 from recsys.specs.experiment import Experiment
@@ -65,6 +66,7 @@ def check_health(
     *,
     now: datetime,
     layer: Layer | None = None,
+    part: Part | None = None,
 ) -> Health:
     """Check split, separation and assignment of an experiment's exposures.
 
@@ -75,11 +77,12 @@ def check_health(
         exposures: as `EventLog.exposures` gives them, or parquet of the same columns.
         now: the environment's time; later exposures do not count.
         layer: the one that the experiment is in, if it is in one.
+        part: the requests that are looked at; all of the experiment by default.
 
     Returns:
         The checks and what failed.
     """
-    start, end = window(experiment)
+    start, end = window(experiment) if part is None else (part.start, part.end)
     parameters = pa.table(
         {
             "experiment": [name],

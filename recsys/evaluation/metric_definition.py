@@ -1,18 +1,15 @@
 """Which metrics can an experiment declare, and what does each count?"""
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final
 
 from recsys.errors import ExperimentError
 from recsys.specs.experiment import Experiment
+from recsys.specs.online_metric import BUILT_IN, ORDER_RATE, OnlineMetric, built_in
 
-ORDER_RATE: Final = "order_rate"
-"""Share of requests followed by any purchase at all: in a replay of real purchases, where no list was really
-shown, it cannot differ between arms but by chance, and so checks the machinery."""
-
-Kind = Literal["precision", "recall", "hit_rate", "mrr", "order_rate"]
-_NAME: Final = re.compile(r"^([a-z_]+)@([1-9]\d{0,3})$")
+DECLARED: Final = "declared"
+"""The kind of a metric of registry/metrics/."""
 
 
 @dataclass(frozen=True)
@@ -20,25 +17,31 @@ class MetricDefinition:
     """A metric over requests: a sum of `numerator` over a sum of `denominator`."""
 
     name: str
-    kind: Kind
+    kind: str
+    """precision, recall, hit_rate, mrr, order_rate, or declared."""
     k: int | None
-    """First slots of the list that count; None where slots play no part."""
+    """First slots of the list that count; None where slots play no part, or where the declaration says it."""
+    declared: OnlineMetric | None = None
+    """Of a declared metric what it counts."""
 
     @classmethod
-    def parse(cls, name: str) -> "MetricDefinition":
-        """Read a metric's name, such as precision@10 or order_rate.
+    def parse(cls, name: str, declared: Mapping[str, OnlineMetric] | None = None) -> "MetricDefinition":
+        """Find a metric by its name, such as precision@10, order_rate or the name of a declared one.
+
+        Args:
+            name: the metric's.
+            declared: registry/metrics/, by name.
 
         Raises:
             ExperimentError: if there is no such metric; the message lists those that exist.
         """
-        match = _NAME.match(name)
-        for kind in get_args(Kind):
-            if kind == ORDER_RATE and name == ORDER_RATE:
-                return cls(name, kind, None)
-            if kind != ORDER_RATE and match is not None and match[1] == kind:
-                return cls(name, kind, int(match[2]))
-        known = ", ".join(kind if kind == ORDER_RATE else f"{kind}@k" for kind in get_args(Kind))
-        message = f"metric {name!r} is not measured in experiments; those that exist are {known}, with k from 1 to 9999"
+        found = built_in(name)
+        if found is not None:
+            return cls(name, *found)
+        if declared and name in declared:
+            return cls(name, DECLARED, None, declared[name])
+        others = f"; declared under registry/metrics/: {', '.join(sorted(declared or ())) or 'none'}"
+        message = f"metric {name!r} is not measured in experiments; those that exist are {BUILT_IN}{others}"
         raise ExperimentError(message)
 
     @property
@@ -61,14 +64,23 @@ class MetricDefinition:
         """Return the column of the same denominator over the pre-period."""
         return f"{self.name}:covariate_denominator"
 
+    @property
+    def columns(self) -> tuple[str, str, str, str]:
+        """Return all four columns of a unit."""
+        return self.numerator, self.denominator, self.covariate_numerator, self.covariate_denominator
 
-def metric_definitions(experiment: Experiment) -> tuple[MetricDefinition, ...]:
-    """Return every metric an experiment declares, each once, and `order_rate`.
+
+def metric_definitions(
+    experiment: Experiment, declared: Mapping[str, OnlineMetric] | None = None
+) -> tuple[MetricDefinition, ...]:
+    """Return every metric an experiment names, each once, and `order_rate`.
+
+    Args:
+        experiment: the declaration.
+        declared: registry/metrics/, by name.
 
     Raises:
         ExperimentError: if one does not exist.
     """
-    metrics = experiment.metrics
-    guarded = (guardrail.name for guardrail in metrics.guardrails)
-    names = (metrics.primary.name, *guarded, *metrics.secondary, ORDER_RATE)
-    return tuple(MetricDefinition.parse(name) for name in dict.fromkeys(names))
+    names = (*experiment.metrics.names(), ORDER_RATE)
+    return tuple(MetricDefinition.parse(name, declared) for name in dict.fromkeys(names))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from recsys.planning.state import State
+from recsys.planning.state import Content, State
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,16 @@ def hits_of(subject: str, states: Sequence[State], running: frozenset[str]) -> H
             own = {f"experiments/{name}", *_under_placement(state, placement)}
             if experiment.get("layer") is not None:
                 own.add(f"layers/{experiment['layer']['name']}")
+            own |= {f"metrics/{metric}" for metric in _metrics(experiment["metrics"])}
             if mine or subject in own:
                 experiments.add(name)
     return Hits(tuple(sorted(versions)), tuple(sorted(arms)), tuple(sorted(experiments & running)))
+
+
+def _metrics(declared: Content) -> Iterator[str]:
+    yield declared["primary"]["name"]
+    yield from (guardrail["name"] for guardrail in declared.get("guardrails", ()))
+    yield from declared.get("secondary", ())
 
 
 def _under_version(state: State, name: str) -> set[str]:

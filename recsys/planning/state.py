@@ -30,6 +30,7 @@ ORDER: Final = (
     "problems",
     "placements",
     "models",
+    "metrics",
     "layers",
     "experiments",
 )

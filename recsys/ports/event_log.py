@@ -130,6 +130,10 @@ class EventLog(Protocol):
         """Return outcomes of a type with start <= event_timestamp < end, as `schema.EVENTS`."""
         ...
 
+    def event_types(self) -> Sequence[str]:
+        """Return the types of the outcomes that are logged, ascending."""
+        ...
+
     def session_events(self, sessions: Sequence[str], event_types: Sequence[str], first: int) -> pa.Table:
         """Return what is known of some sessions, as `schema.EVENTS`, by session, created_timestamp and event id.
 

@@ -1,6 +1,6 @@
 """How do an experiment's assignments, its stage, a replay and an evaluation read?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recsys.printing.terminal import percent, table
@@ -33,11 +33,11 @@ def evaluation(done: "Evaluated") -> str:
         [
             found["effect"]["metric"],
             found["role"],
-            f"{found['effect']['control']:.4f}",
-            f"{found['effect']['treatment']:.4f}",
+            _mean(found["effect"]["control"]),
+            _mean(found["effect"]["treatment"]),
             percent(found["effect"]["relative"]),
-            f"{found['effect']['p_value']:.2g}",
-            "CUPED" if found["effect"]["cuped"] else "",
+            _p_value(found["effect"]["p_value"]),
+            ", ".join(_remarks(found, analysis)),
         ]
         for found in analysis["effects"]
     ]
@@ -57,6 +57,25 @@ def evaluation(done: "Evaluated") -> str:
     return "\n".join(lines)
 
 
+def _mean(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.4f}"
+
+
+def _p_value(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"
+
+
+def _remarks(found: Mapping[str, Any], analysis: Mapping[str, Any]) -> Iterator[str]:
+    """Say how a figure was made: with which covariate, which limit, and adjusted for how many."""
+    if found["effect"]["cuped"]:
+        yield "CUPED"
+    for lowered in analysis.get("winsorised", ()):
+        if lowered["metric"] == found["effect"]["metric"]:
+            yield f"{lowered['units']:,} units winsorised to {lowered['limit']:g}"
+    if found.get("adjusted_p_value") is not None:
+        yield f"adjusted p {_p_value(found['adjusted_p_value'])}"
+
+
 def _health(health: Mapping[str, Any]) -> str:
     return (
         f"{'; '.join(health['failures']) or 'sound'} (sample ratio p = {health['sample_ratio_p_value']:.2f}, units in"
@@ -65,8 +84,10 @@ def _health(health: Mapping[str, Any]) -> str:
 
 
 def _reached(analysis: Mapping[str, Any]) -> str:
+    part = analysis.get("part")
+    state = f"part from {part[0][:16]} to {part[1][:16]}, looked at" if part else analysis["state"]
     return (
-        f"{analysis['state']} at {analysis['until'][:10]}: {analysis['exposed_units']:,} of"
+        f"{state} at {analysis['until'][:10]}: {analysis['exposed_units']:,} of"
         f" {analysis['planned_units']:,} planned units; {analysis['left_out_requests']:,} requests left out, their"
         " outcome window is open"
     )

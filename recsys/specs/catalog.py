@@ -15,6 +15,7 @@ from recsys.specs.environment import Environment
 from recsys.specs.experiment import Experiment
 from recsys.specs.layer import Layer
 from recsys.specs.model import LOSSES, CatBoostAlgorithm, ModelVersion
+from recsys.specs.online_metric import OnlineMetric, metric_findings
 from recsys.specs.placement import Audience, Placement
 from recsys.specs.problem import Problem
 from recsys.specs.sharing import sharing_findings
@@ -27,6 +28,7 @@ KINDS: Final[Mapping[str, type[BaseModel]]] = {
     "models": ModelVersion,
     "placements": Placement,
     "audiences": Audience,
+    "metrics": OnlineMetric,
     "layers": Layer,
     "experiments": Experiment,
     "environments": Environment,
@@ -45,6 +47,7 @@ class Catalog:
     models: Mapping[str, ModelVersion] = field(default_factory=dict)
     placements: Mapping[str, Placement] = field(default_factory=dict)
     audiences: Mapping[str, Audience] = field(default_factory=dict)
+    metrics: Mapping[str, OnlineMetric] = field(default_factory=dict)
     layers: Mapping[str, Layer] = field(default_factory=dict)
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
     environments: Mapping[str, Environment] = field(default_factory=dict)
@@ -217,6 +220,7 @@ def _dangling(catalog: Catalog, present: Mapping[str, set[str]], root: str) -> I
     for name in sorted(present["placements"] & present["audiences"]):
         yield f"{root}/audiences/{name}.yaml: name: a placement has it too; `recsys serve-batch` takes either"
     yield from _dangling_arms(catalog, present, root)
+    yield from metric_findings(present["metrics"], catalog.experiments, root)
     yield from sharing_findings(catalog.layers, catalog.experiments, root)
 
 

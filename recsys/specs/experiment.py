@@ -96,9 +96,16 @@ class Metrics(Spec):
     """Metrics that must not be harmed."""
     secondary: tuple[str, ...] = ()
     """Reported beside the primary and not decided on."""
+    secondary_control: Literal["fdr", "fwer"] = "fdr"
+    """Which error is kept over all secondary metrics and treatments together: fdr, the share of those called moved that
+    are not (Benjamini and Hochberg); fwer, that any is (Holm). Primary and guardrails are not adjusted."""
     covariate_weeks: int = Field(default=4, ge=0, le=52)
     """Weeks before the start in which the default model's metric is taken as each unit's covariate (CUPED); 0 for
     none."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the metrics named, the primary first; one may play several roles."""
+        return (self.primary.name, *(guardrail.name for guardrail in self.guardrails), *self.secondary)
 
 
 class Plan(Spec):

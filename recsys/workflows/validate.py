@@ -26,6 +26,7 @@ class Validated:
     models: int
     placements: int
     audiences: int
+    metrics: int
     layers: int
     experiments: int
     environments: int
@@ -46,6 +47,7 @@ def validate(workspace: Workspace) -> Validated:
         models=len(catalog.models),
         placements=len(catalog.placements),
         audiences=len(catalog.audiences),
+        metrics=len(catalog.metrics),
         layers=len(catalog.layers),
         experiments=len(catalog.experiments),
         environments=len(catalog.environments),

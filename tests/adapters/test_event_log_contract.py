@@ -223,6 +223,7 @@ class TestEventLog:
         assert log.write_outcomes(outcomes(["e1", "e3"], START + MICROSECOND)) == 1
         assert log.write_outcomes(outcomes([])) == 0
         log.write_outcomes(outcomes(["m"], event_type="mailed"))
+        assert log.event_types() == ["mailed", "purchase"]
         found = log.outcomes("purchase", START, START + DAY)
         assert found.schema == schema.EVENTS
         assert found[schema.EVENT_ID].to_pylist() == ["e1", "e2", "e3"]

@@ -90,6 +90,10 @@ class FakeEventLog:
         rows.sort(key=lambda row: (row[schema.EVENT_TIMESTAMP], row[schema.EVENT_ID]))
         return pa.Table.from_pylist(rows, schema=schema.EVENTS)
 
+    def event_types(self) -> Sequence[str]:
+        """Return the types of the outcomes, ascending."""
+        return sorted({row[schema.EVENT_TYPE] for row in self._outcomes.values()})
+
     def session_events(self, sessions: Sequence[str], event_types: Sequence[str], first: int) -> pa.Table:
         """Return the first events of each session, by session, created_timestamp and event id."""
         rows = [

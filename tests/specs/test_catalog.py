@@ -209,7 +209,10 @@ def test_a_broken_file_is_told_once_and_not_by_those_that_name_it(tmp_path: Path
     [
         (
             "home.yaml",
-            "folder: declarations live in problems, models, placements, audiences, layers, experiments, environments",
+            (
+                "folder: declarations live in problems, models, placements, audiences, metrics, layers, experiments,"
+                " environments"
+            ),
         ),
         ("placement/home.yaml", "folder: declarations live in"),
         ("placements/side.yml", "suffix: .yml is not read; name it .yaml"),

@@ -123,6 +123,12 @@ class SqlEventLog:
         )
         return self._read("read outcomes", query, schema.EVENTS)
 
+    def event_types(self) -> Sequence[str]:
+        """Return the types of the outcomes that are logged, ascending."""
+        kind = tables.outcomes.c[schema.EVENT_TYPE]
+        with self._database.reading("read event types") as connection:
+            return sorted(connection.execute(sa.select(kind).distinct()).scalars())
+
     def session_events(self, sessions: Sequence[str], event_types: Sequence[str], first: int) -> pa.Table:
         """Return what is known of some sessions, by session, created_timestamp and event id; the first of each."""
         log = tables.outcomes

@@ -1,0 +1,181 @@
+"""Which outcome belongs to which request, and what does each unit sum up to?
+
+An outcome belongs to a request of its unit with request time < outcome time <= request time + window. The SQL is
+DuckDB's; it reads the columns of the event log (ports.EventLog) and compares times as microseconds since 1970. Requests
+and outcomes are numbered, so that no text is carried through the joins behind the first.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from recsys.evaluation.terms import Term, last_column
+
+REQUESTS_SQL: Final = """
+WITH requests AS (
+    SELECT {number}e.request_id, e.{unit} AS unit, e.arm, epoch_us(e.event_timestamp) AS moment,
+           e.experiment IS NULL AS is_before, epoch_us(e.event_timestamp) + p.window_length AS closes,
+           (epoch_us(e.event_timestamp) - p.starts) // 86400000000 AS day, p.ends,
+           e.model_version, e.weights
+    FROM exposures e CROSS JOIN parameters p
+    WHERE e.{unit} IS NOT NULL AND (
+        (e.experiment = p.experiment AND e.arm IS NOT NULL AND NOT e.overridden
+         AND epoch_us(e.event_timestamp) >= p.first AND epoch_us(e.event_timestamp) < p.last)
+        OR (e.experiment IS NULL
+            AND epoch_us(e.event_timestamp) >= p.pre_start
+            AND epoch_us(e.event_timestamp) + p.window_length <= least(p.starts, p.ends)
+            AND (p.default_model IS NULL OR e.model_version = p.default_model
+                 OR starts_with(e.model_version, p.default_model || '/')))
+    )
+)"""
+"""The requests that count: the experiment's, and the default model's before its start."""
+
+_OUTCOMES: Final = """, happened AS (
+    SELECT row_number() OVER () AS outcome, o.{unit} AS unit, coalesce(o.item_id, '') AS item_id, o.event_type,
+           epoch_us(o.event_timestamp) AS moment, {amounts}p.horizon, o.event_type = p.event_type AS of_target
+    FROM outcomes o CROSS JOIN parameters p
+    WHERE o.quantity > 0 AND o.{unit} IS NOT NULL{types}
+), pairs AS (
+    SELECT r.request, b.item_id, b.event_type{carried}
+    FROM requests r
+    JOIN happened b ON r.unit = b.unit AND b.moment > r.moment AND b.moment <= r.closes
+    {slots}{closed}{grouped}
+){marked}, items AS (
+    SELECT request, item_id, min(slot) AS slot, {item_columns}
+    FROM {paired} GROUP BY request, item_id{by_type}
+), scored AS (
+    SELECT request AS scored_request, {request_columns}
+    FROM items GROUP BY request
+)"""
+
+_SHOWN: Final = """, listed AS (
+    SELECT request_id AS listed_request, {columns}
+    FROM impressions WHERE request_id IN (SELECT request_id FROM requests) GROUP BY request_id
+)"""
+
+_UNITS: Final = """
+, request_rows AS (
+    SELECT r.unit, r.arm, r.arm AS arm_of_day, r.day, r.moment, r.is_before,
+           r.closes <= r.ends AND NOT r.is_before AS counts{columns}
+    FROM requests r{joins}
+)
+SELECT grouping(unit) AS of_days, unit, arm_of_day, day,
+       arg_min(arm, moment) FILTER (NOT is_before) AS arm, min(arm) <> max(arm) AS several_arms,
+       min(moment) FILTER (NOT is_before) AS first_exposure, count(*) FILTER (NOT is_before) AS exposures,
+       count(*) FILTER (counts) AS requests{sums}
+FROM request_rows
+GROUP BY GROUPING SETS ((unit), (arm_of_day, day))
+HAVING count(*) FILTER (NOT is_before) > 0
+ORDER BY of_days, unit, arm_of_day, day
+"""
+
+WEIGHTS_SQL: Final = """
+SELECT arm, model_version, weights, count(*) AS exposures
+FROM requests WHERE NOT is_before GROUP BY ALL ORDER BY ALL
+"""
+
+
+def units_sql(unit: str, terms: Sequence[Term]) -> str:
+    """Return the SQL of one row a unit, and one an arm and day.
+
+    Args:
+        unit: user_id or session_id.
+        terms: what is summed; each gives the columns `term_<number>:counts` and `term_<number>:before`.
+
+    Returns:
+        SQL over exposures, impressions, outcomes and parameters. Everything in it comes from closed sets or checked
+        patterns, never from a caller's text.
+    """
+    named = {f"term_{number}": term for number, term in enumerate(terms)}
+    outcomes = {name: term for name, term in named.items() if term.source == "outcomes"}
+    lists = {name: term for name, term in named.items() if term.source == "impressions"}
+    parts = [REQUESTS_SQL.format(unit=unit, number="row_number() OVER () AS request, ")]
+    joins = columns = ""
+    if outcomes:
+        parts.append(_outcomes(unit, outcomes))
+        joins += " LEFT JOIN scored s ON r.request = s.scored_request"
+        columns += "".join(f", s.{name}" for name in outcomes)
+    if lists:
+        counted = ", ".join(f"count(*){_first_slots(term)} AS {name}" for name, term in lists.items())
+        parts.append(_SHOWN.format(columns=counted))
+        joins += " LEFT JOIN listed l ON r.request_id = l.listed_request"
+        columns += "".join(f", l.{name}" for name in lists)
+    sums = "".join(
+        f', {_sum(name, term, condition)} AS "{name}:{suffix}"'
+        for name, term in named.items()
+        for suffix, condition in (("counts", "counts"), ("before", "is_before"))
+    )
+    parts.append(_UNITS.format(columns=columns, joins=joins, sums=sums))
+    return "".join(parts)
+
+
+def _outcomes(unit: str, terms: dict[str, Term]) -> str:
+    used = tuple(terms.values())
+    by_event, last, shown = (any(getattr(term, name) for term in used) for name in ("by_event", "last", "shown"))
+    amounts = any("quantity" in term.item or "value" in term.item for term in used)
+    times = any("moment" in term.item for term in used)
+    carried = {
+        "delay": "b.moment - r.moment",
+        "horizon": "b.horizon",
+        "is_target": "(b.of_target AND b.moment - r.moment <= b.horizon)",
+    }
+    carried |= {"moment": "b.moment"} if times else {}
+    carried |= {"quantity": "b.quantity", "value": "b.value"} if amounts else {}
+    carried |= {"outcome": "b.outcome", "asked": "r.moment", "request_id": "r.request_id"} if last else {}
+    slot = "i.position" if shown else "NULL::BIGINT"
+    if by_event:  # of an item in two slots the first one counts, and its outcomes once
+        selected = f", min({slot}) AS slot" + "".join(f", any_value({sql}) AS {name}" for name, sql in carried.items())
+    else:
+        selected = f", {slot} AS slot" + "".join(f", {sql} AS {name}" for name, sql in carried.items())
+    by_type = any("event_type" in term.condition for term in used)
+    items = {sql: f"item_{number}" for number, sql in enumerate(dict.fromkeys(map(_of_item, used)))}
+    return _OUTCOMES.format(
+        unit=unit,
+        amounts="".join(f"{_fixed(name)} AS {name}, " for name in ("quantity", "value")) if amounts else "",
+        types="" if by_type else " AND o.event_type = p.event_type",
+        carried=selected,
+        slots="LEFT JOIN impressions i ON r.request_id = i.request_id AND b.item_id = i.item_id" if shown else "",
+        # Where the latest request counts, one with an open window may be it.
+        closed="" if last else " WHERE r.closes <= r.ends",
+        grouped=" GROUP BY r.request, b.outcome, b.item_id, b.event_type" if by_event else "",
+        marked=_marked(used) if last else "",
+        paired="marked" if last else "pairs",
+        by_type=", event_type" if by_type else "",
+        item_columns=", ".join(f"{sql} AS {name}" for sql, name in items.items()),
+        request_columns=", ".join(
+            f"{term.request.format(item=items[_of_item(term)])} AS {name}" for name, term in terms.items()
+        ),
+    )
+
+
+def _of_item(term: Term) -> str:
+    return term.item.format(condition=term.condition)
+
+
+def _marked(terms: Sequence[Term]) -> str:
+    """Mark each outcome's latest request; of equal times the larger request id."""
+    order = "ORDER BY asked DESC, request_id DESC"
+    columns = {}
+    for term in terms:
+        if term.last:
+            shown = "slot IS NOT NULL" if term.slots is None else f"coalesce(slot <= {term.slots}, false)"
+            among = f"PARTITION BY outcome, {shown}" if term.shown else "PARTITION BY outcome"
+            name = last_column(shown=term.shown, slots=term.slots)
+            columns[name] = f"row_number() OVER ({among} {order}) = 1 AS {name}"
+    return f", marked AS (\n    SELECT *, {', '.join(columns.values())} FROM pairs\n)"
+
+
+def _first_slots(term: Term) -> str:
+    return "" if term.slots is None else f" FILTER (position <= {term.slots})"
+
+
+def _fixed(column: str) -> str:
+    """Return an amount as a whole number of millionths; what is no finite number adds nothing."""
+    return f"CASE WHEN isfinite(o.{column}) THEN round(o.{column} * 1e6)::BIGINT ELSE 0 END"
+
+
+def _sum(name: str, term: Term, condition: str) -> str:
+    if term.source == "requests":
+        return f"(count(*) FILTER ({condition}))::DOUBLE"
+    if term.source == "units":
+        return f"(count(DISTINCT unit) FILTER ({condition}))::DOUBLE"
+    return f"coalesce(sum({name}) FILTER ({condition}), 0)::DOUBLE / {term.scale}"

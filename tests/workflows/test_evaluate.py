@@ -1,0 +1,183 @@
+"""Does an evaluation read what its metrics count, and is its evidence that of the metrics as they are declared?"""
+
+import copy
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from recsys import printing, schema
+from recsys.errors import DecisionError, ExperimentError
+from recsys.experiment.routing import Router
+from recsys.ports import Exposure, ShownItem
+from recsys.workflows.evaluate import Evaluated, evaluate
+from recsys.workflows.promote import promote_experiment
+from tests.fakes.event_log import FakeEventLog
+from tests.specs.registry_files import EXPERIMENT, PROBLEM
+from tests.workflows.small_project import START, SmallProject
+
+DAY = timedelta(days=1)
+WEEK = timedelta(weeks=1)
+CTR: dict[str, Any] = {
+    "description": "Share of the items shown that were clicked",
+    "numerator": {"event": "click", "count": "items"},
+    "denominator": "impressions",
+}
+
+
+class EvaluatedProject(SmallProject):
+    """A project with an event log in memory: four Mondays of some units, whose treatment takes more of three slots."""
+
+    log = FakeEventLog()
+
+    def event_log(self) -> FakeEventLog:
+        """Return the one log."""
+        return self.log
+
+    def live(self, units: int = 60) -> None:
+        """Log what every unit was shown, and what it did."""
+        self.log = FakeEventLog()
+        router = Router("home_ranker", self.open().catalog.experiment("home_ranker"))
+        rows = []
+        for number in range(units):
+            unit = f"unit_{number}"
+            found = router.route(unit)
+            assert found is not None
+            for week in range(4):
+                at, request = START + week * WEEK, f"{unit}:{week}"
+                items = [ShownItem(f"{request}:{slot}", slot, 1.0 - slot) for slot in (1, 2, 3)]
+                self.log.write_exposures([_exposure(request, unit, found.arm, found.model_version, at, items)])
+                taken = (number + week) % 2 + (2 if found.arm == "treatment" else 1)
+                rows += [_event("purchase", unit, item.item_id, at + DAY) for item in items[:taken]]
+                rows += [_event("click", unit, item.item_id, at + DAY / 2) for item in items[: (number + week) % 3]]
+        self.log.write_outcomes(pa.Table.from_pylist(rows, schema.EVENTS))
+
+    def evaluate(self, **options: Any) -> Evaluated:
+        """Evaluate by the files as they are now."""
+        return evaluate(self.open(), "home_ranker", **options)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> EvaluatedProject:
+    made = EvaluatedProject(tmp_path)
+    made.files["metrics/ctr.yaml"] = copy.deepcopy(CTR)
+    made.change(EXPERIMENT, "metrics.secondary", ["ctr"])
+    made.change(EXPERIMENT, "metrics.primary.name", "precision@3")
+    made.change(EXPERIMENT, "plan.units", 40)
+    made.live()
+    made.come_to(START + 4 * WEEK)
+    return made
+
+
+def test_clicks_and_purchases_stand_side_by_side(project: EvaluatedProject) -> None:
+    done = project.evaluate()
+    effects = {found["effect"]["metric"]: found["role"] for found in done.document["analysis"]["effects"]}
+    assert effects == {"precision@3": "primary", "ctr": "secondary", "order_rate": "check"}
+    means = {arm["arm"]: arm["means"] for arm in done.document["analysis"]["arms"]}
+    assert means["control"]["ctr"] == pytest.approx(1 / 3, abs=0.02)
+    assert {point["means"]["order_rate"] for point in done.document["analysis"]["daily"]} == {1.0}
+    assert done.document["metrics"]["ctr"]["numerator"]["event"] == "click"
+
+
+def test_a_frozen_report_is_of_its_metrics(project: EvaluatedProject) -> None:
+    first = project.evaluate()
+    assert first.document["frozen"]
+    project.change("metrics/ctr.yaml", "description", "in other words")
+    assert project.evaluate().reused
+    project.change("metrics/ctr.yaml", "slots", 1)
+    with pytest.raises(ExperimentError, match="or that of one of its metrics, changed"):
+        project.evaluate()
+
+
+def test_an_event_type_that_nobody_sends_is_told_with_those_that_are(project: EvaluatedProject) -> None:
+    project.change("metrics/ctr.yaml", "numerator.event", "klick")
+    with pytest.raises(
+        ExperimentError, match=r"metric ctr counts klick, .*; logged: click, purchase; of the problem: "
+    ):
+        project.evaluate()
+    project.change(PROBLEM, "funnel", {"stages": ["klick", "purchase"]})
+    analysis = project.evaluate().document["analysis"]
+    (found,) = (each for each in analysis["effects"] if each["role"] == "secondary")
+    assert (found["effect"]["control"], found["effect"]["absolute"]["lower"]) == (0.0, None)
+
+
+def test_a_metric_under_a_running_experiment_does_not_change(project: EvaluatedProject) -> None:
+    project.come_to(START - DAY)
+    project.apply()
+    project.come_to(START + DAY)
+    project.change("metrics/ctr.yaml", "slots", 1)
+    (refused,) = project.plan().refused
+    assert refused.startswith("metrics/ctr: slots: changed: experiment home_ranker stands on it")
+    project.change("metrics/ctr.yaml", "slots", None)
+    project.change("metrics/ctr.yaml", "description", "in other words")
+    assert not project.plan().refused
+
+
+def test_a_look_at_a_part_describes_it_and_promotes_nothing(project: EvaluatedProject) -> None:
+    looked = project.evaluate(since=START + WEEK, until=START + 2 * WEEK)
+    analysis = looked.document["analysis"]
+    assert (analysis["state"], analysis["cut"], looked.document["frozen"]) == ("part", None, None)
+    assert sum(arm["requests"] for arm in analysis["arms"]) == 60
+    assert [point["start"][:10] for point in analysis["weekly"]] == ["2017-12-11"] * 2
+    assert looked.verdict["name"] == "NONE"
+    assert "judges the whole" in looked.verdict["reason"]
+    assert sum(analysis["health"]["exposures"].values()) == 60
+    with pytest.raises(DecisionError, match="no frozen report yet"):
+        promote_experiment(project.open(), "home_ranker")
+
+    whole = project.evaluate()
+    again = project.evaluate(since=START + WEEK, until=START + 2 * WEEK)
+    assert again.document == looked.document
+    assert project.evaluate().document == whole.document
+    assert "part from 2017-12-11" in printing.evaluation(looked)
+
+
+def test_a_part_outside_of_the_experiment_is_refused(project: EvaluatedProject) -> None:
+    with pytest.raises(ExperimentError, match="it runs from 2017-12-04"):
+        project.evaluate(since=START + 4 * WEEK)
+    with pytest.raises(ExperimentError, match="nothing of it lies"):
+        project.evaluate(since=START + WEEK, until=START + WEEK)
+    assert project.evaluate(until=START + 9 * WEEK).document["analysis"]["part"][1] == (START + 4 * WEEK).isoformat()
+
+
+def test_secondary_metrics_are_adjusted_and_no_others(project: EvaluatedProject) -> None:
+    project.change(EXPERIMENT, "metrics.secondary", ["ctr", "mrr@3", "recall@3"])
+    done = project.evaluate()
+    found = done.document["analysis"]["effects"]
+    adjusted = [each["adjusted_p_value"] is not None for each in found]
+    assert adjusted == [each["role"] == "secondary" and each["effect"]["p_value"] is not None for each in found]
+    assert "adjusted p" in printing.evaluation(done)
+
+
+def _event(kind: str, unit: str, item: str, at: Any) -> dict[str, Any]:
+    return {
+        "event_id": f"{kind}:{item}",
+        "event_type": kind,
+        "user_id": unit,
+        "item_id": item,
+        "quantity": 1.0,
+        "value": 1.0,
+        "event_timestamp": at,
+        "created_timestamp": at,
+    }
+
+
+def _exposure(request: str, unit: str, arm: str, version: str, at: Any, items: list[ShownItem]) -> Exposure:
+    return Exposure(
+        request_id=request,
+        placement="home",
+        user_id=unit,
+        session_id=None,
+        experiment="home_ranker",
+        arm=arm,
+        overridden=False,
+        model_version=version,
+        weights=1,
+        fallback=None,
+        event_timestamp=at,
+        feature_digest="d",
+        watermarks={},
+        items=items,
+    )
