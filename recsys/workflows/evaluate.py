@@ -6,13 +6,14 @@ accepts no other.
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import pyarrow as pa
 
+from recsys.decision.evidence import registered, report_digest
 from recsys.decision.verdict import Verdict, VerdictName, decide
 from recsys.errors import ExperimentError
 from recsys.evaluation.analysis import Analysis, analyse
@@ -25,6 +26,7 @@ from recsys.experiment.routing import window
 from recsys.planning.lifecycle import FREEZE, planned_end
 from recsys.specs.catalog import digest
 from recsys.specs.experiment import Experiment
+from recsys.specs.online_metric import OnlineMetric
 from recsys.specs.problem import Problem
 from recsys.workflows.exclusive import FEATURES, exclusive
 from recsys.workflows.git import author, commit
@@ -88,7 +90,7 @@ def _look(workspace: Workspace, name: str, part: Part) -> Evaluated:
 
 def _evaluate(workspace: Workspace, name: str) -> Evaluated:
     experiment = workspace.catalog.experiment(name)
-    declared = _digest(workspace, experiment)
+    declared = experiment_digest(experiment, workspace.catalog.metrics)
     frozen = frozen_report(workspace, name)
     if frozen is not None:
         if frozen["experiment_digest"] != declared:
@@ -112,8 +114,8 @@ def _document(workspace: Workspace, name: str, analysis: Analysis) -> dict[str, 
     experiment = workspace.catalog.experiment(name)
     return {
         "experiment": name,
-        "experiment_digest": _digest(workspace, experiment),
-        "metrics": _declared(workspace, experiment),
+        "experiment_digest": experiment_digest(experiment, workspace.catalog.metrics),
+        "metrics": _counted(experiment, workspace.catalog.metrics),
         "frozen": None,
         "analysis": analysis.to_dict(),
     }
@@ -170,16 +172,15 @@ def frozen_report(workspace: Workspace, name: str) -> dict[str, Any] | None:
     return None
 
 
-def _digest(workspace: Workspace, experiment: Experiment) -> str:
-    """Return the digest of an experiment's declaration, and of what its declared metrics count."""
+def experiment_digest(experiment: Experiment, declared: Mapping[str, OnlineMetric]) -> str:
+    """Return the digest of an experiment's declaration, and of what those of its metrics that are declared count."""
     content = experiment.model_dump(mode="json")
-    metrics = _declared(workspace, experiment)
+    metrics = _counted(experiment, declared)
     return digest({"experiment": content, "metrics": metrics} if metrics else content)
 
 
-def _declared(workspace: Workspace, experiment: Experiment) -> dict[str, Any]:
+def _counted(experiment: Experiment, declared: Mapping[str, OnlineMetric]) -> dict[str, Any]:
     """Return what an experiment's declared metrics count, by name."""
-    declared = workspace.catalog.metrics
     named = [name for name in dict.fromkeys(experiment.metrics.names()) if name in declared]
     return {name: declared[name].model_dump(mode="json", exclude={"description"}) for name in named}
 
@@ -210,8 +211,12 @@ def _event_types(
 
 def _freeze(workspace: Workspace, name: str, document: dict[str, Any]) -> dict[str, Any]:
     now = workspace.clock.now()
-    content = document | {"frozen": now.isoformat(), "git_commit": commit(workspace.root)}
-    content["digest"] = digest(json.loads(json.dumps(content)))
+    content = document | {
+        "frozen": now.isoformat(),
+        "git_commit": commit(workspace.root),
+        "registered": registered(workspace.registry, document["analysis"]),
+    }
+    content["digest"] = report_digest(json.loads(json.dumps(content)))
     workspace.ledger.append(
         transaction=str(uuid.uuid4()),
         state="done",
