@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.statistics.effects import effect, moments
-from recsys.statistics.strata import NO_EPOCH, epochs, standardise
+from recsys.statistics.strata import NO_EPOCH, standardise, strata_of
 
 USERS = 4_000
 LIFT = 0.08
@@ -60,7 +60,7 @@ def _lived(
     visits, shown, bucket, habit = visits[exposed], shown[exposed], bucket[exposed], habit[exposed]
     arm = (bucket >= CONTROL).astype(np.int64)
     first_visit, first_exposure = (np.argmax(days > 0, axis=1) for days in (visits, shown))
-    stratum = epochs(first_visit, first_exposure, EPOCHS) if new_only else week[first_exposure]
+    stratum = strata_of(first_visit, first_exposure, EPOCHS) if new_only else week[first_exposure]
     chance = np.clip(habit[:, np.newaxis] * np.array(TREND)[week] * (1 + LIFT * arm[:, np.newaxis]), 0, 1)
     hits = generator.binomial(SLOTS * shown, chance).sum(axis=1) / SLOTS
     kept = stratum != NO_EPOCH
