@@ -78,8 +78,8 @@ def standardise(strata: Sequence[tuple[Aggregates, Aggregates]], *, pooled: bool
 
     Args:
         strata: of each epoch, `moments` of the control's and of the treatment's units.
-        pooled: whether the arms grew in proportion (`recsys.experiment.epochs.proportional`): then all units of an arm are alike, and
-            none is left out.
+        pooled: whether the arms grew in proportion (`recsys.experiment.epochs.proportional`): then all units of an arm
+            are alike, and none is left out.
 
     Returns:
         For each arm the moments of one sample that has the standardised means, and whose variances over its number of
