@@ -173,6 +173,17 @@ def needs(
     return tuple(found)
 
 
+def units_for_minimum_effect(experiment: Experiment, sample: Aggregates) -> int | None:
+    """Return how many units over all arms show the primary's minimum effect, or None where the sample says nothing.
+
+    Args:
+        experiment: with its minimum effect, power, error and arms.
+        sample: `moments` of the control's units in the primary metric.
+    """
+    relative = _relative(experiment.metrics.primary, ratio_of_means(sample))
+    return None if relative is None else _units(experiment, sample, relative)
+
+
 def detectable_now(experiment: Experiment, metrics: UnitMetrics) -> dict[str, float | None]:
     """Return the smallest effect that the units so far show, by metric, as a share of the control's mean.
 
