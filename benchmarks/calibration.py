@@ -154,12 +154,14 @@ def _many_looks() -> Iterator[Cell]:
 
 
 def _ramps() -> Iterator[Cell]:
-    unbiased = {"relative interval holds the truth": Bar("is", 1 - ALPHA), "estimate above the truth": Bar("is", 0.5)}
+    truth, alarm = "relative interval holds the truth", "sample ratio alarm, second epoch"
+    unbiased = {truth: Bar("is", 1 - ALPHA), "estimate above the truth": Bar("is", 0.5)}
+    unbiased[alarm] = Bar("is", SAMPLE_RATIO_ALPHA)
     yield Cell("ramp of one arm, strata of new units", 10_000, ramp("new units"), unbiased)
     # What must not be done, to see that this shop would tell.
-    for wrong in ("strata of all units", "pooled"):
-        biased = {"relative interval holds the truth": Bar("at most", 0.9)}
-        yield Cell(f"ramp of one arm, {wrong} (is biased)", 1_000, ramp(wrong), biased)
+    mixed = {truth: Bar("at most", 0.9), alarm: Bar("at least", 0.9)}
+    yield Cell("ramp of one arm, strata of all units (biased)", 1_000, ramp("all units"), mixed)
+    yield Cell("ramp of one arm, pooled (biased)", 1_000, ramp("pooled"), {truth: Bar("at most", 0.9)})
 
 
 def _log_to_verdict() -> Iterator[Cell]:

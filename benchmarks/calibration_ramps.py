@@ -5,13 +5,15 @@ of their own, zealous ones early and often; whoever is in no arm yet gets the de
 treatment as that grows. Zealous users have other habits, and everybody buys more from week to week.
 """
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.statistics.effects import effect, moments
-from recsys.statistics.strata import NO_EPOCH, epochs, standardise
+from recsys.evaluation.health import SAMPLE_RATIO_ALPHA
+from recsys.statistics.effects import effect, moments, sample_ratio_p_value
+from recsys.statistics.strata import NO_EPOCH, standardise, strata_of
 
 USERS = 4_000
 LIFT = 0.08
@@ -27,7 +29,7 @@ def ramp(strata: str) -> Callable[[np.random.Generator, int], dict[str, int]]:
     """Grow one arm and compare: by strata of new units, by strata of all units, or pooled in spite of the ramp."""
 
     def simulate(generator: np.random.Generator, count: int) -> dict[str, int]:
-        counted = {"relative interval holds the truth": 0, "estimate above the truth": 0}
+        counted: Counter[str] = Counter()
         for _ in range(count):
             arm, epoch, hits, requests = _lived(generator, new_only=strata == "new units")
             parts = []
@@ -38,9 +40,12 @@ def ramp(strata: str) -> Callable[[np.random.Generator, int], dict[str, int]]:
                 )
             both = standardise(parts, pooled=strata == "pooled")
             found = effect("precision@10", both.control, both.treatment).relative
+            units = {str(which): part.count() for which, part in enumerate(parts[1])}
+            alarm = sample_ratio_p_value(units, {"0": CONTROL, "1": GROWTH[1]}) < SAMPLE_RATIO_ALPHA
+            counted["sample ratio alarm, second epoch"] += alarm
             counted["relative interval holds the truth"] += found.holds(LIFT)
             counted["estimate above the truth"] += found.estimate > LIFT
-        return counted
+        return dict(counted)
 
     return simulate
 
@@ -60,7 +65,7 @@ def _lived(
     visits, shown, bucket, habit = visits[exposed], shown[exposed], bucket[exposed], habit[exposed]
     arm = (bucket >= CONTROL).astype(np.int64)
     first_visit, first_exposure = (np.argmax(days > 0, axis=1) for days in (visits, shown))
-    stratum = epochs(first_visit, first_exposure, EPOCHS) if new_only else week[first_exposure]
+    stratum = strata_of(first_visit, first_exposure, EPOCHS) if new_only else week[first_exposure]
     chance = np.clip(habit[:, np.newaxis] * np.array(TREND)[week] * (1 + LIFT * arm[:, np.newaxis]), 0, 1)
     hits = generator.binomial(SLOTS * shown, chance).sum(axis=1) / SLOTS
     kept = stratum != NO_EPOCH

@@ -30,6 +30,7 @@ from recsys.printing.models import (
 )
 from recsys.printing.overrides import overridden, overrides_document
 from recsys.printing.plans import applied, plan, plan_document
+from recsys.printing.power import power
 from recsys.printing.requests import why
 from recsys.printing.simulation import simulated, simulated_document
 from recsys.printing.terminal import Bar, table
@@ -63,6 +64,7 @@ __all__ = [
     "overrides_document",
     "plan",
     "plan_document",
+    "power",
     "promotion",
     "promotion_document",
     "pruned",

@@ -168,6 +168,11 @@ def metric_columns(*arms: Aggregates) -> tuple[str, ...]:
     return _COLUMNS if all(map(_has_covariate, arms)) else _COLUMNS[:2]
 
 
+def uses_covariate(*arms: Aggregates) -> bool:
+    """Tell whether CUPED takes part."""
+    return metric_columns(*arms) == _COLUMNS
+
+
 def ratio_of_means(arm: Aggregates) -> float:
     """Return the metric's plain mean: sum of numerators over sum of denominators, NaN where that is 0."""
     denominator = arm.mean(_DENOMINATOR)

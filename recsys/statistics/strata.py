@@ -10,13 +10,12 @@ over units; its variance is the delta method's on variances within strata.
 A stratum holds units that *could* first be exposed in its epoch in either arm: those whose first visit of the
 placement was in it. A unit that had visited before, got the default list and came into an arm only as that grew has
 no counterpart in an arm that did not grow (its like were exposed an epoch earlier): it belongs to no stratum.
-`epochs` says so.
+`strata_of` says so.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -42,25 +41,7 @@ class Standardised:
     """Units of strata in which one arm has fewer than two."""
 
 
-def grew_in_proportion(ratios: Sequence[Mapping[str, int]], arms: tuple[str, str]) -> bool:
-    """Tell whether two arms kept their proportion over all epochs, so that their units may be pooled.
-
-    Args:
-        ratios: of each epoch, every arm's share in 1/10,000; an arm that is missing took none.
-        arms: the two.
-
-    Raises:
-        DataError: if there is no epoch, or a share is below 0.
-    """
-    shares = [tuple(epoch.get(arm, 0) for arm in arms) for epoch in ratios]
-    if not shares or min(map(min, shares)) < 0:
-        message = f"shares {shares} of arms {' and '.join(arms)}: there is one epoch at least, and no share below 0"
-        raise DataError(message)
-    open_epochs = [pair for pair in shares if any(pair)]
-    return all(a[0] * b[1] == a[1] * b[0] for a, b in pairwise(open_epochs))
-
-
-def epochs(
+def strata_of(
     first_visit: NDArray[np.int64], first_exposure: NDArray[np.int64], starts: Sequence[int]
 ) -> NDArray[np.int64]:
     """Return the stratum of each unit.
@@ -97,8 +78,8 @@ def standardise(strata: Sequence[tuple[Aggregates, Aggregates]], *, pooled: bool
 
     Args:
         strata: of each epoch, `moments` of the control's and of the treatment's units.
-        pooled: whether the arms grew in proportion (`grew_in_proportion`): then all units of an arm are alike, and
-            none is left out.
+        pooled: whether the arms grew in proportion (`recsys.experiment.epochs.proportional`): then all units of an arm
+            are alike, and none is left out.
 
     Returns:
         For each arm the moments of one sample that has the standardised means, and whose variances over its number of

@@ -23,7 +23,7 @@ from recsys.evaluation.part import Part, part_of
 from recsys.evaluation.terms import event_types, window_of
 from recsys.evaluation.unit_metrics import LogTables, unit_metrics
 from recsys.experiment.routing import window
-from recsys.planning.lifecycle import FREEZE, planned_end
+from recsys.planning.lifecycle import FREEZE, epochs_of, planned_end
 from recsys.specs.catalog import digest
 from recsys.specs.experiment import Experiment
 from recsys.specs.online_metric import OnlineMetric
@@ -160,7 +160,17 @@ def _analysis(workspace: Workspace, name: str, part: Part | None = None) -> Anal
         part=part,
     )
     layer = workspace.catalog.layer_of(experiment)
-    health = check_health(workspace.engine, name, experiment, exposures, now=now, layer=layer, part=part)
+    health = check_health(
+        workspace.engine,
+        name,
+        experiment,
+        exposures,
+        now=now,
+        layer=layer,
+        part=part,
+        epochs=epochs_of(workspace.ledger.entries(), name, experiment),
+        impressions=log.impressions,
+    )
     return analyse(name, experiment, metrics, health)
 
 

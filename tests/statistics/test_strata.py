@@ -1,4 +1,4 @@
-"""Strata of a ramp give what was done and not when it was done, and pooling is allowed only where it does the same."""
+"""Strata of a ramp give what was done and not when it was done."""
 
 import math
 
@@ -10,31 +10,17 @@ from tea_tasting.aggr import Aggregates
 
 from recsys.errors import DataError
 from recsys.statistics.effects import Effect, effect, moments
-from recsys.statistics.strata import NO_EPOCH, epochs, grew_in_proportion, standardise
-
-ARMS = ("control", "treatment")
-
-
-def test_arms_that_keep_their_proportion_may_be_pooled() -> None:
-    even = [{"control": 500, "treatment": 500}, {"control": 5_000, "treatment": 5_000}]
-    assert grew_in_proportion(even, ARMS)
-    assert grew_in_proportion(even[:1], ARMS)
-    assert grew_in_proportion([{"control": 100, "treatment": 300}, {"control": 1_000, "treatment": 3_000}], ARMS)
-    assert grew_in_proportion([{"other": 100}, *even], ARMS)
-    assert not grew_in_proportion([*even, {"control": 5_000, "treatment": 4_999}], ARMS)
-    assert not grew_in_proportion([{"control": 5_000}, *even], ARMS)
-    with pytest.raises(DataError, match="one epoch at least"):
-        grew_in_proportion([], ARMS)
+from recsys.statistics.strata import NO_EPOCH, standardise, strata_of
 
 
 def test_a_unit_that_came_before_its_arm_grew_belongs_to_no_stratum() -> None:
     visit = np.array([0, 5, 12, 5, 25, -1])
     exposure = np.array([0, 9, 12, 12, 27, 3])
-    assert epochs(visit, exposure, [0, 10, 20]).tolist() == [0, 0, 1, NO_EPOCH, 2, NO_EPOCH]
+    assert strata_of(visit, exposure, [0, 10, 20]).tolist() == [0, 0, 1, NO_EPOCH, 2, NO_EPOCH]
     with pytest.raises(DataError, match="an exposure is a visit"):
-        epochs(np.array([5]), np.array([4]), [0])
+        strata_of(np.array([5]), np.array([4]), [0])
     with pytest.raises(DataError, match="begins after the last"):
-        epochs(visit, exposure, [0, 10, 10])
+        strata_of(visit, exposure, [0, 10, 10])
 
 
 def _arm(rng: np.random.Generator, units: int, level: float) -> tuple[Aggregates, np.ndarray]:
