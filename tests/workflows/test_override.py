@@ -7,10 +7,12 @@ import pytest
 
 from recsys import printing
 from recsys.decision.champion import overrides
-from recsys.errors import DecisionError
+from recsys.errors import DecisionError, StoreError
+from recsys.ports import Weights
 from recsys.workflows import promote
 from recsys.workflows.experiment_status import experiment_status
 from recsys.workflows.serving import recorded_champion
+from tests.fakes.registry import FakeRegistry
 from tests.specs.registry_files import EXPERIMENT
 from tests.workflows.promoted_project import NAME, PromotedProject, made
 
@@ -94,3 +96,37 @@ def test_an_override_brings_weights_into_service_that_are_not(project: PromotedP
 def test_nothing_is_overridden_where_nothing_is_refused(project: PromotedProject) -> None:
     assert project.promote("to be sure").override is None
     assert not overrides(project.ledger_kept, "basket")
+
+
+@pytest.mark.parametrize(
+    ("fails_at", "after", "ended"),
+    [(1, False, "reverted"), (1, True, "reverted"), (2, False, "reverted"), (2, True, "done")],
+)
+def test_a_registry_that_goes_away_leaves_the_old_state_or_the_new_one_with_its_record(
+    project: PromotedProject, monkeypatch: pytest.MonkeyPatch, fails_at: int, after: bool, ended: str
+) -> None:
+    """Two aliases move: it goes away before or after either of them, and the next command ends what is open."""
+    project.registry_kept.delete_alias("basket", "logic-v2")
+    moved = 0
+    set_alias = FakeRegistry.set_alias
+
+    def failing(registry: FakeRegistry, weights: Weights, alias: str) -> None:
+        nonlocal moved
+        moved += 1
+        if moved != fails_at or after:
+            set_alias(registry, weights, alias)
+        if moved == fails_at:
+            message = "model registry: gone"
+            raise StoreError(message)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeRegistry, "set_alias", failing)
+        with pytest.raises(StoreError, match="gone"):
+            project.promote("now")
+    assert promote.history(project.open(), "basket")[-1].state == "intent"
+    promote.accept(project.open(), "basket")  # any command on aliases
+    assert promote.history(project.open(), "basket")[-1].state == ended
+    logic = project.registry_kept.resolve("basket", "logic-v2")
+    assert (project.champion, logic is not None) == ((2, True) if ended == "done" else (1, False))
+    assert project.promote("now").changed == (ended == "reverted")
+    assert project.champion == 2
