@@ -119,7 +119,8 @@ def _features(workspace: Workspace, stages: Stages) -> None:
         said = _feast_apply(workspace)
         stages.say("\n".join(f"  {line}" for line in said))
         done = apply(workspace)
-        stages.say(f"  {len(done.plan.steps)} declarations on record, the experiment's plan before its start")
+        on_record = f"{len(done.plan.steps)} steps, as apply {done.transaction}" if done.transaction else "up to date"
+        stages.say(f"  declarations on record: {on_record}")
         entry.update(result="applied")
     with stages.stage("Online store", "recsys features build   # its second half") as entry:
         online = materialize(workspace)
