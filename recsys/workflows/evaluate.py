@@ -22,7 +22,7 @@ from recsys.evaluation.part import Part, part_of
 from recsys.evaluation.terms import event_types, window_of
 from recsys.evaluation.unit_metrics import LogTables, unit_metrics
 from recsys.experiment.routing import window
-from recsys.planning.lifecycle import FREEZE, epochs_of
+from recsys.planning.lifecycle import FREEZE, epochs_of, planned_end
 from recsys.specs.catalog import digest
 from recsys.specs.experiment import Experiment
 from recsys.specs.problem import Problem
@@ -100,7 +100,8 @@ def _evaluate(workspace: Workspace, name: str) -> Evaluated:
         return Evaluated(frozen, reused=True)
     now = workspace.clock.now()
     analysis = _analysis(workspace, name)
-    verdict = decide(analysis, experiment, now)
+    planned = planned_end(workspace.ledger.entries(), name)
+    verdict = decide(analysis, experiment, now, planned_end=planned)
     document = _document(workspace, name, analysis) | {"verdict": _verdict(verdict)}
     if verdict.name is not VerdictName.WAIT and now >= window(experiment)[1]:
         document = _freeze(workspace, name, document)
