@@ -5,7 +5,7 @@ DuckDB's; it reads the columns of the event log (ports.EventLog) and compares ti
 and outcomes are numbered, so that no text is carried through the joins behind the first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from recsys.evaluation.terms import Term, last_column
@@ -52,12 +52,15 @@ _SHOWN: Final = """, listed AS (
     FROM impressions WHERE request_id IN (SELECT request_id FROM requests) GROUP BY request_id
 )"""
 
-_UNITS: Final = """
+_ROWS: Final = """
 , request_rows AS (
     SELECT r.unit, r.arm, r.arm AS arm_of_day, r.day, r.moment, r.is_before,
            r.closes <= r.ends AND NOT r.is_before AS counts{columns}
     FROM requests r{joins}
 )
+"""
+
+_UNITS: Final = """
 SELECT grouping(unit) AS of_days, unit, arm_of_day, day,
        arg_min(arm, moment) FILTER (NOT is_before) AS arm, min(arm) <> max(arm) AS several_arms,
        min(moment) FILTER (NOT is_before) AS first_exposure, count(*) FILTER (NOT is_before) AS exposures,
@@ -66,6 +69,11 @@ FROM request_rows
 GROUP BY GROUPING SETS ((unit), (arm_of_day, day))
 HAVING count(*) FILTER (NOT is_before) > 0
 ORDER BY of_days, unit, arm_of_day, day
+"""
+
+_BY_DAY: Final = """
+SELECT unit, day{sums}
+FROM request_rows WHERE counts GROUP BY unit, day ORDER BY unit, day
 """
 
 WEIGHTS_SQL: Final = """
@@ -85,7 +93,29 @@ def units_sql(unit: str, terms: Sequence[Term]) -> str:
         SQL over exposures, impressions, outcomes and parameters. Everything in it comes from closed sets or checked
         patterns, never from a caller's text.
     """
-    named = {f"term_{number}": term for number, term in enumerate(terms)}
+    sums = "".join(
+        f', {_sum(name, term, condition)} AS "{name}:{suffix}"'
+        for name, term in _named(terms).items()
+        for suffix, condition in (("counts", "counts"), ("before", "is_before"))
+    )
+    return _rows(unit, _named(terms)) + _UNITS.format(sums=sums)
+
+
+def days_sql(unit: str, terms: Sequence[Term]) -> str:
+    """Return the SQL of one row a unit and day, of requests that count: unit, day, and the columns `term_<number>`.
+
+    Units are ordered as `units_sql` orders them, and the days of each.
+    """
+    sums = "".join(f", {_sum(name, term, 'counts')} AS {name}" for name, term in _named(terms).items())
+    return _rows(unit, _named(terms)) + _BY_DAY.format(sums=sums)
+
+
+def _named(terms: Sequence[Term]) -> dict[str, Term]:
+    return {f"term_{number}": term for number, term in enumerate(terms)}
+
+
+def _rows(unit: str, named: Mapping[str, Term]) -> str:
+    """Return the SQL of one row a request, with what each term gives."""
     outcomes = {name: term for name, term in named.items() if term.source == "outcomes"}
     lists = {name: term for name, term in named.items() if term.source == "impressions"}
     parts = [REQUESTS_SQL.format(unit=unit, number="row_number() OVER () AS request, ")]
@@ -99,12 +129,7 @@ def units_sql(unit: str, terms: Sequence[Term]) -> str:
         parts.append(_SHOWN.format(columns=counted))
         joins += " LEFT JOIN listed l ON r.request_id = l.listed_request"
         columns += "".join(f", l.{name}" for name in lists)
-    sums = "".join(
-        f', {_sum(name, term, condition)} AS "{name}:{suffix}"'
-        for name, term in named.items()
-        for suffix, condition in (("counts", "counts"), ("before", "is_before"))
-    )
-    parts.append(_UNITS.format(columns=columns, joins=joins, sums=sums))
+    parts.append(_ROWS.format(columns=columns, joins=joins))
     return "".join(parts)
 
 

@@ -4,7 +4,7 @@ A metric is one term by another. A term is a whole number of parts of 1/scale, s
 one result.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -82,6 +82,18 @@ def terms_of(metric: MetricDefinition) -> tuple[Term, Term]:
     numerator = Term("outcomes", _TARGET, "bool_or({condition})", request, scale=_FRACTION, shown=True)
     # Recall leaves out requests without a purchase, as its offline namesake does; all others count such a request as 0.
     return numerator, _ANY_TARGET if metric.kind == "recall" else REQUESTS
+
+
+def stage_terms(stages: Sequence[str]) -> tuple[Term, ...]:
+    """Return what a funnel counts: impressions, and of the items shown those that an event of each stage followed.
+
+    Nothing where there are no stages.
+    """
+    if not stages:
+        return ()
+    shown = OnlineMetric(description="", numerator="requests")
+    counts = (EventCount(event=stage, count="items") for stage in stages)
+    return (Term("impressions"), *(_part(shown, count) for count in counts))
 
 
 def window_of(horizon: timedelta, metrics: Iterable[MetricDefinition]) -> timedelta:

@@ -131,7 +131,7 @@ def test_a_look_at_a_part_describes_it_and_promotes_nothing(project: EvaluatedPr
     again = project.evaluate(since=START + WEEK, until=START + 2 * WEEK)
     assert again.document == looked.document
     assert project.evaluate().document == whole.document
-    assert "part from 2017-12-11" in printing.evaluation(looked)
+    assert "part from 2017-12-11" in printing.evaluation(looked, "page")
 
 
 def test_a_part_outside_of_the_experiment_is_refused(project: EvaluatedProject) -> None:
@@ -148,7 +148,7 @@ def test_secondary_metrics_are_adjusted_and_no_others(project: EvaluatedProject)
     found = done.document["analysis"]["effects"]
     adjusted = [each["adjusted_p_value"] is not None for each in found]
     assert adjusted == [each["role"] == "secondary" and each["effect"]["p_value"] is not None for each in found]
-    assert "adjusted p" in printing.evaluation(done)
+    assert "adjusted p" in printing.evaluation(done, "page")
 
 
 def _event(kind: str, unit: str, item: str, at: Any) -> dict[str, Any]:
