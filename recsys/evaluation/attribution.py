@@ -67,14 +67,15 @@ SELECT grouping(unit) AS of_days, unit, arm_of_day, day,
        count(*) FILTER (counts) AS requests{sums}
 FROM request_rows
 GROUP BY GROUPING SETS ((unit), (arm_of_day, day))
-HAVING count(*) FILTER (NOT is_before) > 0
-ORDER BY of_days, unit, arm_of_day, day
+HAVING count(*) FILTER (NOT is_before) > 0{by_day}
+ORDER BY of_days, CASE WHEN of_days < 2 THEN unit END, arm_of_day, day
 """
 
 _BY_DAY: Final = """
-SELECT unit, day{sums}
-FROM request_rows WHERE counts GROUP BY unit, day ORDER BY unit, day
-"""
+UNION ALL BY NAME
+SELECT 2 AS of_days, unit, day{sums}
+FROM request_rows WHERE counts GROUP BY unit, day"""
+"""Millions of rows: they are left without an order of their units."""
 
 WEIGHTS_SQL: Final = """
 SELECT arm, model_version, weights, count(*) AS exposures
@@ -82,12 +83,13 @@ FROM requests WHERE NOT is_before GROUP BY ALL ORDER BY ALL
 """
 
 
-def units_sql(unit: str, terms: Sequence[Term]) -> str:
-    """Return the SQL of one row a unit, and one an arm and day.
+def units_sql(unit: str, terms: Sequence[Term], by_day: Sequence[Term] = ()) -> str:
+    """Return the SQL of one row a unit (of_days 0), one an arm and day (1), and one a unit and day (2).
 
     Args:
         unit: user_id or session_id.
         terms: what is summed; each gives the columns `term_<number>:counts` and `term_<number>:before`.
+        by_day: some of them that rows a unit and day are asked of, in `term_<number>:counts`; none by default.
 
     Returns:
         SQL over exposures, impressions, outcomes and parameters. Everything in it comes from closed sets or checked
@@ -98,16 +100,11 @@ def units_sql(unit: str, terms: Sequence[Term]) -> str:
         for name, term in _named(terms).items()
         for suffix, condition in (("counts", "counts"), ("before", "is_before"))
     )
-    return _rows(unit, _named(terms)) + _UNITS.format(sums=sums)
-
-
-def days_sql(unit: str, terms: Sequence[Term]) -> str:
-    """Return the SQL of one row a unit and day, of requests that count: unit, day, and the columns `term_<number>`.
-
-    Units are ordered as `units_sql` orders them, and the days of each.
-    """
-    sums = "".join(f", {_sum(name, term, 'counts')} AS {name}" for name, term in _named(terms).items())
-    return _rows(unit, _named(terms)) + _BY_DAY.format(sums=sums)
+    daily = "".join(
+        f', {_sum(name, term, "counts")} AS "{name}:counts"' for name, term in _named(terms).items() if term in by_day
+    )
+    added = _BY_DAY.format(sums=daily) if by_day else ""
+    return _rows(unit, _named(terms)) + _UNITS.format(sums=sums, by_day=added)
 
 
 def _named(terms: Sequence[Term]) -> dict[str, Term]:

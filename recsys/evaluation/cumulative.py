@@ -1,8 +1,8 @@
 """How did the effect on the primary metric settle, from day to day?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -14,7 +14,7 @@ from recsys.evaluation.analysis import Analysis, with_bounds
 from recsys.evaluation.metric_definition import MetricDefinition
 from recsys.evaluation.series import CumulativePoint, values
 from recsys.evaluation.unit_metrics import UnitMetrics
-from recsys.evaluation.winsorising import winsorise
+from recsys.evaluation.winsorising import winsorised_arms
 from recsys.specs.experiment import Experiment
 from recsys.statistics.effects import effect, moments
 
@@ -25,14 +25,15 @@ _DAYS_A_WEEK: Final = 7
 
 @dataclass(frozen=True)
 class _Growing:
-    """What units had summed up to, as the days go by."""
+    """What units add, as the days go by; one row a unit and day, by day."""
 
     unit: NDArray[np.int64]
-    """Of each row the place of its unit among the units with a request that counts."""
+    """The place of the row's unit among the units with a request that counts."""
     day: NDArray[np.int64]
     numerator: NDArray[np.float64]
-    """Summed up to the row's day."""
     denominator: NDArray[np.float64]
+    one_a_unit: bool
+    """Whether the denominator of a unit is 1, however many days it comes."""
 
 
 def with_cumulative(analysis: Analysis, experiment: Experiment, metrics: UnitMetrics) -> Analysis:
@@ -48,73 +49,69 @@ def with_cumulative(analysis: Analysis, experiment: Experiment, metrics: UnitMet
     """
     if metrics.by_day is None:
         return analysis
-    definition = metrics.definitions[0]
     units = metrics.units.filter(pc.greater(metrics.units["requests"], 0))
-    points = tuple(
-        _points(analysis, experiment, definition, units, _growing(metrics.by_day, metrics.denominates_units))
-    )
+    growing = _growing(metrics.by_day, units["unit"], one_a_unit=metrics.denominates_units)
+    points = tuple(_points(analysis, experiment, metrics.definitions[0], units, growing))
     return replace(analysis, cumulative=points)
 
 
 def _points(
-    analysis: Analysis, experiment: Experiment, definition: MetricDefinition, units: pa.Table, growing: _Growing
+    analysis: Analysis, experiment: Experiment, metric: MetricDefinition, units: pa.Table, growing: _Growing
 ) -> Iterator[CumulativePoint]:
     numerator, denominator = np.zeros(units.num_rows), np.zeros(units.num_rows)
+    before = [values(units, name) for name in (metric.covariate_numerator, metric.covariate_denominator)]
     analysed = ~np.asarray(units["several_arms"].to_numpy())
+    of_arm = {arm: np.asarray(pc.equal(units["arm"], arm)) & analysed for arm in experiment.arms}
     days = np.unique(growing.day)
-    last = int(days[-1]) if len(days) else 0
-    by_week = last >= _MOST_DAYS
-    for day in days:
-        rows = growing.day == day
-        numerator[growing.unit[rows]] = growing.numerator[rows]
-        denominator[growing.unit[rows]] = growing.denominator[rows]
-        if by_week and (day + 1) % _DAYS_A_WEEK and day != last:
+    bounds = np.searchsorted(growing.day, [*days, np.iinfo(np.int64).max])
+    by_week = len(days) > 0 and days[-1] >= _MOST_DAYS
+    for day, start, end in zip(days, bounds[:-1], bounds[1:], strict=True):
+        mine = growing.unit[start:end]
+        numerator[mine] += growing.numerator[start:end]
+        denominator[mine] = 1.0 if growing.one_a_unit else denominator[mine] + growing.denominator[start:end]
+        if by_week and (day + 1) % _DAYS_A_WEEK and day != days[-1]:
             continue
-        so_far = units.append_column("so_far", pa.array((denominator > 0) & analysed))
-        for name, column in ((definition.numerator, numerator), (definition.denominator, denominator)):
-            so_far = so_far.set_column(so_far.schema.get_field_index(name), name, pa.array(column))
-        kept, _ = winsorise(so_far.filter(so_far["so_far"]), [definition])
-        reduced = {
-            arm: moments(*(values(kept.filter(pc.equal(kept["arm"], arm)), column) for column in definition.columns))
-            for arm in experiment.arms
-        }
-        end = experiment.plan.start + timedelta(days=int(day) + 1)
-        for arm in experiment.arms:
-            if arm != experiment.control:
-                found = effect(
-                    definition.name, reduced[experiment.control], reduced[arm], confidence=analysis.confidence
-                )
-                bounded = with_bounds(experiment, arm, "primary", found, 1 - analysis.confidence)
-                yield CumulativePoint(
-                    treatment_arm=arm,
-                    end=end.isoformat(),
-                    units=found.control_units + found.treatment_units,
-                    relative=found.relative,
-                    always_relative=bounded.always_relative,
-                    absolute=found.absolute,
-                    always_absolute=bounded.always_absolute,
-                )
+        seen = denominator > 0
+        columns = dict(zip(metric.columns, (numerator, denominator, *before), strict=True))
+        kept = {arm: {name: column[seen & mask] for name, column in columns.items()} for arm, mask in of_arm.items()}
+        yield from _at(analysis, experiment, metric, kept, experiment.plan.start + timedelta(days=int(day) + 1))
 
 
-def _growing(by_day: pa.Table, denominates_units: bool) -> _Growing:
-    names = by_day["unit"].combine_chunks()
-    first = np.ones(len(names), dtype=bool)
-    if len(names) > 1:
-        first[1:] = np.asarray(pc.not_equal(names[1:], names[:-1]))
-    unit = np.cumsum(first) - 1
-    denominator = values(by_day, "term_1")
+def _at(
+    analysis: Analysis,
+    experiment: Experiment,
+    metric: MetricDefinition,
+    kept: Mapping[str, Mapping[str, NDArray[np.float64]]],
+    end: datetime,
+) -> Iterator[CumulativePoint]:
+    """Yield every treatment's effect by what units had summed up to."""
+    capped = winsorised_arms(kept, metric)
+    reduced = {arm: moments(*(columns[name] for name in metric.columns)) for arm, columns in capped.items()}
+    for arm in experiment.arms:
+        if arm == experiment.control:
+            continue
+        found = effect(metric.name, reduced[experiment.control], reduced[arm], confidence=analysis.confidence)
+        bounded = with_bounds(experiment, arm, "primary", found, 1 - analysis.confidence)
+        yield CumulativePoint(
+            treatment_arm=arm,
+            end=end.isoformat(),
+            units=found.control_units + found.treatment_units,
+            relative=found.relative,
+            always_relative=bounded.always_relative,
+            absolute=found.absolute,
+            always_absolute=bounded.always_absolute,
+        )
+
+
+def _growing(by_day: pa.Table, units: pa.ChunkedArray, *, one_a_unit: bool) -> _Growing:
+    """Number the units of daily rows, and order them by day; a unit has one row a day, so that sums have one order."""
+    place = np.asarray(pc.index_in(by_day["unit"], value_set=units.combine_chunks()), dtype=np.int64)
+    day = np.asarray(by_day["day"].to_numpy(), dtype=np.int64)
+    order = np.argsort(day, kind="stable")
     return _Growing(
-        unit=unit,
-        day=np.asarray(by_day["day"].to_numpy(), dtype=np.int64),
-        numerator=_summed(values(by_day, "term_0"), first, unit),
-        denominator=np.ones(len(names)) if denominates_units else _summed(denominator, first, unit),
+        unit=place[order],
+        day=day[order],
+        numerator=values(by_day, "numerator")[order],
+        denominator=values(by_day, "denominator")[order],
+        one_a_unit=one_a_unit,
     )
-
-
-def _summed(column: NDArray[np.float64], first: NDArray[np.bool_], unit: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return running sums inside each unit."""
-    if not len(column):
-        return column
-    whole = np.cumsum(column)
-    before = (whole - column)[first]
-    return np.asarray(whole - before[unit], dtype=np.float64)

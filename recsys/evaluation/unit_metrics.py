@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys import schema
-from recsys.evaluation.attribution import REQUESTS_SQL, WEIGHTS_SQL, days_sql, units_sql
+from recsys.evaluation.attribution import REQUESTS_SQL, WEIGHTS_SQL, units_sql
 from recsys.evaluation.metric_definition import MetricDefinition, metric_definitions
 from recsys.evaluation.part import Part
 from recsys.evaluation.terms import UNITS, Term, stage_terms, terms_of, window_of
@@ -57,8 +57,8 @@ class UnitMetrics:
     stages: tuple[str, ...] = ()
     """Stages of the funnel, from the widest; the column of each in `units` is `funnel_column`."""
     by_day: pa.Table | None = None
-    """Of the first metric, one row a unit and day: unit, day, term_0 and term_1, its numerator and denominator; units
-    in the order of `units`. None where they were not asked for."""
+    """Of the first metric, one row a unit and day, in any order: unit, day, numerator and denominator (float64). None
+    where they were not asked for."""
 
     @property
     def denominates_units(self) -> bool:
@@ -144,7 +144,8 @@ def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one pla
     }
     funnel = stage_terms(stages)
     terms = tuple(dict.fromkeys([*(term for metric in definitions for term in terms_of(metric)), *funnel]))
-    grouped = engine.query(units_sql(experiment.unit, terms), tables)
+    first = terms_of(definitions[0])
+    grouped = engine.query(units_sql(experiment.unit, terms, first if by_day else ()), tables)
     of_days = grouped["of_days"]
     of_units = grouped.filter(pc.equal(of_days, 0))
     counted = {
@@ -161,7 +162,7 @@ def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one pla
         horizon=longest,
         part=part,
         stages=(IMPRESSIONS, *stages) if stages else (),
-        by_day=engine.query(days_sql(experiment.unit, terms_of(definitions[0])), tables) if by_day else None,
+        by_day=_by_day(grouped.filter(pc.equal(of_days, 2)), first, terms) if by_day else None,
     )
 
 
@@ -187,6 +188,11 @@ def _days(rows: pa.Table, definitions: Sequence[MetricDefinition], terms: Sequen
         numerator, denominator = (f"term_{terms.index(term)}:counts" for term in terms_of(metric))
         columns |= {metric.numerator: rows[numerator], metric.denominator: rows[denominator]}
     return pa.table(columns)
+
+
+def _by_day(rows: pa.Table, parts: tuple[Term, Term], terms: Sequence[Term]) -> pa.Table:
+    numerator, denominator = (rows[f"term_{terms.index(part)}:counts"] for part in parts)
+    return pa.table({"unit": rows["unit"], "day": rows["day"], "numerator": numerator, "denominator": denominator})
 
 
 def _micros(moment: datetime) -> int:

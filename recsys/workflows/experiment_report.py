@@ -61,7 +61,7 @@ def _judged(workspace: Workspace, document: Mapping[str, Any]) -> Iterator[Weigh
         model = arm["model_version"].partition("/")[0]
         numbers = {each["weights"] for each in arm["weights"] if each["model_version"] == arm["model_version"]}
         for weights in workspace.registry.search(model) if numbers else ():
-            if weights.number in numbers:
+            if weights.number in numbers and weights.model_version == arm["model_version"]:
                 yield weights
 
 
