@@ -48,11 +48,15 @@ test-reliability: $(STAMP)  ## Of them, those that kill commands at random momen
 test-all: $(STAMP)  ## The wheel, tested on every Python 3.11 to 3.13 that is here
 	$(BIN)/python tests/packaging/run_all.py $(ARGS)
 
-oracles: .oracles/recbole  ## Fetch the public data that tests and benchmarks are judged by (they skip without it)
+oracles: .oracles/recbole .oracles/obp  ## Fetch the public data that tests and benchmarks are judged by (they skip without it)
 
-# Its example data is read and none of its code: its pins are older than the lock's.
+# Their example data is read and none of their code: their pins are older than the lock's.
 .oracles/recbole: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .oracles recbole==1.2.1
+	@touch $@
+
+.oracles/obp: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .oracles obp==0.4.1
 	@touch $@
 
 docs: $(STAMP)  ## Make the generated references anew

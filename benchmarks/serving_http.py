@@ -89,10 +89,11 @@ class Served:
 
 
 @contextlib.contextmanager
-def recsys_serve(project: Path) -> Iterator[Server]:
+def recsys_serve(project: Path, workers: int = 1) -> Iterator[Server]:
     """Run `recsys serve` until the block ends."""
     port = _free_port()
-    with _running([sys.executable, "-m", "recsys", "serve", "--port", str(port)], project, port) as process:
+    command = [sys.executable, "-m", "recsys", "serve", "--port", str(port), "--workers", str(workers)]
+    with _running(command, project, port) as process:
         yield Server(port, process)
 
 

@@ -4,6 +4,7 @@ RecsysError
 ├── SpecError          a declaration under registry/ or feature_repo/ is wrong
 ├── DataError          events or catalogue rows break their contract, or are missing
 ├── FeatureError       a feature table, view or store cannot give what was asked
+│   └── ContextError       a request says something that its placement's context does not take
 ├── LeakageError       a training set knows more than its decision times did
 ├── ModelError         a model version, its weights or its gate cannot give what was asked
 ├── ExperimentError    an assignment, a replay or an evaluation is not allowed
@@ -40,6 +41,21 @@ class DataError(RecsysError):
 
 class FeatureError(RecsysError):
     """A feature table, view or store cannot give what was asked of it."""
+
+
+class ContextError(FeatureError):
+    """A request says something that its placement's context does not take; the value itself is not told.
+
+    Attributes:
+        name: the field of the context.
+        rule: what it breaks.
+    """
+
+    def __init__(self, name: str, rule: str) -> None:
+        """Keep both; the message is `context.name: rule`."""
+        self.name = name
+        self.rule = rule
+        super().__init__(f"context.{name}: {rule}")
 
 
 class LeakageError(RecsysError):

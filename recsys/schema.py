@@ -78,15 +78,22 @@ EXPOSURES: Final = pa.schema(
 )
 """One row an answered request, as the event log gives it back."""
 
+CONTEXTS: Final = pa.schema([(REQUEST_ID, pa.string()), ("context", pa.string())])
+"""One row an answered request that said something of its moment, as the event log gives it back; `context` is a JSON
+object."""
+
 LOGGED_EXPOSURES: Final = pa.schema(
     [
         pa.field("placement", pa.string()),
         *EXPOSURES,
         pa.field("feature_digest", pa.string()),
         pa.field("watermarks", pa.string()),
+        pa.field("asked", pa.string()),
+        pa.field("features", pa.string()),
     ]
 )
-"""One row an answered request of any placement, as the event log is exported; `watermarks` is a JSON object."""
+"""One row an answered request of any placement, as the event log is exported; `watermarks`, `asked` and `features` are
+JSON objects, the last of sampled requests only."""
 
 IMPRESSIONS: Final = pa.schema(
     [

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from recsys.errors import DecisionError
-from recsys.ports import Clock, Ledger, LedgerEntry, ModelRegistry, Weights
+from recsys.ports import Clock, Decisions, Ledger, LedgerEntry, ModelRegistry, NamedWeights, Weights
 
 CHAMPION: Final = "champion"
 """The alias of the weights that placements serve by default."""
@@ -45,7 +45,7 @@ def moves_of(entry: LedgerEntry) -> tuple[AliasMove, ...]:
     return tuple(AliasMove(alias, move["before"], move["after"]) for alias, move in aliases.items())
 
 
-def latest(ledger: Ledger, model: str | None = None) -> tuple[LedgerEntry, ...]:
+def latest(ledger: Decisions, model: str | None = None) -> tuple[LedgerEntry, ...]:
     """Return the newest entry of each transaction that moves aliases, in the order the transactions began."""
     newest: dict[str, LedgerEntry] = {}
     for entry in ledger.entries(model):
@@ -54,12 +54,12 @@ def latest(ledger: Ledger, model: str | None = None) -> tuple[LedgerEntry, ...]:
     return tuple(newest.values())
 
 
-def done(ledger: Ledger, model: str) -> tuple[LedgerEntry, ...]:
+def done(ledger: Decisions, model: str) -> tuple[LedgerEntry, ...]:
     """Return the done entries of a model, in order."""
     return tuple(entry for entry in ledger.entries(model) if entry.state == _DONE and moves_of(entry))
 
 
-def find(registry: ModelRegistry, model: str, number: int) -> Weights:
+def find(registry: NamedWeights, model: str, number: int) -> Weights:
     """Return weights by their number.
 
     Raises:

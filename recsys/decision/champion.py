@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from recsys.decision.alias_moves import CHAMPION, champion_move, done
 from recsys.errors import DecisionError
-from recsys.ports import Ledger, LedgerEntry, ModelRegistry, Weights
+from recsys.ports import Decisions, LedgerEntry, NamedWeights, Weights
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ def logic_alias(version: str) -> str:
     return f"logic-{version}"
 
 
-def champion_status(registry: ModelRegistry, ledger: Ledger, model: str) -> ChampionStatus:
+def champion_status(registry: NamedWeights, ledger: Decisions, model: str) -> ChampionStatus:
     """Compare the champion alias with its record."""
     moves = [move for entry in done(ledger, model) if (move := champion_move(entry))]
     return ChampionStatus(registry.resolve(model, CHAMPION), moves[-1].after if moves else None)
 
 
-def agreed_champion(registry: ModelRegistry, ledger: Ledger, model: str) -> Weights | None:
+def agreed_champion(registry: NamedWeights, ledger: Decisions, model: str) -> Weights | None:
     """Return the champion, where alias and record agree.
 
     Raises:
@@ -50,7 +50,7 @@ def agreed_champion(registry: ModelRegistry, ledger: Ledger, model: str) -> Weig
     return status.alias
 
 
-def standing(ledger: Ledger, model: str) -> list[LedgerEntry]:
+def standing(ledger: Decisions, model: str) -> list[LedgerEntry]:
     """Return the entries that made each champion up to the present one, without those rolled back."""
     standing: list[LedgerEntry] = []
     for entry in done(ledger, model):
@@ -68,7 +68,7 @@ def number_of(weights: Weights | None) -> int | None:
     return None if weights is None else weights.number
 
 
-def promoted_by(ledger: Ledger, model: str, digest: str) -> LedgerEntry | None:
+def promoted_by(ledger: Decisions, model: str, digest: str) -> LedgerEntry | None:
     """Return the promotion that this very report made, or None; one that was rolled back is refused."""
     entries = [entry for entry in done(ledger, model) if entry.payload.get("digest") == digest]
     if not entries:

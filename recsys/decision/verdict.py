@@ -123,7 +123,9 @@ def _decide_arm(analysis: Analysis, experiment: Experiment, arm: str, *, offline
             cause = f"only {analysis.exposed_units} of {analysis.planned_units} planned units were exposed by the end"
         elif not math.isfinite(gain.upper):
             cause = "there is too little to give an interval: a mean of 0, or fewer than two units in an arm"
-        return Verdict(VerdictName.UNDERPOWERED, f"{figures}; {cause}.", arm, version)
+        needed = analysis.needed_units
+        more = "" if needed is None else f"; to see {minimum} takes {needed:,} units"
+        return Verdict(VerdictName.UNDERPOWERED, f"{figures}; {cause}{more}.", arm, version)
     reason = f"{figures}, which excludes the smallest effect worth shipping, {minimum}."
     return Verdict(VerdictName.STOP, reason, arm, version)
 

@@ -18,6 +18,7 @@ from tea_tasting.aggr import Aggregates
 
 from recsys.evaluation.health import Health
 from recsys.evaluation.metric_definition import MetricDefinition
+from recsys.evaluation.power import units_for_minimum_effect
 from recsys.evaluation.series import CumulativePoint, SeriesPoint, means, series, total, values
 from recsys.evaluation.unit_metrics import UnitMetrics, funnel_column
 from recsys.evaluation.winsorising import Winsorised, winsorise
@@ -104,6 +105,9 @@ class Analysis:
     """[from, to) of the requests that were looked at; None for all."""
     cumulative: Sequence[CumulativePoint] = ()
     """The effect on the primary metric up to the end of each day with a request that counts."""
+    needed_units: int | None = None
+    """Units over all arms that show the primary's minimum effect with the plan's power, by the control's units here;
+    None where they say nothing."""
 
     def of(self, treatment_arm: str, role: Role) -> tuple[ArmEffect, ...]:
         """Return the effects of one treatment arm in one role."""
@@ -160,6 +164,7 @@ def analyse(name: str, experiment: Experiment, metrics: UnitMetrics, health: Hea
         health=health,
         winsorised=winsorised,
         part=None if part is None else (part.start.isoformat(), part.end.isoformat()),
+        needed_units=_needed(experiment, capped, metrics.definitions),
     )
 
 
@@ -191,6 +196,12 @@ def _effects(
                 found = effect(metric.name, reduced[experiment.control], reduced[arm], confidence=confidence)
                 for role in _roles(experiment, metric.name):
                     yield with_bounds(experiment, arm, role, found, 1 - confidence)
+
+
+def _needed(experiment: Experiment, kept: pa.Table, definitions: Sequence[MetricDefinition]) -> int | None:
+    (primary,) = (metric for metric in definitions if metric.name == experiment.metrics.primary.name)
+    control = kept.filter(pc.equal(kept["arm"], experiment.control))
+    return units_for_minimum_effect(experiment, _moments(control, primary))
 
 
 def _controlled(experiment: Experiment, effects: Sequence[ArmEffect]) -> tuple[ArmEffect, ...]:

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Final
 
 import numpy as np
 import pyarrow.compute as pc
 
 from recsys.experiment.bucketing import Units, buckets
 from recsys.experiment.routing import Router
-from recsys.specs.experiment import Experiment, LayerRange
+from recsys.specs.experiment import Arm, Experiment, LayerRange, Plan
 from recsys.specs.layer import Layer
+
+_JUDGED_APART: Final = frozenset({"arms", "overrides", "plan", "slot", "ratio", "model_version", "weeks", "end"})
+"""Fields of an experiment, an arm or a plan that have rules of their own; any other, also a new one, is fixed."""
 
 Layers = tuple[Layer | None, Layer | None]
 """The layer of an experiment before and after an edit."""
@@ -87,7 +91,10 @@ def _fixed_fields(before: Experiment, after: Experiment) -> Iterator[str]:
         "control": "what the arms are compared with is fixed",
         "metrics": "what decides is fixed before the first result is seen",
     }
-    for field, reason in reasons.items():
+    for field in Experiment.model_fields:
+        if field in _JUDGED_APART:
+            continue
+        reason = reasons.get(field, "what runs is fixed")
         old, new = getattr(before, field), getattr(after, field)
         if old != new:
             yield f"{field}: {_show(old)} -> {_show(new)}: {reason}; declare a new experiment"
@@ -104,6 +111,9 @@ def _arms(before: Experiment, after: Experiment) -> Iterator[str]:
                 f"arms.{name}.model_version: {old.model_version} -> {new.model_version}:"
                 " an arm serves one logic for its life; add an arm in a free slot"
             )
+        for field in Arm.model_fields:
+            if field not in _JUDGED_APART and getattr(new, field) != getattr(old, field):
+                yield f"arms.{name}.{field}: {getattr(old, field)} -> {getattr(new, field)}: what runs is fixed"
         if new.slot_range() != old.slot_range():
             yield f"arms.{name}.slot: {_slot(old.slot)} -> {_slot(new.slot)}: a slot is fixed for the life of the seed"
         if new.ratio < old.ratio:
@@ -111,7 +121,11 @@ def _arms(before: Experiment, after: Experiment) -> Iterator[str]:
                 f"arms.{name}.ratio: {old.ratio} -> {new.ratio}: a ratio only grows, shrinking moves units out;"
                 " end the experiment earlier instead"
             )
-    for name in after.arms.keys() - before.arms.keys():
+    yield from _new_arms(before, after)
+
+
+def _new_arms(before: Experiment, after: Experiment) -> Iterator[str]:
+    for name in sorted(after.arms.keys() - before.arms.keys()):
         first, last = after.arms[name].slot_range()
         for other, arm in before.arms.items():
             start, end = arm.slot_range()
@@ -123,7 +137,9 @@ def _arms(before: Experiment, after: Experiment) -> Iterator[str]:
 
 
 def _plan(before: Experiment, after: Experiment) -> Iterator[str]:
-    for field in ("alpha", "power", "units", "start"):
+    for field in Plan.model_fields:
+        if field in _JUDGED_APART:
+            continue
         old, new = getattr(before.plan, field), getattr(after.plan, field)
         if old != new:
             yield f"plan.{field}: {_show(old)} -> {_show(new)}: the plan is fixed once started; declare a new one"

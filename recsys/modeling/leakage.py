@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.candidates.pool import to_numpy
+from recsys.candidates.pool import UNKNOWN, to_numpy
 from recsys.data.steps import period_end
 from recsys.modeling.clocks import labels_anew, matched_rows, same_values, where_from
 from recsys.modeling.given import given_columns
@@ -256,16 +256,17 @@ def _given(
     if not names or not len(numbers):
         return []
     mine = rows.take(numbers)
-    anew = {name: values.astype(np.float64) for name, values in make(mine, moment).items()}
+    made_anew = make(mine, moment).items()
+    anew = {name: values.astype(np.float64) if values.dtype.kind in "iub" else values for name, values in made_anew}
     found = []
     for name in names:
         said = to_numpy(mine[name])
         wrong = np.flatnonzero(~same_values(said, anew[name], _TOLERANCE)) if name in anew else np.arange(len(mine))
         if len(wrong):
             first = int(wrong[0])
-            made = anew[name][first] if name in anew else "nothing: no source gives it"
+            made = anew[name][first] if name in anew else "nothing: no source or context gives it"
             example = f"{_key(mine, first)}: {name} is {said[first]}, should be {made}"
-            rule = "a value that the placement's sources at the decision time do not give"
+            rule = "a value that no request of the decision time would have brought"
             found.append(Violation(rule, f"column {name}", len(wrong), example))
     return found
 
@@ -295,7 +296,8 @@ def _transforms(rows: pa.Table, features: FeatureSet, clocks: Mapping[str, pa.Ta
         for name in transform.outputs:
             if name not in features.columns:
                 continue
-            given, made = to_numpy(rows[name]), np.asarray(outputs[name], dtype=float)
+            given = to_numpy(rows[name])
+            made = _computed(outputs[name], given)
             wrong = np.flatnonzero(~same_values(given, made, _TOLERANCE))
             if len(wrong):
                 first = int(wrong[0])
@@ -303,6 +305,13 @@ def _transforms(rows: pa.Table, features: FeatureSet, clocks: Mapping[str, pa.Ta
                 rule = "a value that its inputs at the decision time do not give"
                 found.append(Violation(rule, f"view {transform.name}", len(wrong), example))
     return found
+
+
+def _computed(values: Any, like: "NDArray[Any]") -> "NDArray[Any]":  # noqa: ANN401 - a list or an array
+    """Return an output of a function as `to_numpy` gives the column that was kept of it."""
+    if like.dtype.kind == "O":
+        return np.array([UNKNOWN if value is None else str(value) for value in values], dtype=object)
+    return np.asarray(values, dtype=like.dtype)
 
 
 def _key(rows: pa.Table, row: int, keys: Sequence[str] = (USER, ITEM)) -> str:

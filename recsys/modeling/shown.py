@@ -4,6 +4,7 @@ A row a slot of a logged exposure. Unlike the placement's candidates these carry
 them; what was shown and not taken is a stronger negative than what might have been shown.
 """
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.candidates.pool import UNKNOWN, to_numpy
+from recsys.modeling.context import NO_CONTEXT, Kinds, remembered, said_column
 from recsys.modeling.given import given_of
 from recsys.modeling.moments import Moments
 from recsys.modeling.requests import ITEM_ROW, REQUEST, Requests
@@ -31,7 +33,7 @@ from recsys.specs.candidates import SOURCES
 from recsys.specs.placement import Placement
 
 
-def shown_slots(log: EventLog, placement: str, start: datetime, end: datetime) -> pa.Table:
+def shown_slots(log: EventLog, placement: str, start: datetime, end: datetime, context: Kinds = NO_CONTEXT) -> pa.Table:
     """Return the slots that a placement showed with start <= t < end, without those of testers.
 
     Args:
@@ -39,9 +41,11 @@ def shown_slots(log: EventLog, placement: str, start: datetime, end: datetime) -
         placement: its name.
         start: the first moment.
         end: the moment after the last.
+        context: what features read of what requests say, by name to kind.
 
     Returns:
-        request_id, user_id, session_id, item_id, event_timestamp, position, ordered by time, request and position.
+        request_id, user_id, session_id, item_id, event_timestamp, position, and what the request said of every name of
+        the context; ordered by time, request and position.
     """
     exposures = log.exposures(placement, start, end)
     exposures = exposures.filter(pc.invert(exposures["overridden"])).select(
@@ -50,7 +54,16 @@ def shown_slots(log: EventLog, placement: str, start: datetime, end: datetime) -
     slots = log.impressions(placement, start, end).select([REQUEST_ID, POSITION, ITEM])
     joined = slots.join(exposures, REQUEST_ID, join_type="inner")
     ordered = joined.sort_by([(EVENT_TIMESTAMP, "ascending"), (REQUEST_ID, "ascending"), (POSITION, "ascending")])
-    return ordered.select([REQUEST_ID, USER, SESSION, ITEM, EVENT_TIMESTAMP, POSITION])
+    slots = ordered.select([REQUEST_ID, USER, SESSION, ITEM, EVENT_TIMESTAMP, POSITION])
+    if not context:
+        return slots
+    logged = log.contexts(placement, start, end)
+    pairs = zip(logged[REQUEST_ID].to_pylist(), logged["context"].to_pylist(), strict=True)
+    said = {request: remembered(context, json.loads(text)) for request, text in pairs}
+    mine = [said.get(request, {}) for request in slots[REQUEST_ID].to_pylist()]
+    for name, kind in context.items():
+        slots = slots.append_column(name, said_column(kind, [each.get(name) for each in mine]))
+    return slots
 
 
 def shown_requests(
@@ -60,6 +73,7 @@ def shown_requests(
     taken: pa.Table,
     every: timedelta,
     join_keys: Sequence[str],
+    context: Sequence[str] = (),
 ) -> Requests:
     """Make requests of what was shown, with what was taken of it as positives.
 
@@ -71,6 +85,7 @@ def shown_requests(
         every: item attributes are read at whole multiples of it.
         join_keys: item attributes (features of the pool's view) that feature views are keyed by, and session_id where
             some are keyed by it.
+        context: columns of `slots` with what the requests said.
     """
     requests, first = np.unique(_texts(slots[REQUEST_ID]), return_index=True)
     requests = requests[np.argsort(first)]
@@ -93,6 +108,7 @@ def shown_requests(
             LABEL: pa.array(label.astype(np.float32)),
             ITEM_ROW: pc.rank(slots[ITEM], tiebreaker="dense").cast(pa.int64()),
             **{name: columns[name] for name in (SOURCES, *placement.score_columns)},
+            **{name: slots[name] for name in context},
         }
     )
     users = _texts(slots[USER])[np.sort(first)] if len(slots) else np.empty(0, dtype=object)

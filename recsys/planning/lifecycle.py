@@ -102,6 +102,23 @@ def epochs_of(entries: Sequence[LedgerEntry], name: str, declared: Experiment | 
     return epochs(applied)
 
 
+def planned_end(entries: Sequence[LedgerEntry], name: str) -> datetime | None:
+    """Return the end that an experiment's plan had when it started; an end that was moved since then was chosen later.
+
+    Args:
+        entries: of the whole ledger, in order.
+        name: the experiment's.
+
+    Returns:
+        The end by the last declaration that was applied up to the start, or by the first one where all came later, as
+        in an environment that is replayed; None where nothing was applied.
+    """
+    applied = applied_experiments(entries, name)
+    in_time = [experiment for at, experiment in applied if at <= experiment.plan.start]
+    first = in_time[-1:] or [experiment for _, experiment in applied[:1]]
+    return first[0].plan.window()[1] if first else None
+
+
 def history(entries: Sequence[LedgerEntry], name: str) -> tuple[Event, ...]:
     """Return every change of an experiment on record, oldest first; the last may be its decision."""
     found = [_event(entry, entry.payload["change"], entry.payload.get("fields", ())) for entry in _of(entries, name)]

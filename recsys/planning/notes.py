@@ -58,13 +58,13 @@ def _of_problem(problem: Problem, facts: Facts) -> Iterator[str]:
 
 def _of_experiment(router: Router, facts: Facts) -> Iterator[str]:
     experiment = router.experiment
-    start, end = window(experiment)
-    yield f"{stage(experiment, facts.now)}: from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
     units = facts.units(experiment.unit)
     if units is not None:
         yield f"of {len(units):,} known units: {', '.join(_counts(router, pa.array(units, pa.large_string())))}"
     if experiment.unit == "session_id":
         yield "unit session_id: a user meets several arms; what one visit taught may carry over to the next"
+    start, end = window(experiment)
+    yield f"{stage(experiment, facts.now)}: from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
 
 
 def _counts(router: Router, units: pa.Array) -> Iterator[str]:

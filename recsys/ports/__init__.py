@@ -7,7 +7,7 @@ both pass the same contract tests. The small frozen types beside them are what t
 from recsys.ports.clock import Clock
 from recsys.ports.engine import Engine, FeatureTable, Step, Streams
 from recsys.ports.event_archive import EventArchive, LogRows
-from recsys.ports.event_log import EventLog, Exposure, Ledger, LedgerEntry, NewIds, ShownItem
+from recsys.ports.event_log import Decisions, EventLog, Exposure, Ledger, LedgerEntry, NewIds, ShownItem
 from recsys.ports.features import (
     Definitions,
     ErasedOnline,
@@ -21,7 +21,16 @@ from recsys.ports.features import (
     ViewInfo,
 )
 from recsys.ports.item_models import ItemModelStore, ItemWeights
-from recsys.ports.models import Columns, Estimator, ModelRegistry, Ranker, Registration, TrainingRows, Weights
+from recsys.ports.models import (
+    Columns,
+    Estimator,
+    ModelRegistry,
+    NamedWeights,
+    Ranker,
+    Registration,
+    TrainingRows,
+    Weights,
+)
 from recsys.ports.search import Range, Settings, SettingsSearch, Trial
 from recsys.ports.serving_copy import ServingCopy
 from recsys.ports.shop import Delivery, ShopSource, SourceCount
@@ -29,6 +38,7 @@ from recsys.ports.shop import Delivery, ShopSource, SourceCount
 __all__ = [
     "Clock",
     "Columns",
+    "Decisions",
     "Definitions",
     "Delivery",
     "Engine",
@@ -47,6 +57,7 @@ __all__ = [
     "LedgerEntry",
     "LogRows",
     "ModelRegistry",
+    "NamedWeights",
     "NewIds",
     "OnlineFeatures",
     "OnlineRows",

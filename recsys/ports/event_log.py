@@ -47,7 +47,8 @@ class Exposure:
     where it had none."""
     items: Sequence[ShownItem]
     asked: Mapping[str, Any] = field(default_factory=dict)
-    """What the request itself brought: `k`, the slots, and `candidates`, item ids, where it gave some."""
+    """What the request itself brought: `k`, the slots, `candidates`, item ids, where it gave some, and `context`, name
+    to number or text (times as ISO texts), where it said something."""
     features: Mapping[str, Sequence[Any]] | None = None
     """Of a sample of requests: column to the value of each scored slot, as the model read it; unknown numbers are None,
     times ISO times."""
@@ -121,6 +122,10 @@ class EventLog(Protocol):
         """Return the slots of those exposures: request_id, position (int64), item_id, score, propensity (float64)."""
         ...
 
+    def contexts(self, placement: str, start: datetime, end: datetime) -> pa.Table:
+        """Return what those requests said that said something, in no order: request_id, context (a JSON object)."""
+        ...
+
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
         """Return outcomes of a type with start <= event_timestamp < end, as `schema.EVENTS`."""
         ...
@@ -153,7 +158,15 @@ class EventLog(Protocol):
         ...
 
 
-class Ledger(Protocol):
+class Decisions(Protocol):
+    """What was decided so far."""
+
+    def entries(self, subject: str | None = None) -> Sequence[LedgerEntry]:
+        """Return entries in order, of one subject or of all."""
+        ...
+
+
+class Ledger(Decisions, Protocol):
     """An append-only audit of decisions; lives in the event log's database."""
 
     def append(
@@ -168,8 +181,4 @@ class Ledger(Protocol):
         at: datetime,
     ) -> LedgerEntry:
         """Append one entry and return it with its sequence number."""
-        ...
-
-    def entries(self, subject: str | None = None) -> Sequence[LedgerEntry]:
-        """Return entries in order, of one subject or of all."""
         ...

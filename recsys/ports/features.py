@@ -1,7 +1,7 @@
 """What does the core ask of a feature store, and of the files that define features?"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Protocol
@@ -41,6 +41,8 @@ class RequestTransform:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     function: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Input that the request brings along to what its values are: number, text or time."""
 
 
 @dataclass(frozen=True)

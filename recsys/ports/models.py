@@ -99,12 +99,8 @@ class Registration:
     """File name to an image, kept beside the reports."""
 
 
-class ModelRegistry(Protocol):
-    """Registered models: weights, tags and aliases. `logic-<version>` and `champion` are the aliases."""
-
-    def register(self, registration: Registration) -> Weights:
-        """Store weights and their evidence as a new version of the registered model."""
-        ...
+class NamedWeights(Protocol):
+    """Which weights there are, and which of them an alias names."""
 
     def search(self, model: str) -> Sequence[Weights]:
         """Return all weights of a registered model, oldest first; empty when the model is unknown."""
@@ -112,6 +108,14 @@ class ModelRegistry(Protocol):
 
     def resolve(self, model: str, alias: str) -> Weights | None:
         """Return the weights an alias names, or None when model or alias is unknown."""
+        ...
+
+
+class ModelRegistry(NamedWeights, Protocol):
+    """Registered models: weights, tags and aliases. `logic-<version>` and `champion` are the aliases."""
+
+    def register(self, registration: Registration) -> Weights:
+        """Store weights and their evidence as a new version of the registered model."""
         ...
 
     def set_alias(self, weights: Weights, alias: str) -> None:

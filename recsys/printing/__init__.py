@@ -32,6 +32,7 @@ from recsys.printing.models import (
     tuned_document,
 )
 from recsys.printing.plans import applied, plan, plan_document
+from recsys.printing.power import power
 from recsys.printing.requests import why
 from recsys.printing.simulation import simulated, simulated_document
 from recsys.printing.terminal import Bar, table
@@ -63,6 +64,7 @@ __all__ = [
     "online_store",
     "plan",
     "plan_document",
+    "power",
     "promotion",
     "promotion_document",
     "pruned",

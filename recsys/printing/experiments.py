@@ -148,6 +148,8 @@ def experiment_status(found: "Sequence[Status]") -> str:
     ]
     lines = [table(["experiment", "stage", "from", "to", "traffic", "applied", "verdict"], rows)]
     if len(found) == 1:
+        planned, end = found[0].planned_end, found[0].experiment.plan.window()[1]
+        lines += [f"  ends before its planned end, {planned:%Y-%m-%d %H:%M}"] if end < planned else []
         lines += [
             f"  epoch {number} from {epoch.start:%Y-%m-%d %H:%M}: "
             + ", ".join(f"{arm} {ratio / 100:g} %" for arm, ratio in epoch.ratios.items())
@@ -169,6 +171,7 @@ def experiment_status_document(found: "Sequence[Status]") -> list[dict[str, Any]
             "stage": str(status.stage),
             "start": status.experiment.plan.window()[0].isoformat(),
             "end": status.experiment.plan.window()[1].isoformat(),
+            "planned_end": status.planned_end.isoformat(),
             "placement": status.experiment.placement,
             "layer": None if status.experiment.layer is None else status.experiment.layer.model_dump(mode="json"),
             "applied": status.applied,

@@ -22,6 +22,9 @@ def why(found: "Why") -> str:
         f"  request {shown.request_id}: {shown.placement} for {shown.user_id}{session} at {at}",
         f"  arm: {_arm(found)}",
     ]
+    said = shown.asked.get("context", {})
+    if said:
+        lines.append(f"  context: {', '.join(f'{name} {value}' for name, value in said.items())}")
     if found.explanation is None:
         lines.append(f"  answered by: {shown.fallback or 'nothing'}")
         slots = [[str(item.position), item.item_id, _score(item.score)] for item in shown.items]

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from recsys.errors import StoreError
 from recsys.experiment.routing import Router
+from recsys.modeling.context import stated
 from recsys.ports import Clock, OnlineFeatures, Ranker, UnitColumns, Weights
 from recsys.serving.assembly import UnitRows
 from recsys.serving.following_items import ItemsFollower, item_views
@@ -148,7 +149,7 @@ class Follower:
             state.retrieval,
             UnitRows(_Nobody(), state.matrix, "", at),
             lambda _: None,
-            Wanted(self._placement.k, at, (), "warm-up"),
+            Wanted(self._placement.k, at, (), "warm-up", context=stated(self._placement.context, {})),
         )
         try:
             ranked(nobody, model, self._placement.rerank)

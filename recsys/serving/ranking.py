@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recsys.candidates.history import Histories
 from recsys.candidates.pool import instant
 from recsys.candidates.retrieval import Candidates, Retrieval
+from recsys.modeling.context import broadcast
 from recsys.ports import ShownItem
 from recsys.serving.assembly import UnitRows, assemble
 from recsys.serving.deadline import Deadline, OutOfTimeError
@@ -34,6 +35,8 @@ class Wanted:
     deadline: Deadline = field(default_factory=Deadline)
     session: str | None = None
     """The visit that it is made in."""
+    context: Mapping[str, Any] = field(default_factory=dict)
+    """A value of every name that the placement's context declares."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ def scored(asked: Asked, model: LoadedModel) -> Scored:
     found = asked.retrieval.candidates(asked.histories, asked.instant, wanted.given)
     _in_time(wanted.deadline)
     brought = {SOURCES: found.sources, **found.scores}
+    if wanted.context:
+        brought |= broadcast(wanted.context, len(found.rows))
     columns = assemble(model.features, asked.matrix, asked.unit, found.rows, wanted.at, brought)
     _in_time(wanted.deadline)
     scores = model.ranker.score(columns)
@@ -155,7 +160,12 @@ def plain_features(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64])
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a number, a text or a time
     if isinstance(value, datetime):
         return value.isoformat()
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return known(value) if isinstance(value, float) else value
+
+
+def known(number: float) -> float | None:
+    """Return a number as JSON has it: what is unknown is None, for JSON has no NaN."""
+    return None if math.isnan(number) else number
 
 
 def _in_time(deadline: Deadline) -> None:

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from datetime import timedelta
-from typing import Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from recsys import schema
 from recsys.specs.base import Duration, Spec
 from recsys.specs.candidates import (
+    SOURCES,
     CandidateSource,
     Covisit,
     Ease,
@@ -21,6 +23,30 @@ from recsys.specs.candidates import (
     score_column,
 )
 from recsys.specs.reranking import Explore, Pin, Stage
+
+MOST_CONTEXT: Final = 32
+"""Fields of a context at most."""
+
+_TAKEN: Final = frozenset(
+    {
+        schema.USER,
+        schema.ITEM,
+        schema.SESSION,
+        schema.EVENT_TIMESTAMP,
+        schema.CREATED_TIMESTAMP,
+        schema.REQUEST_TIMESTAMP,
+        schema.REQUEST_ID,
+        schema.POSITION,
+        schema.LABEL,
+        SOURCES,
+        "request",
+        "item_row",
+        "history",
+    }
+)
+"""Columns of requests and of training sets."""
+
+ContextName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 
 
 class Pool(Spec):
@@ -56,6 +82,10 @@ class Placement(Spec):
     rerank: tuple[Stage, ...] = ()
     """What happens to the model's order before it is shown, stage by stage in this order. The filters come before, and
     an exploration slot last. Offline figures and gates are of the model's own order."""
+    context: dict[ContextName, Literal["number", "text", "time"]] = Field(default_factory=dict, max_length=MOST_CONTEXT)
+    """What only the caller knows at the moment of a request, such as `{device: text, basket_value: number}`: name to
+    kind. An on-demand view reads it by a RequestSource that has the same name; what a request does not say is
+    unknown."""
     fallback: Literal["popular", "empty"] = "popular"
     """What is shown when no model can answer; it is not re-ranked."""
     budget: Duration | None = Field(default=None, gt=timedelta(0))
@@ -69,6 +99,14 @@ class Placement(Spec):
                 f"candidates and new_units: more than one source is named {', '.join(twice)}: names are unique; a"
                 " source without one has its type's: give it a name"
             )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _context_named_apart(self) -> Self:
+        taken = sorted(_TAKEN.union(self.score_columns).intersection(self.context))
+        if taken:
+            message = f"context: {', '.join(taken)}: every request has a column of that name: call it otherwise"
             raise ValueError(message)
         return self
 

@@ -9,7 +9,6 @@ Walker, WSDM 2013).
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, Final
 
 import numpy as np
@@ -118,12 +117,11 @@ def effect(metric: str, control: Aggregates, treatment: Aggregates, *, confidenc
         return _undefined(metric, means, (control.count(), treatment.count()))
     try:
         result = RatioOfMeans(*names, confidence_level=confidence, use_t=True).analyze_aggregates(control, treatment)
-        normal = RatioOfMeans(*names, confidence_level=confidence, use_t=False).analyze_aggregates(control, treatment)
     except OverflowError:  # a mean next to 0 has a relative bound that no float holds
         return _undefined(metric, means, (control.count(), treatment.count()))
     if min(result.control, result.treatment) <= 0:  # CUPED may push a small mean below 0, where no ratio exists
         return _undefined(metric, means, (control.count(), treatment.count()))
-    quantile = NormalDist().inv_cdf((1 + confidence) / 2)
+    variances = _variances_of_means(names, control, treatment)
     return Effect(
         metric=metric,
         control=float(result.control),
@@ -134,8 +132,10 @@ def effect(metric: str, control: Aggregates, treatment: Aggregates, *, confidenc
         cuped=names == _COLUMNS,
         control_units=control.count(),
         treatment_units=treatment.count(),
-        standard_error=float(normal.effect_size_ci_upper - normal.effect_size) / quantile,
-        log_standard_error=math.log((1 + normal.rel_effect_size_ci_upper) / (1 + normal.rel_effect_size)) / quantile,
+        standard_error=math.sqrt(sum(variances)),
+        log_standard_error=math.hypot(
+            math.sqrt(variances[0]) / result.control, math.sqrt(variances[1]) / result.treatment
+        ),
     )
 
 
@@ -168,6 +168,11 @@ def metric_columns(*arms: Aggregates) -> tuple[str, ...]:
     return _COLUMNS if all(map(_has_covariate, arms)) else _COLUMNS[:2]
 
 
+def uses_covariate(*arms: Aggregates) -> bool:
+    """Tell whether CUPED takes part."""
+    return metric_columns(*arms) == _COLUMNS
+
+
 def ratio_of_means(arm: Aggregates) -> float:
     """Return the metric's plain mean: sum of numerators over sum of denominators, NaN where that is 0."""
     denominator = arm.mean(_DENOMINATOR)
@@ -179,6 +184,24 @@ def comparable(*arms: Aggregates) -> bool:
     return all(arm.count() >= _FEWEST_UNITS and ratio_of_means(arm) > 0 for arm in arms) and any(
         arm.ratio_var(_NUMERATOR, _DENOMINATOR) > 0 for arm in arms
     )
+
+
+def _variances_of_means(names: tuple[str, ...], *arms: Aggregates) -> list[float]:
+    """Return the variance of each arm's mean, after CUPED with one coefficient for all arms where names have it."""
+    metric, covariate = names[:2], names[2:]
+    if not covariate:
+        return [arm.ratio_var(*metric) / arm.count() for arm in arms]
+    total = sum(arms[1:], start=arms[0])
+    theta = total.ratio_cov(*metric, *covariate) / total.ratio_var(*covariate)
+    return [
+        max(
+            arm.ratio_var(*metric)
+            + theta * (theta * arm.ratio_var(*covariate) - 2 * arm.ratio_cov(*metric, *covariate)),
+            0.0,  # of a covariate that explains everything, rounding may leave less
+        )
+        / arm.count()
+        for arm in arms
+    ]
 
 
 def _has_covariate(arm: Aggregates) -> bool:

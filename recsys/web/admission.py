@@ -1,9 +1,9 @@
 """How many requests may be in work at once, and what becomes of the others? Some wait, the rest is told so at once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ class Admission:
         Args:
             kind: of work, for the names of threads.
             concurrent: requests at a time.
-            waiting: requests that may wait for that.
+            waiting: requests that may wait, for that or for the event log.
         """
         self._threads = ThreadPoolExecutor(concurrent, thread_name_prefix=kind)
         self._free = asyncio.Semaphore(concurrent)
@@ -32,25 +32,25 @@ class Admission:
         self.inside = 0
         """Requests in work and waiting."""
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Do a piece of work in a thread when its turn comes.
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Let a request in for the time of the block, in which it may `run` its work, and wait for what others do.
 
         Raises:
-            BusyError: at once, if too many are waiting.
+            BusyError: at once, if too many are inside.
         """
-        async with self._entered():
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-    @asynccontextmanager
-    async def _entered(self) -> AsyncIterator[None]:
         if self.inside >= self._most:
             raise BusyError
         self.inside += 1
         try:
-            async with self._free:
-                yield
+            yield
         finally:
             self.inside -= 1
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do a piece of an admitted request's work in a thread when its turn comes."""
+        async with self._free:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def close(self) -> None:
         """Take no more work; what has begun ends by itself."""

@@ -11,14 +11,14 @@ from typing import Any, Final
 import pyarrow as pa
 from fastapi import FastAPI, HTTPException, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Scope
 
 import recsys
 from recsys import schema
-from recsys.errors import FeatureError, RecsysError
-from recsys.ports import Clock
+from recsys.errors import ContextError, FeatureError, RecsysError
+from recsys.ports import Clock, Exposure
 from recsys.serving.breaker import Breaker
 from recsys.serving.deadline import Deadline
 from recsys.serving.fleet import Fleet, served
@@ -104,16 +104,18 @@ def create_app(service: Service) -> FastAPI:
         response_model=None,
         responses=described(400, 401, 413, 422, 500, 503, answer=Recommendation),
     )
-    async def recommend(request: RecommendRequest) -> dict[str, Any]:
+    async def recommend(request: RecommendRequest) -> JSONResponse:
         resolver = fleet.get(request.placement)
         if resolver is None:
             declared = ", ".join(sorted(fleet))
             raise FieldProblem(("placement",), f"not declared; declared: {declared}")
         deadline = Deadline.after(resolver.placement.budget or service.limits.budget)
         began = time.perf_counter()
-        answer, logged = await lists.run(lambda: _answer(resolver, request, deadline, service.log, breaker))
+        with lists.admitted():
+            answer = await lists.run(lambda: _answer(resolver, request, deadline))
+            logged = await _logged(answer.exposure, deadline, service.log, breaker)
         metrics.answered(answer.exposure, time.perf_counter() - began, logged=logged)
-        return answer.to_dict()
+        return JSONResponse(answer.to_dict())
 
     @writer.post(
         "/v1/events",
@@ -122,7 +124,8 @@ def create_app(service: Service) -> FastAPI:
     )
     async def events(received: Events) -> dict[str, int]:
         table = _outcomes(received.events, service.clock.now())
-        new = await outcomes.run(lambda: _receive(service, fleet, table, metrics))
+        with outcomes.admitted():
+            new = await outcomes.run(lambda: _receive(service, fleet, table, metrics))
         return {"received": len(received.events), "new": new}
 
     @app.get("/healthz", responses=described(500))
@@ -159,32 +162,36 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
-def _answer(
-    resolver: Resolver, request: RecommendRequest, deadline: Deadline, log: GroupCommit, breaker: Breaker
-) -> tuple[Answer, bool]:
-    """Return the answer, and whether it was logged."""
+def _answer(resolver: Resolver, request: RecommendRequest, deadline: Deadline) -> Answer:
     try:
-        answer = resolver.recommend(
+        return resolver.recommend(
             request.user_id,
             session_id=request.session_id,
             k=request.k,
             request_id=request.request_id,
             candidates=request.candidates,
+            context=request.context,
             deadline=deadline,
         )
+    except ContextError as error:
+        raise FieldProblem(("context", error.name), error.rule) from error
     except FeatureError as error:
-        # The one thing that is wrong with a request itself: candidates nobody takes.
+        # The other thing that is wrong with a request itself: candidates nobody takes.
         raise FieldProblem(("candidates",), str(error)) from error
+
+
+async def _logged(exposure: Exposure, deadline: Deadline, log: GroupCommit, breaker: Breaker) -> bool:
+    """Log an answer, and say whether it was in time."""
     left = deadline.left
     try:
         with breaker.asking():
-            log.write_exposures([answer.exposure], None if left is None else max(left, _LOG_SECONDS))
+            await log.write_soon([exposure], None if left is None else max(left, _LOG_SECONDS))
     except RecsysError as error:
         LOGGER.error(  # noqa: TRY400 - its breaker has said it, and there is one line an answer
-            "exposure %s could not be logged; the list is answered all the same: %s", answer.exposure.request_id, error
+            "exposure %s could not be logged; the list is answered all the same: %s", exposure.request_id, error
         )
-        return answer, False
-    return answer, True
+        return False
+    return True
 
 
 def _receive(service: Service, fleet: Fleet, table: pa.Table, metrics: Metrics) -> int:

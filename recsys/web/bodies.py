@@ -1,9 +1,21 @@
 """What may a shop's pages send, and how much of it?"""
 
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+from recsys.modeling.context import LARGEST_NUMBER, LONGEST_TEXT
+from recsys.specs.placement import MOST_CONTEXT, ContextName
 
 LONGEST_ID: Final = 256
 MOST_SLOTS: Final = 1_000
@@ -22,6 +34,30 @@ def _written(value: object) -> object:
     message = "a time is a text, such as 2017-12-04T10:00:00Z"
     raise ValueError(message)
 
+
+def _said(value: object) -> object:
+    """Refuse what no context has; whether it is what the placement declares, the resolver knows."""
+    if isinstance(value, str):
+        if 0 < len(value) <= LONGEST_TEXT and "\x00" not in value:
+            return value
+    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER:
+        return value
+    message = f"a number to {LARGEST_NUMBER:g}, or a text of 1 to {LONGEST_TEXT} characters without the character 0"
+    raise ValueError(message)
+
+
+_Said = Annotated[
+    Any,
+    PlainValidator(_said),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": -LARGEST_NUMBER, "maximum": LARGEST_NUMBER},
+                {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT, "pattern": r"^[^\x00]+$"},
+            ]
+        }
+    ),
+]
 
 _Moment = Annotated[AwareDatetime, Field(ge=_EARLIEST)]
 
@@ -44,6 +80,12 @@ class RecommendRequest(_Body):
     """The answer's id, random by default; a retry with the same one is logged once."""
     candidates: Annotated[tuple[Identifier, ...], Field(max_length=MOST_CANDIDATES)] = ()
     """Item ids for the placement's `given` source; ids that it does not know are left out."""
+    context: Annotated[
+        dict[ContextName, _Said],
+        Field(max_length=MOST_CONTEXT, json_schema_extra={"additionalProperties": False}),
+    ] = Field(default_factory=dict)
+    """What only the caller knows at this moment, as the placement's `context` declares it, such as the device: numbers,
+    texts, and times as ISO texts with their offset. What is not given is unknown."""
 
 
 class Event(_Body):

@@ -18,7 +18,7 @@ from recsys.ports import Weights
 from recsys.schema import EVENT_TIMESTAMP
 from recsys.workflows.dataset import built_dataset
 from recsys.workflows.exclusive import FEATURES, exclusive
-from recsys.workflows.judging import learned_until, scores_of
+from recsys.workflows.judging import learned_until, scores_of, without_context
 from recsys.workflows.training_data import Progress
 from recsys.workflows.workspace import Workspace
 
@@ -109,7 +109,10 @@ def _compare(workspace: Workspace, first: str, second: str, known_at: datetime, 
         "metrics": {first: plain_values(report.metrics[first]), second: plain_values(report.metrics[MODEL])},
         "ratios": {metric: plain_values(of[first]) for metric, of in report.metric_ratios.items()},
         "confidence": report.confidence,
-        "remarks": [_naming(remark, second) for remark in report.remarks],
+        "remarks": [
+            *(_naming(remark, second) for remark in report.remarks),
+            *(remark for version in (first, second) for remark in without_context(workspace, version)),
+        ],
     }
     return Compared(weights[0], weights[1], document)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recsys.experiment.epochs import Epoch
-from recsys.planning.lifecycle import FREEZE, Event, Stage, epochs_of, history, stage
+from recsys.planning.lifecycle import FREEZE, Event, Stage, epochs_of, history, planned_end, stage
 from recsys.planning.refusals import read_experiment
 from recsys.planning.state import applied_state
 from recsys.ports import LedgerEntry
@@ -24,6 +24,8 @@ class Status:
     experiment: Experiment
     applied: bool | None
     """Whether what is declared was applied: None where nothing of it was, False where the file says otherwise."""
+    planned_end: datetime
+    """The end that it had when it started; its own end lies before where it was stopped early."""
     epochs: tuple[Epoch, ...]
     """Of the allocation, up to the end."""
     history: tuple[Event, ...]
@@ -65,6 +67,7 @@ def _status(
         stage=stage(experiment, now, decided=bool(frozen)),
         experiment=experiment,
         applied=applied,
+        planned_end=planned_end(entries, name) or experiment.plan.window()[1],
         epochs=epochs_of(entries, name, experiment),
         history=history(entries, name),
         verdict=verdict,

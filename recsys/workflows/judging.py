@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from recsys.candidates.pool import to_numpy
 from recsys.errors import FeatureError, ModelError, SpecError
+from recsys.modeling.context import read_of, with_unknown
 from recsys.modeling.feature_ranker import FeatureRanker
 from recsys.modeling.given import completed
 from recsys.modeling.offline_evaluation import (
@@ -94,7 +95,7 @@ def judge(
     document = {
         **_about(workspace, model_version, dataset),
         **report.to_dict(),
-        "remarks": [*report.remarks, *([remark] if remark else [])],
+        "remarks": [*report.remarks, *([remark] if remark else []), *without_context(workspace, model_version)],
         "importance": dict(fitted.ranker.importance()),
         "correlation": _correlation(test, features),
         **_reliability(spec, problem, fitted.scores, test),
@@ -196,8 +197,24 @@ def scores_of(workspace: Workspace, weights: Weights, rows: pa.Table) -> NDArray
             placement = workspace.catalog.placement(spec.placement)
             keys = sorted({key for view in features.views for key in view.join_keys} - {USER, ITEM})
             rows = completed(workspace.moments, placement, rows, keys, placement.score_columns)
+            rows = with_unknown(rows, read_of(placement.context, features))
         rows = workspace.features.historical(rows, features)
     return ranker.score({name: to_numpy(rows[name]) for name in ranker.columns})
+
+
+def without_context(workspace: Workspace, model_version: str) -> list[str]:
+    """Say what a version's figures are without: test requests are candidates of the placement, and nobody made them."""
+    spec = workspace.catalog.model(model_version)
+    if not workspace.catalog.problem(spec.problem).lists:
+        return []
+    read = read_of(workspace.catalog.placement(spec.placement).context, with_baselines(workspace, spec))
+    if not read:
+        return []
+    remark = (
+        f"context {', '.join(read)} of {model_version}: unknown in every test request, for nobody made them: the"
+        " figures are without it, and what it is worth is for an experiment to say"
+    )
+    return [remark]
 
 
 # ---------------------------------------------------------------- what stands beside the metrics

@@ -6,12 +6,12 @@ nothing, and one that is broken takes no worker down. Before the first apply it 
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from recsys.decision.champion import ChampionStatus
 from recsys.experiment.routing import routers_of
 from recsys.planning.state import APPLY, TRANSFORMS, State, applied_state
-from recsys.ports import Ledger, LedgerEntry, ModelRegistry, OnlineFeatures, ServingCopy, Weights
+from recsys.ports import LedgerEntry, OnlineFeatures, ServingCopy, Weights
 from recsys.serving.copying import CopiedStores, save
 from recsys.serving.fleet import Declared
 from recsys.serving.following import Follower
@@ -44,8 +44,8 @@ class LiveSource:
         self._workspace = workspace
         self._stores = stores
         self._copy: ServingCopy = workspace.adapters.serving_copy()
-        self._registry = cast("ModelRegistry", GuardedWeights(workspace.registry, stores.registry))
-        self._ledger = cast("Ledger", GuardedLedger(workspace.ledger, stores.log))
+        self._registry = GuardedWeights(workspace.registry, stores.registry)
+        self._ledger = GuardedLedger(workspace.ledger, stores.log)
         self._last: Declared | None = None
         self._features: tuple[str, OnlineFeatures] | None = None
         self._moved: dict[str, ChampionStatus] = {}

@@ -8,7 +8,7 @@ from typing import Final
 from recsys.data.knowledge import known_sql
 from recsys.decision.champion import ChampionStatus, champion_status
 from recsys.experiment.routing import routers_of
-from recsys.ports import Clock, FeatureReader, ItemModelStore, Ledger, ModelRegistry, Weights
+from recsys.ports import Clock, Decisions, FeatureReader, ItemModelStore, NamedWeights, Weights
 from recsys.serving.freshness import SessionFeatures
 from recsys.serving.resolver import Resolver
 from recsys.serving.state import Online
@@ -78,7 +78,7 @@ def recorded_champion(workspace: Workspace, model: str) -> Weights | None:
 
 
 def champion_to_serve(
-    registry: ModelRegistry, ledger: Ledger, model: str, moved: Callable[[str, ChampionStatus], None]
+    registry: NamedWeights, ledger: Decisions, model: str, moved: Callable[[str, ChampionStatus], None]
 ) -> Weights | None:
     """Return the champion that the ledger knows.
 

@@ -17,6 +17,7 @@ from recsys.candidates.pool import to_numpy
 from recsys.data.knowledge import fingerprint
 from recsys.errors import LeakageError, ModelError
 from recsys.modeling.audience import audience_requests, check_units_alone
+from recsys.modeling.context import learned_from, unknown_columns, with_unknown
 from recsys.modeling.decision_times import TEST, TRAIN, VALIDATION, rolling_splits, times_of
 from recsys.modeling.given import given_at
 from recsys.modeling.judged import Judged, judged
@@ -86,6 +87,8 @@ class Building:
         self._judged = with_baselines(workspace, self._spec)
         self._splits = rolling_splits(known_at, self._problem.target, self._spec.training, self._spec.testing)
         self._learns = not isinstance(self._spec.algorithm, FeatureAlgorithm)
+        declared = workspace.catalog.placement(self._spec.placement).context if self._problem.lists else {}
+        self._context = learned_from(model_version, self._spec, declared, self._features, self._judged)
         self.shown = self._spec.negatives.source == SHOWN
         if not self._problem.lists:
             check_units_alone(self._judged)
@@ -102,6 +105,8 @@ class Building:
         if self.shown:
             slots = self._slots()[0]
             known["shown"] = digest({name: slots[name].to_pylist() for name in (REQUEST_ID, ITEM)})
+            if self._context:  # what a request said is known by its id
+                known["context"] = digest(dict(self._context))
         return digest(known)
 
     @property
@@ -137,7 +142,7 @@ class Building:
         self._tell("validation candidates", 0, 1)
         made = self._requests(times, Sampling())
         self._tell("validation features", 0, 1)
-        rows = self._workspace.features.historical(made.rows, self._features)
+        rows = self._joined(made, self._features)
         facts = self._facts({}, made)
         of_judged = judged(
             self._problem,
@@ -178,7 +183,14 @@ class Building:
         """Return what derives anew what requests bring along, from a past that nothing was read of yet."""
         moments = Moments(self._workspace.features, self._workspace.environment.limits.memory_bytes)
         placement = self._workspace.catalog.placement(self._spec.placement)
-        return lambda rows, moment: given_at(moments, placement, rows, moment)
+        return lambda rows, moment: {
+            **given_at(moments, placement, rows, moment),
+            **unknown_columns(self._context, len(rows)),
+        }
+
+    def _joined(self, made: Requests, features: FeatureSet) -> pa.Table:
+        """Join features; what only a request says is unknown where rows are of none."""
+        return self._workspace.features.historical(with_unknown(made.rows, self._context), features)
 
     # -------------------------------------------------------- rows
 
@@ -204,7 +216,7 @@ class Building:
         self._tell("test candidates", 0, 1)
         made = self._requests(times_of(self._splits, TEST), Sampling())
         self._tell("test features", 0, 1)
-        return self._workspace.features.historical(made.rows, self._judged), {TEST: made}
+        return self._joined(made, self._judged), {TEST: made}
 
     def _learn(self) -> tuple[pa.Table, dict[str, Requests]]:
         """Make what is learned from; a ranker of one feature learns from nothing."""
@@ -218,7 +230,7 @@ class Building:
             sampling = Sampling(spec.negatives.per_request, spec.negatives.seed)
             made = self._requests(times_of(self._splits, TRAIN, VALIDATION), sampling)
         self._tell("training features", 0, 1)
-        return self._workspace.features.historical(made.rows, self._features), {LEARN: made}
+        return self._joined(made, self._features), {LEARN: made}
 
     def _requests(self, times: Sequence[datetime], sampling: Sampling) -> Requests:
         """Make the requests of some decision times, with what was taken as known at the moment of training."""
@@ -258,12 +270,13 @@ class Building:
         taken = attributed(workspace.engine, workspace.events, target, slots, self.known_at)
         placement = workspace.catalog.placement(self._spec.placement)
         every = self._spec.training.every
-        return shown_requests(workspace.moments, placement, slots, taken, every, self._join_keys())
+        keys = self._join_keys()
+        return shown_requests(workspace.moments, placement, slots, taken, every, keys, tuple(self._context))
 
     def _slots(self) -> tuple[pa.Table, int]:
         """Return what was shown and is mature before the next part decides, and how many slots are not."""
         first, last = self._splits[0].train[0], self._splits[-1].test[0]
-        slots = shown_slots(self._workspace.event_log, self._spec.placement, first, last)
+        slots = shown_slots(self._workspace.event_log, self._spec.placement, first, last, self._context)
         at = to_numpy(slots[EVENT_TIMESTAMP])
         held = np.zeros(len(slots), dtype=bool)
         for split in self._splits:

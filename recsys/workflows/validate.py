@@ -4,11 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from recsys.errors import FeatureError, SpecError
-from recsys.ports import FeatureReader
+from recsys.ports import FeatureReader, FeatureSet
 from recsys.specs.catalog import Catalog
 from recsys.specs.model import CatBoostAlgorithm, FeatureAlgorithm, ModelVersion
-from recsys.specs.placement import Placement
-from recsys.workflows.validate_placements import audience_findings, placement_findings, request_findings
+from recsys.workflows.validate_placements import (
+    answering_findings,
+    audience_findings,
+    learning_findings,
+    placement_findings,
+    request_findings,
+    selecting_findings,
+)
 from recsys.workflows.workspace import Workspace
 
 
@@ -55,18 +61,20 @@ def feature_findings(catalog: Catalog, features: FeatureReader) -> Iterator[str]
     for name, audience in catalog.audiences.items():
         yield from audience_findings(features, audience, f"registry/audiences/{name}.yaml")
     for name, model in catalog.models.items():
-        yield from _model(features, model, catalog.placements.get(model.placement), f"registry/models/{name}.yaml")
+        yield from _model(features, catalog, model, f"registry/models/{name}.yaml")
+    yield from answering_findings(features, catalog)
 
 
-def _model(features: FeatureReader, model: ModelVersion, placement: Placement | None, shown: str) -> Iterator[str]:
+def _model(features: FeatureReader, catalog: Catalog, model: ModelVersion, shown: str) -> Iterator[str]:
     try:
         read = features.feature_set(model.feature_service)
     except FeatureError as error:
         yield f"{shown}: feature_service: {error}"
         return
     columns = read.columns
-    if placement is not None:
-        yield from request_findings(features, read, model.placement, placement, f"{shown}: feature_service")
+    yield from _needs(features, catalog, model, read, f"{shown}: feature_service")
+    if model.placement in catalog.placements:
+        yield from learning_findings(read, model, catalog.placements[model.placement], shown)
     wanted: tuple[str, ...] = ()
     if isinstance(model.algorithm, CatBoostAlgorithm):
         wanted = model.algorithm.categorical
@@ -81,5 +89,15 @@ def _model(features: FeatureReader, model: ModelVersion, placement: Placement | 
         except FeatureError as error:
             yield f"{shown}: baselines.{baseline}: {error}"
             continue
-        if placement is not None:
-            yield from request_findings(features, read, model.placement, placement, f"{shown}: baselines.{baseline}")
+        yield from _needs(features, catalog, model, read, f"{shown}: baselines.{baseline}")
+
+
+def _needs(
+    features: FeatureReader, catalog: Catalog, model: ModelVersion, read: FeatureSet, where: str
+) -> Iterator[str]:
+    """Yield what features need of a request and do not get; of a place that is not declared, nothing is known."""
+    placement = catalog.placements.get(model.placement)
+    if placement is not None:
+        yield from request_findings(features, read, model.placement, placement, where)
+    elif model.placement in catalog.audiences:
+        yield from selecting_findings(read, where)

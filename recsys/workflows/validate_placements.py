@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from recsys.errors import FeatureError
+from recsys.modeling.context import read_of, unlearned
 from recsys.ports import FeatureReader, FeatureSet
 from recsys.schema import ITEM, REQUEST_TIMESTAMP, SESSION, USER
 from recsys.specs.candidates import (
@@ -18,6 +19,8 @@ from recsys.specs.candidates import (
     Values,
     score_column,
 )
+from recsys.specs.catalog import Catalog
+from recsys.specs.model import ModelVersion
 from recsys.specs.placement import Audience, Placement, Pool
 from recsys.specs.reranking import Cap, Diversity
 
@@ -42,6 +45,7 @@ def placement_findings(features: FeatureReader, placement: Placement, shown: str
         shown: its file, as people read it.
     """
     yield from _check(features, _pool(placement.pool, _ITEMS), "pool", shown)
+    yield from _context_apart(features, placement, shown)
     for kind in ("candidates", "new_units", "filters", "rerank"):
         for number, each in enumerate(getattr(placement, kind)):
             wanted = _wanted(each, placement.pool)
@@ -71,15 +75,96 @@ def request_findings(
     stored = {name for view in wanted.views for name in view.features}
     of_session = [source for source in declared.sources if _of_session(features, source)]
     scores = (score_column(source) for source in declared.fitted if source not in of_session)
-    brought = (REQUEST_TIMESTAMP, *(() if of_session else (SOURCES,)), *scores)
+    brought = (REQUEST_TIMESTAMP, *(() if of_session else (SOURCES,)), *scores, *declared.context)
+    computed = {name: each.name for each in wanted.transforms for name in each.outputs}
+    named = {name: view.name for view in wanted.views for name in (*view.join_keys, *view.features)} | computed
+    for name in declared.context:
+        if name in named:
+            yield (
+                f"{where}: context {name} of placement {placement}: view {named[name]} has a column of that name:"
+                " call one of them otherwise"
+            )
     for transform in wanted.transforms:
         for name in transform.inputs:
+            kind = declared.context.get(name)
             if name not in stored and name not in brought:
                 yield (
                     f"{where}: on-demand view {transform.name} reads {name} of the request; requests of placement"
                     f" {placement} bring {', '.join(brought)}: `<source>_score` is of a covisit or ease source of that"
-                    " name whose view is of users"
+                    " name whose view is of users, and what only the caller knows is declared in the placement's"
+                    " `context`"
                 )
+            elif name not in stored and kind is not None and transform.kinds.get(name, kind) != kind:
+                yield (
+                    f"{where}: on-demand view {transform.name} reads {name} as a {transform.kinds[name]}; in the"
+                    f" context of placement {placement} it is a {kind}: both must be of one kind"
+                )
+
+
+def selecting_findings(wanted: FeatureSet, where: str) -> Iterator[str]:
+    """Yield what features need of a request and the selection of an audience does not bring along."""
+    stored = {name for view in wanted.views for name in view.features}
+    for transform in wanted.transforms:
+        for name in transform.inputs:
+            if name not in stored and name != REQUEST_TIMESTAMP:
+                yield (
+                    f"{where}: on-demand view {transform.name} reads {name} of the request; an audience is selected at"
+                    f" a moment and brings {REQUEST_TIMESTAMP} alone"
+                )
+
+
+def learning_findings(features: FeatureSet, version: ModelVersion, placement: Placement, shown: str) -> Iterator[str]:
+    """Yield that a version reads a context and learns from no request, if so.
+
+    Args:
+        features: of the version.
+        version: its declaration.
+        placement: whose candidates it ranks.
+        shown: its file, as people read it.
+    """
+    refused = unlearned(version, read_of(placement.context, features))
+    if refused is not None:
+        yield f"{shown}: {refused}"
+
+
+def answering_findings(features: FeatureReader, catalog: Catalog) -> Iterator[str]:
+    """Yield what versions read of the context of their own placement and may miss in another one where they answer."""
+    for place, placement in catalog.placements.items():
+        arms = {
+            arm.model_version
+            for experiment in catalog.experiments.values()
+            if experiment.placement == place
+            for arm in experiment.arms.values()
+        }
+        for name, version in catalog.models.items():
+            home = catalog.placements.get(version.placement)
+            answers = name in arms or name.partition("/")[0] == placement.model
+            if home is None or not home.context or version.placement == place or not answers:
+                continue
+            for missed, kind in _read(features, version, home).items():
+                if placement.context.get(missed) != kind:
+                    yield (
+                        f"registry/placements/{place}.yaml: context: {name} may answer here and reads {missed}, a"
+                        f" {kind}, of the request, as its own placement {version.placement} declares it: declare it"
+                        " here too"
+                    )
+
+
+def _read(features: FeatureReader, version: ModelVersion, home: Placement) -> Mapping[str, str]:
+    try:
+        return read_of(home.context, features.feature_set(version.feature_service))
+    except FeatureError:
+        return {}  # found with the model
+
+
+def _context_apart(features: FeatureReader, placement: Placement, shown: str) -> Iterator[str]:
+    try:
+        items = features.view(placement.pool.view)
+    except FeatureError:
+        return  # found with the pool
+    for name in placement.context:
+        if name in items.features:
+            yield f"{shown}: context.{name}: view {items.name} has a feature of that name: call it otherwise"
 
 
 def _of_session(features: FeatureReader, source: Any) -> bool:  # noqa: ANN401 - any source

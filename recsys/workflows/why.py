@@ -19,6 +19,7 @@ from recsys.candidates.retrieval import Retrieval
 from recsys.data.streams import FIRST_EVENTS
 from recsys.errors import DataError, ModelError
 from recsys.experiment.routing import Router
+from recsys.modeling.context import remembered, stated
 from recsys.modeling.moments import fitted_models
 from recsys.ports import Exposure, FeatureTable, ItemWeights, Streams
 from recsys.schema import CREATED_TIMESTAMP, ITEM, SESSION, TIMESTAMP
@@ -26,7 +27,7 @@ from recsys.serving.assembly import UnitRows
 from recsys.serving.explaining import Explanation, explain
 from recsys.serving.item_matrix import ItemMatrix, read_matrix
 from recsys.serving.past import PastFeatures, PastRequest
-from recsys.serving.ranking import Asked, Wanted
+from recsys.serving.ranking import Asked, Wanted, known
 from recsys.serving.resolver import UNIT_UNKNOWN
 from recsys.serving.state import LoadedModel
 from recsys.specs.candidates import label
@@ -143,6 +144,7 @@ class Recomputing:
             given=tuple(exposure.asked.get("candidates", ())),
             request_id=exposure.request_id,
             session=exposure.session_id,
+            context=stated(placement.context, remembered(placement.context, exposure.asked.get("context", {}))),
         )
         asked = Asked(matrix, retrieval, unit, lambda view: unit.history(views[view]), wanted)
         return Why(exposure, arm, as_of, explain(asked, model, placement, shap=shap))
@@ -249,7 +251,7 @@ def document(found: Why) -> dict[str, Any]:
         "fallback": shown.fallback,
         "watermarks": dict(shown.watermarks),
         "logged": [
-            {"position": item.position, "item_id": item.item_id, "score": _known(item.score)} for item in shown.items
+            {"position": item.position, "item_id": item.item_id, "score": known(item.score)} for item in shown.items
         ],
     }
     if made is None or found.as_of is None:
@@ -280,7 +282,7 @@ def document(found: Why) -> dict[str, Any]:
                 {
                     "position": each.item.position,
                     "item_id": each.item.item_id,
-                    "score": _known(each.item.score),
+                    "score": known(each.item.score),
                     "rank": each.rank or None,
                     "propensity": each.item.propensity,
                     "sources": list(each.sources),
@@ -291,10 +293,6 @@ def document(found: Why) -> dict[str, Any]:
             ],
         },
     }
-
-
-def _known(score: float) -> float | None:
-    return None if math.isnan(score) else score
 
 
 def _same(one: float, other: float) -> bool:

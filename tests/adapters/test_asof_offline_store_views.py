@@ -13,7 +13,11 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, File
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64, String, UnixTimestamp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from recsys.adapters.asof_offline_store.arrow_transformation import ArrayColumns
+from recsys.adapters.packed_online_store.packing import Codec
 from recsys.errors import FeatureError
 from tests.adapters.asof_world import ASOF, START, feature_store
 
@@ -227,3 +231,33 @@ def test_the_words_of_an_alias_may_come_from_sql(travel: FeatureStore) -> None:
     query = "SELECT 2 AS from_id, 1 AS to_id, TIMESTAMPTZ '2024-01-01 10:00:00+09' AS event_timestamp"
     result = travel.get_historical_features(query, travel.get_feature_service("trip"), full_feature_names=True)
     assert result.to_df()[["origin__temperature", "target__temperature"]].to_numpy().tolist() == [[20.0, 10.0]]
+
+
+KINDS = (pa.string(), pa.bool_(), pa.int64(), pa.int32(), pa.float64(), pa.timestamp("us", tz="UTC"))
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_an_on_demand_function_reads_a_column_as_it_does_online(data: st.DataObject) -> None:
+    """Of whatever kind, nulls among its values or not."""
+    values = {
+        pa.string(): st.text(max_size=3).filter(lambda text: "\x00" not in text),
+        pa.bool_(): st.booleans(),
+        pa.int64(): st.integers(-(2**50), 2**50),
+        pa.int32(): st.integers(-(2**31), 2**31 - 1),
+        pa.float64(): st.floats(allow_nan=False),
+        pa.timestamp("us", tz="UTC"): st.datetimes(timezones=st.just(UTC)),
+    }
+    count = data.draw(st.integers(1, 5))
+    table = pa.table(
+        {
+            f"c{place}": pa.array(data.draw(st.lists(st.none() | values[kind], min_size=count, max_size=count)), kind)
+            for place, kind in enumerate(KINDS)
+        }
+    )
+    codec = Codec(table.schema)
+    online = codec.columns(codec.encode(table, [0, count])[0])
+    offline = ArrayColumns(table, set(table.column_names))
+    for name in table.column_names:
+        assert offline[name].dtype == online[name].dtype, name
+        np.testing.assert_array_equal(offline[name], online[name])

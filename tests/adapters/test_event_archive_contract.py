@@ -17,6 +17,9 @@ from tests.fakes.event_archive import FakeEventArchive
 from tests.fakes.event_log import FakeEventLog
 from tests.servers import emptied, postgres_database
 
+ASKED = {"k": 3, "candidates": ["i1", "ü"]}
+FEATURES = {"item_price": [1.5, None, 2.0]}
+
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
@@ -57,7 +60,7 @@ def test_rows_of_all_placements_and_types_are_handed_out_in_order(stores: tuple[
         [
             exposure("b", START + MICROSECOND),
             exposure("c", placement="cart", overridden=True),
-            exposure("a", START + MICROSECOND),
+            exposure("a", START + MICROSECOND, asked=ASKED, features=FEATURES),
             exposure("before", START - MICROSECOND),
             exposure("after", START + DAY),
         ]
@@ -71,6 +74,10 @@ def test_rows_of_all_placements_and_types_are_handed_out_in_order(stores: tuple[
     assert exposures["overridden"].to_pylist() == [True, False, False]
     assert exposures.select(schema.EXPOSURES.names).slice(1).equals(log.exposures("home", START, START + DAY))
     assert [json.loads(text) for text in exposures["watermarks"].to_pylist()] == [exposure("c").watermarks] * 3
+    assert json.loads(exposures["asked"][1].as_py()) == ASKED
+    features = exposures["features"].to_pylist()
+    assert json.loads(features[1]) == FEATURES
+    assert features[0] is features[2] is None
     slots = scanned(archive, "impressions", schema.IMPRESSIONS)
     assert slots[schema.REQUEST_ID].to_pylist() == ["c"] * 3 + ["a"] * 3 + ["b"] * 3
     assert slots[schema.POSITION].to_pylist() == [1, 2, 3] * 3

@@ -1,6 +1,7 @@
 """Do the fake, SQLite and PostgreSQL keep exposures, outcomes and decisions alike?"""
 
 import contextlib
+import json
 import math
 import os
 import signal
@@ -116,6 +117,28 @@ def outcomes(ids: Sequence[str], at: datetime = START, event_type: str = "purcha
 
 class TestEventLog:
     """Whatever keeps it, the log does the same."""
+
+    def test_gives_what_requests_said_of_their_moment(self, log: EventLog) -> None:
+        """Of those that said something, in the placement and the time that are asked for."""
+        said = {"device": 'a "phone" ✓', "basket_value": 0.1 + 0.2, "large": 1e15, "since": "2017-12-04T06:00:00+00:00"}
+        log.write_exposures(
+            [
+                exposure("r1", asked={"k": 3, "candidates": ["context"], "context": said}),
+                exposure("r2", START + DAY, asked={"k": 3, "context": {"device": "desk"}}),
+                exposure("r3", START + 2 * DAY, asked={"k": 3, "context": {"device": "late"}}),
+                exposure("r4", asked={"k": 3, "candidates": ["a"]}),
+                exposure("r5"),
+                exposure("r6", placement="cart", asked={"k": 3, "context": {"device": "tv"}}),
+            ]
+        )
+        found = log.contexts("home", START, START + 2 * DAY)
+        assert found.schema.names == schema.CONTEXTS.names
+        rows = dict(zip(found["request_id"].to_pylist(), map(json.loads, found["context"].to_pylist()), strict=True))
+        assert rows == {"r1": said, "r2": {"device": "desk"}}
+        again = log.request("r1")
+        assert again is not None
+        assert again.asked["context"] == said
+        assert len(log.contexts("home", START + 9 * DAY, START + 10 * DAY)) == 0
 
     def test_gives_a_request_back_as_it_was(self, log: EventLog) -> None:
         """Every field survives, to the microsecond."""

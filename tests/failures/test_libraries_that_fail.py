@@ -249,3 +249,31 @@ def test_the_state_folder_may_not_be_written(project: Project, tmp_path: Path, c
     assert code == "1", err
     assert_one_line(err, ("check that",))
     assert float(seconds) < BOUND_SECONDS
+
+
+def test_a_definition_of_another_type_is_told_by_a_process_that_reads_the_files(project: Project) -> None:
+    """Feast checks types while its classes are made; processes that read its registry only leave that out."""
+    views = project.root / "feature_repo" / "views.py"
+    text = views.read_text(encoding="utf-8")
+    views.write_text(text.replace("ttl=WEEKLY", 'ttl="7d"', 1), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "recsys", "plan"], cwd=project.root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert_one_line(done.stderr, ("feature repository feature_repo/", '"ttl"', "timedelta"))
+
+
+def test_importing_feast_in_a_hurry_leaves_nothing_changed() -> None:
+    """Typeguard checks what is decorated afterwards, and Feast's classes are those of the registry's own reading."""
+    code = """
+import typeguard
+before = typeguard.typechecked
+from recsys.adapters.feast_features import prepare_feast
+prepare_feast()
+assert typeguard.typechecked is before
+from feast import Entity
+Entity(name=3)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "TypeCheckError" not in done.stderr
+    assert "AssertionError" not in done.stderr

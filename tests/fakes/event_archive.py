@@ -74,4 +74,5 @@ class FakeEventArchive:
 
 def _logged(exposure: Exposure) -> dict[str, Any]:
     row = {name: getattr(exposure, name) for name in schema.LOGGED_EXPOSURES.names}
-    return row | {"watermarks": json.dumps(exposure.watermarks)}
+    told = {"watermarks": dict(exposure.watermarks), "asked": dict(exposure.asked), "features": exposure.features}
+    return row | {name: None if value is None else json.dumps(value) for name, value in told.items()}

@@ -1,6 +1,7 @@
 """What is an event log, in memory?"""
 
 import itertools
+import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -70,6 +71,14 @@ class FakeEventLog:
             for item in sorted(exposure.items, key=lambda item: item.position)
         ]
         return pa.Table.from_pylist(rows, schema=schema.IMPRESSIONS)
+
+    def contexts(self, placement: str, start: datetime, end: datetime) -> pa.Table:
+        """Return what those exposures' requests said, of those that said something."""
+        shown = [each for each in self._shown(placement, start, end) if "context" in each.asked]
+        return pa.Table.from_pylist(
+            [{schema.REQUEST_ID: each.request_id, "context": json.dumps(each.asked["context"])} for each in shown],
+            schema=schema.CONTEXTS,
+        )
 
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
         """Return outcomes of a type within [start, end), by time and event id."""

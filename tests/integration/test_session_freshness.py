@@ -18,7 +18,8 @@ from recsys.ports import Exposure, FeatureReader, ShownItem
 from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, SESSION, TIMESTAMP, USER
 from recsys.serving.freshness import SessionFeatures
 from recsys.serving.group_commit import GroupCommit
-from recsys.serving.resolver import Resolver, feature_digest
+from recsys.serving.ranking import feature_digest
+from recsys.serving.resolver import Resolver
 from recsys.serving.state import Online
 from recsys.web.app import Service, create_app
 from recsys.wiring import open_workspace

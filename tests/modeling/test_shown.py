@@ -1,10 +1,13 @@
 """Are the rows of what was shown those of the log, in its order, with what was taken of them?"""
 
+from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from recsys.candidates.pool import to_numpy
 from recsys.modeling.moments import Moments
 from recsys.modeling.requests import ITEM_ROW, REQUEST
 from recsys.modeling.shown import shown_requests, shown_slots
@@ -108,6 +111,28 @@ def test_shown_items_have_what_their_requests_brought_along() -> None:
     assert rows[ITEM].to_pylist() == ["b", "z", "c", "a", "b"]
     assert rows["sources"].to_pylist() == [1, 0, 2, 0, 0]
     assert rows["covisit_score"].to_pylist() == pytest.approx([1 / 2**0.5, 0, 0, 0, 0])
+
+
+def test_rows_carry_what_their_requests_said() -> None:
+    """As it is declared now; a request that said nothing, or something of another kind, is of an unknown context."""
+    kinds = {"device": "text", "basket_value": "number", "since": "time"}
+    said = {"device": "phone", "basket_value": 31.5, "since": NOW.isoformat(), "gone": "x"}
+    log = FakeEventLog()
+    log.write_exposures(
+        [
+            replace(exposure("r1", "u1", "ab", DAY), asked={"k": 2, "context": said}),
+            replace(exposure("r2", "u1", "b", 2 * DAY), asked={"k": 2, "context": {"basket_value": "much"}}),
+            exposure("r3", "u1", "a", 3 * DAY),
+        ]
+    )
+    read = shown_slots(log, "home", NOW, NOW + WEEK, kinds)
+    taken = read.select([REQUEST_ID, ITEM]).slice(0, 0)
+    features = shop(item_week=[sold(item, 1) for item in "ab"])
+    rows = shown_requests(Moments(features), placement(), read, taken, WEEK, [], tuple(kinds)).rows
+    assert rows["device"].to_pylist() == ["phone", "phone", "unknown", "unknown"]
+    assert rows["since"].to_pylist() == [NOW, NOW, None, None]
+    np.testing.assert_array_equal(to_numpy(rows["basket_value"]), [31.5, 31.5, np.nan, np.nan])
+    assert shown_slots(log, "home", NOW, NOW + WEEK).column_names == read.column_names[:-3]
 
 
 def test_rows_carry_their_lists_session_where_features_are_keyed_by_it() -> None:

@@ -51,6 +51,7 @@ SERVICES: Final = {
     "visit": ("visit:looked", "visit:looked_last", "visit_total:pages", "item_week:sold"),
     "frequency": ("pair:times",),
     "sales": ("item_week:sold",),
+    "moment": ("item_week:sold", "moment:fits", "moment:device_now", "moment:hours_since"),
     "full": (
         "user_week:visits",
         "item_week:sold",
@@ -74,6 +75,26 @@ def rhythm(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
 
 RHYTHM: Final = RequestTransform(
     "rhythm", ("last", "times", "visits", REQUEST_TIMESTAMP), ("days_since", "share"), rhythm
+)
+
+
+def moment(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Compare items with what the request says of its moment."""
+    return {
+        "fits": -np.abs(inputs["sold"] - inputs["basket_value"]),
+        "device_now": inputs["device"],
+        "hours_since": (inputs[REQUEST_TIMESTAMP] - inputs["since"]) / np.timedelta64(3_600_000_000, "us"),
+    }
+
+
+CONTEXT: Final = {"device": "text", "basket_value": "number", "since": "time"}
+"""What placements that use `moment` declare."""
+MOMENT: Final = RequestTransform(
+    "moment",
+    ("sold", "device", "basket_value", "since", REQUEST_TIMESTAMP),
+    ("fits", "device_now", "hours_since"),
+    moment,
+    {**CONTEXT, REQUEST_TIMESTAMP: "time"},
 )
 
 
@@ -110,7 +131,7 @@ def shop(**rows: list[dict[str, Any]]) -> FakeFeatures:
         names = (*view.join_keys, *view.features, EVENT_TIMESTAMP, CREATED_TIMESTAMP)
         schema = pa.schema([(name, TYPES.get(name, pa.float64())) for name in names])
         tables[view.name] = pa.Table.from_pylist(rows.get(view.name, []), schema=schema)
-    return FakeFeatures(VIEWS, tables, SERVICES, [RHYTHM])
+    return FakeFeatures(VIEWS, tables, SERVICES, [RHYTHM, MOMENT])
 
 
 def history(seed: int, users: int = 6, items: int = 9, changes: int = 12) -> FakeFeatures:

@@ -1,5 +1,6 @@
 """Does a queue before the log lose nothing that it acknowledged, stay bounded, and say what it cannot do?"""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -206,7 +207,71 @@ class TestAcknowledged:
     def test_says_when_it_may_be_written_yet(self, log: GatedLog, opened: Callable[..., GroupCommit]) -> None:
         log.open.clear()
         with pytest.raises(StoreError, match="may be written yet"):
-            opened(wait_seconds=0.05).write_outcomes(outcomes("e"))
+            opened(wait_seconds=1.0).write_outcomes(outcomes("e"))
+
+
+class TestWithoutAThread:
+    """A service waits for the commit without holding a thread."""
+
+    def test_many_wait_in_one_thread_for_one_commit(self, log: GatedLog, opened: Callable[..., GroupCommit]) -> None:
+        grouped = opened()
+        first = held(log, grouped)
+
+        async def ask() -> int:
+            waiting = [asyncio.create_task(grouped.write_soon([exposure(f"r{n}")])) for n in range(20)]
+            await asyncio.sleep(0)  # each runs until it waits
+            assert grouped.waiting == 1 + 20 * 3
+            done = sum(task.done() for task in waiting)
+            log.open.set()
+            await asyncio.gather(*waiting)
+            return done
+
+        assert asyncio.run(ask()) == 0
+        first.join(PATIENT)
+        assert log.groups == [1, 20]
+        assert len(log.written()) == 21
+
+    def test_is_refused_like_those_that_hold_one(self, log: GatedLog, opened: Callable[..., GroupCommit]) -> None:
+        grouped = opened(wait_seconds=0.05)
+        first = held(log, grouped)
+        with pytest.raises(StoreError, match="nothing of this was written"):
+            asyncio.run(grouped.write_soon([exposure("second")]))
+        log.open.set()
+        first.join(PATIENT)
+        with pytest.raises(DataError, match="poison"):
+            asyncio.run(opened().write_soon([exposure("poison")]))
+        assert log.written() == ["first"]
+
+    def test_who_no_longer_waits_takes_nothing_back(self, log: GatedLog, opened: Callable[..., GroupCommit]) -> None:
+        grouped = opened()
+        first = held(log, grouped)
+
+        async def leave() -> None:
+            task = asyncio.create_task(grouped.write_soon([exposure("left")]))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(leave())
+        log.open.set()
+        first.join(PATIENT)
+        eventually(lambda: log.written() == ["first", "left"])
+
+    def test_waits_for_room(self, log: GatedLog, opened: Callable[..., GroupCommit]) -> None:
+        grouped = opened("buffered", gather_seconds=0.0, queue_rows=7)
+        log.open.clear()
+        grouped.write_exposures([exposure("a"), exposure("b")])
+
+        async def ask() -> None:
+            task = asyncio.create_task(grouped.write_soon([exposure("c")]))
+            await asyncio.sleep(0.05)
+            assert not task.done()
+            log.open.set()
+            await task
+
+        asyncio.run(ask())
+        eventually(lambda: log.written() == ["a", "b", "c"])
 
 
 class TestBuffered:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from recsys.errors import FeatureError, ModelError, RecsysError
 from recsys.experiment.routing import Router
 from recsys.ports import Columns, Ranker, Registration, RequestTransform, Weights
-from recsys.serving.resolver import EMPTY, POPULAR, UNIT_UNKNOWN, Answer, Resolver, feature_digest
+from recsys.serving.ranking import feature_digest
+from recsys.serving.resolver import EMPTY, POPULAR, UNIT_UNKNOWN, Answer, Resolver
 from recsys.serving.state import Online
 from recsys.specs.experiment import Experiment
 from recsys.workflows.item_models import fit_item_models, write_item_models
@@ -30,7 +31,7 @@ BY_TIMES = FakeRanker((("times", 1.0),))
 BY_SALES = FakeRanker((("sold", 1.0),))
 AGAINST_SALES = FakeRanker((("sold", -1.0),))
 UNITS = [f"u{number}" for number in range(1, 200)]
-SERVICE_OF = {"basket/v1": "sales", "basket/v2": "frequency", "basket/v3": "full"}
+SERVICE_OF = {"basket/v1": "sales", "basket/v2": "frequency", "basket/v3": "full", "basket/v4": "moment"}
 
 
 class CountedRegistry(FakeRegistry):

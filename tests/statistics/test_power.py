@@ -1,13 +1,15 @@
-"""Power inverts itself and agrees with the closed form."""
+"""Power inverts itself, agrees with the closed form, and is what simulated experiments of the planned size have."""
 
 import math
 
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recsys.errors import DataError
-from recsys.statistics.effects import moments
+from recsys.statistics.effects import effect, moments
 from recsys.statistics.power import minimum_detectable_effect, units_for_effect
 
 RNG = np.random.default_rng(11)
@@ -18,7 +20,7 @@ def test_power_inverts_itself_and_the_closed_form() -> None:
     sample = moments(values, np.ones(2_000))
     smallest = minimum_detectable_effect(sample, 8_000)
     closed = (scipy.stats.norm.ppf(0.975) + scipy.stats.norm.ppf(0.8)) * math.sqrt(4 * values.var(ddof=1) / 8_000)
-    assert smallest == pytest.approx(closed / values.mean(), rel=1e-2)
+    assert math.log1p(smallest) == pytest.approx(closed / values.mean(), rel=1e-3)
     assert units_for_effect(sample, smallest) == pytest.approx(8_000, abs=2)
     uneven = minimum_detectable_effect(sample, 8_000, ratio=0.25)
     assert uneven > smallest > minimum_detectable_effect(sample, 16_000)
@@ -30,3 +32,35 @@ def test_power_refuses_what_says_nothing() -> None:
         minimum_detectable_effect(moments([0.0, 0.0], [1.0, 1.0]), 100)
     with pytest.raises(DataError, match="smallest worth shipping"):
         units_for_effect(moments([0.0, 1.0], [1.0, 1.0]), 0.0)
+    with pytest.raises(DataError, match="above -1"):
+        units_for_effect(moments([0.0, 1.0], [1.0, 1.0]), -1.0)
+
+
+@given(
+    lift=st.one_of(st.floats(-0.5, -0.02), st.floats(0.02, 3.0)),
+    ratio=st.sampled_from([0.05, 0.25, 1.0, 4.0]),
+    power=st.sampled_from([0.6, 0.8, 0.95]),
+)
+def test_units_are_the_fewest_that_suffice(lift: float, ratio: float, power: float) -> None:
+    sample = moments(np.arange(50.0), np.ones(50))
+    units = units_for_effect(sample, lift, ratio=ratio, power=power)
+    smaller_arm = units * min(1.0, ratio) / (1 + ratio)
+    assert smaller_arm >= 2 - 1e-9
+    distance = abs(math.log1p(lift))
+    enough = minimum_detectable_effect(sample, units, ratio=ratio, power=power)
+    assert math.log1p(enough) <= distance * (1 + 1e-6)
+    if smaller_arm > 3:
+        short = minimum_detectable_effect(sample, units - 1, ratio=ratio, power=power)
+        assert math.log1p(short) >= distance * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("lift", [0.3, -0.25])
+def test_the_planned_units_have_the_planned_power(lift: float) -> None:
+    """Of an effect that each unit has, where the control's variance in both arms promised too much."""
+    rng = np.random.default_rng(5)
+    units = units_for_effect(moments(rng.gamma(0.8, size=1_000_000), np.ones(1_000_000)), lift, power=0.8)
+    seen, half = 0, units // 2
+    for _ in range(2_000):
+        arms = (moments(rng.gamma(0.8, size=half) * scale, np.ones(half)) for scale in (1.0, 1 + lift))
+        seen += not effect("m", *arms).relative.holds(0.0)
+    assert seen / 2_000 == pytest.approx(0.8, abs=0.03)

@@ -24,7 +24,7 @@ from recsys.web.logs import JsonLines
 from recsys.web.server import run_server
 from tests.fakes.clock import FixedClock
 from tests.fakes.event_log import FakeEventLog
-from tests.serving.small_shop import NOW
+from tests.serving.small_shop import CONTEXT, NOW
 from tests.serving.test_resolver import World, world
 
 PROBLEM: Final = "application/problem+json"
@@ -138,10 +138,71 @@ def test_a_log_that_fails_does_not_fail_the_page() -> None:
         ({"placement": "home", "user_id": "u1", "candidates": ["a"] * 10_001}, "candidates"),
         ({"placement": "home", "user_id": "u1", "candidates": ["a", ""]}, "candidates.1"),
         ({"placement": "home", "user_id": "u1", "sesion_id": "s"}, "sesion_id"),
+        ({"placement": "home", "user_id": "u1", "context": []}, "context"),
+        ({"placement": "home", "user_id": "u1", "context": {"device": "phone"}}, "context.device"),
     ],
 )
 def test_a_field_that_breaks_a_rule_is_named(client: TestClient, body: dict[str, Any], field: str) -> None:
     assert_problem(client.post("/v1/recommend", json=body), 422, field)
+
+
+@pytest.fixture
+def page(log: FakeEventLog) -> Iterator[TestClient]:
+    """Serve a placement that declares a context."""
+    with TestClient(create_app(service(world(changes={"context": CONTEXT}), log))) as made:
+        yield made
+
+
+def test_what_the_caller_knows_is_taken_and_logged_and_no_value_leaves_otherwise(
+    page: TestClient, log: FakeEventLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    said = {"device": "a-rare-phone", "basket_value": 31, "since": "2024-02-04T23:00:00-01:00"}
+    asked = {"placement": "home", "user_id": "u1", "request_id": "r1", "context": said}
+    answer = page.post("/v1/recommend", json=asked)
+    assert answer.status_code == 200
+    logged = log.request("r1")
+    assert logged is not None
+    expected = {"device": "a-rare-phone", "basket_value": 31.0, "since": "2024-02-05T00:00:00+00:00"}
+    assert logged.asked == {"k": 3, "context": expected}
+    assert "rare" not in answer.text + page.get("/metrics").text + caplog.text
+    page.post("/v1/recommend", json=asked | {"request_id": "r2", "context": {}})
+    plain = log.request("r2")
+    assert plain is not None
+    assert plain.asked == {"k": 3}
+
+
+@pytest.mark.parametrize(
+    ("context", "field"),
+    [
+        ({"colour": "secret"}, "context.colour"),
+        ({"device": 3}, "context.device"),
+        ({"device": None}, "context.device"),
+        ({"device": ["secret"]}, "context.device"),
+        ({"device": ""}, "context.device"),
+        ({"device": "secret" * 99}, "context.device"),
+        ({"device": "secret\0"}, "context.device"),
+        ({"device": "secret\ud800"}, "context.device"),
+        ({"basket_value": "secret"}, "context.basket_value"),
+        ({"basket_value": True}, "context.basket_value"),
+        ({"basket_value": 1e16}, "context.basket_value"),
+        ({"basket_value": float("inf")}, "context.basket_value"),
+        ({"basket_value": float("nan")}, "context.basket_value"),
+        ({"since": "secret"}, "context.since"),
+        ({"since": "2024-02-05T12:00:00"}, "context.since"),
+        ({"since": 7}, "context.since"),
+        ({f"c{number}": "secret" for number in range(33)}, "context"),
+        ("secret", "context"),
+    ],
+)
+def test_a_context_that_the_placement_does_not_take_is_refused_by_its_field(
+    page: TestClient, log: FakeEventLog, context: Any, field: str
+) -> None:
+    body = json.dumps({"placement": "home", "user_id": "u1", "request_id": "r1", "context": context})
+    refused = page.post("/v1/recommend", content=body, headers={"content-type": "application/json"})
+    assert_problem(refused, 422, field)
+    assert "secret" not in refused.text
+    assert log.request("r1") is None
 
 
 def test_an_error_tells_no_values(client: TestClient) -> None:

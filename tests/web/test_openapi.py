@@ -26,10 +26,12 @@ from schemathesis.specs.openapi.checks import (
 
 from recsys.web.app import create_app
 from recsys.web.guards import Tokens
+from tests.serving.small_shop import CONTEXT
+from tests.serving.test_resolver import world
 from tests.web.test_app import PROBLEM, SECRET, service
 
 EXAMPLES: Final = 60
-OPEN: Final = create_app(service())
+OPEN: Final = create_app(service(world(changes={"context": CONTEXT})))
 GUARDED: Final = create_app(service(tokens=Tokens(read=SECRET, write=SECRET)))
 CHECKS: Final = [
     not_a_server_error,
@@ -118,5 +120,9 @@ def test_the_document_names_what_every_path_answers() -> None:
         assert {"200", "401", "413", "422", "503"} <= set(responses)
         assert PROBLEM in responses["422"]["content"]
     assert "Problem" in document["components"]["schemas"]
+    context = document["components"]["schemas"]["RecommendRequest"]["properties"]["context"]
+    assert context["maxProperties"] == 32
+    assert context["additionalProperties"] is False
+    assert "context" not in document["components"]["schemas"]["RecommendRequest"]["required"]
     with pytest.raises(KeyError):
         document["components"]["schemas"]["HTTPValidationError"]

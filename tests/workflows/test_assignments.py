@@ -168,9 +168,13 @@ def test_status_follows_what_was_applied(project: SmallProject) -> None:
     (status,) = experiment_status(project.open())
     assert (status.stage, status.verdict) == (Stage.DECIDED, "REVIEW")
     lines = told([status]).splitlines()
-    assert lines[3] == "  epoch 1 from 2017-12-04 00:00: control 50 %, treatment 50 %"
+    assert lines[3:5] == [
+        "  ends before its planned end, 2018-01-01 00:00",
+        "  epoch 1 from 2017-12-04 00:00: control 50 %, treatment 50 %",
+    ]
     assert lines[-1] == "  2017-12-07 00:00 decided by ada at 0123456789ab"
     (document,) = experiment_status_document([status])
+    assert (document["end"][:10], document["planned_end"][:10]) == ("2017-12-06", "2018-01-01")
     assert document["layer"] == {"name": "page", "range": [0.2, 0.8]}
     assert [event["what"] for event in document["history"]] == ["added", "changed", "decided"]
     del project.files[EXPERIMENT]

@@ -165,8 +165,8 @@ def test_before_the_start_a_plan_counts_the_units_of_each_arm(project: SmallProj
     stands = "draft: from 2017-12-04 00:00 to 2018-01-01 00:00"
     assert step(project, "experiments/home_ranker").notes == (stands,)
     project.shop()
-    first, note = step(project, "experiments/home_ranker").notes
-    assert first == stands
+    note, last = step(project, "experiments/home_ranker").notes
+    assert last == stands
     assert note.startswith(f"of {HOUSEHOLDS} known units: ")
     assert note.endswith("treatment, 0 the default model")
     project.change(EXPERIMENT, "unit", "session_id")

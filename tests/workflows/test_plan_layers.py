@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from recsys.adapters.sql_event_log import SqlLedger
 from recsys.errors import SpecError
 from recsys.experiment.bucketing import bucket
 from recsys.experiment.epochs import Epoch
-from recsys.planning.lifecycle import Stage, applied_experiments, epochs_of, history, stage
+from recsys.planning.lifecycle import Stage, applied_experiments, epochs_of, history, planned_end, stage
 from tests.specs.registry_files import EXPERIMENT
 from tests.workflows.small_project import BEFORE, HOUSEHOLDS, START, SmallProject
 
@@ -54,11 +55,11 @@ def test_before_the_start_a_plan_counts_arms_and_the_holdout(project: SmallProje
     arms = [arm(unit) for unit in ALL]
     held = sum(bucket("page:", unit) < 2_000 for unit in ALL)
     assert notes(project) == (
-        "draft: from 2017-12-04 00:00 to 2018-01-01 00:00",
         (
             f"of {HOUSEHOLDS} known units: {arms.count('control')} control, {arms.count('treatment')} treatment,"
             f" {arms.count(None)} the default model, {held} of them in the layer's holdout"
         ),
+        "draft: from 2017-12-04 00:00 to 2018-01-01 00:00",
     )
 
 
@@ -148,6 +149,9 @@ def test_an_earlier_end_is_still_to_come(project: SmallProject) -> None:
 def test_the_ledger_keeps_epochs_and_who_changed_what(project: SmallProject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_AUTHOR", "ada")
     ramp, stop = START + timedelta(days=2), START + timedelta(days=5)
+    project.change(EXPERIMENT, "plan.weeks", 9)
+    project.apply()
+    project.change(EXPERIMENT, "plan.weeks", 4)
     project.apply()
     project.come_to(ramp)
     project.change(EXPERIMENT, "arms.control.ratio", 0.5)
@@ -161,11 +165,22 @@ def test_the_ledger_keeps_epochs_and_who_changed_what(project: SmallProject, mon
     found = history(entries, "home_ranker")
     assert [(event.at, event.what, event.fields) for event in found] == [
         (BEFORE, "added", ()),
+        (BEFORE, "changed", ("plan.weeks",)),
         (ramp, "changed", ("arms.control.ratio",)),
         (START + timedelta(days=4), "changed", ("plan.end",)),
     ]
     assert {(event.author, event.git_commit) for event in found} == {("ada", "unknown")}
     assert [at for at, _ in applied_experiments(entries, "home_ranker")] == [event.at for event in found]
+
+    assert planned_end(entries, "home_ranker") == END
+    kept = SqlLedger(f"sqlite:///{project.root}/ledger.db")
+    for entry in entries:
+        values = {**vars(entry), "at": entry.event_timestamp}
+        kept.append(**{key: value for key, value in values.items() if key not in {"sequence", "event_timestamp"}})
+    assert epochs_of(kept.entries(), "home_ranker") == epochs_of(entries, "home_ranker")
+    assert history(kept.entries(), "home_ranker") == found
+    kept.close()
+    assert planned_end((), "home_ranker") is None
 
     project.come_to(END)
     del project.files[EXPERIMENT]

@@ -3,11 +3,21 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from recsys.ports import FeatureSet, RequestTransform
-from recsys.specs.placement import Audience
-from recsys.workflows.validate_placements import audience_findings, placement_findings, request_findings
-from tests.serving.small_shop import placement, shop
+from recsys.specs.catalog import Catalog
+from recsys.specs.model import ModelVersion
+from recsys.specs.placement import Audience, Placement
+from recsys.workflows.validate_placements import (
+    answering_findings,
+    audience_findings,
+    learning_findings,
+    placement_findings,
+    request_findings,
+    selecting_findings,
+)
+from tests.serving.small_shop import CONTEXT, placement, shop
 
 SHOP = shop()
 FILE = "registry/placements/home.yaml"
@@ -164,3 +174,96 @@ def test_a_session_may_be_a_source_and_no_model_may_read_its_scores() -> None:
     assert asked("sources", PERSONAL) == asked("covisit_score", PERSONAL, covisit | {"view": "pair"}) == []
     assert asked("covisit_score", PERSONAL, covisit)[0].startswith("v3.yaml: on-demand view strength reads covisit_sc")
     assert asked("sources", PERSONAL, visited)[0].startswith("v3.yaml: on-demand view strength reads sources of the")
+
+
+MOMENT = SHOP.feature_set("moment")
+VERSION = "registry/models/basket/v4.yaml"
+
+
+def reading(**context: str) -> list[str]:
+    """Return what is wrong with a version that reads the whole context of the shop."""
+    return list(request_findings(SHOP, MOMENT, "home", placement(context=context), f"{VERSION}: feature_service"))
+
+
+def test_what_features_read_of_a_context_is_declared_and_of_one_kind() -> None:
+    assert reading(**CONTEXT) == []
+    (missed,) = reading(**{name: kind for name, kind in CONTEXT.items() if name != "device"})
+    assert missed.startswith(
+        f"{VERSION}: feature_service: on-demand view moment reads device of the request; requests of placement home"
+        " bring request_timestamp, sources, basket_value, since:"
+    )
+    (other,) = reading(**CONTEXT | {"basket_value": "text"})
+    assert other == (
+        f"{VERSION}: feature_service: on-demand view moment reads basket_value as a number; in the context of placement"
+        " home it is a text: both must be of one kind"
+    )
+
+
+def test_a_context_has_no_name_of_a_feature() -> None:
+    (found,) = reading(**CONTEXT, fits="number")
+    assert found.endswith(
+        "context fits of placement home: view moment has a column of that name: call one of them otherwise"
+    )
+    (found,) = findings(context={"brand": "text", "device": "text"})
+    assert found == "context.brand: view item_week has a feature of that name: call it otherwise"
+
+
+@pytest.mark.parametrize("name", ["user_id", "request_timestamp", "sources", "label", "session_id", "position"])
+def test_a_context_has_no_name_of_a_column_of_requests(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"context: {name}: every request has a column of that name"):
+        placement(context={name: "text"})
+
+
+def test_a_context_has_no_name_of_a_sources_score_and_few_plain_names() -> None:
+    covisit = {"source": "covisit", "view": "pair", "limit": 4}
+    with pytest.raises(ValidationError, match="covisit_score"):
+        placement(candidates=[covisit], context={"covisit_score": "number"})
+    assert placement(context={"covisit_score": "number"}).context == {"covisit_score": "number"}
+    for wrong in ({"Device": "text"}, {"device": "word"}, {f"c{number}": "text" for number in range(33)}):
+        with pytest.raises(ValidationError, match="context"):
+            placement(context=wrong)
+
+
+def version(**changes: Any) -> ModelVersion:
+    """Declare a version that reads the context of home."""
+    declared = {
+        "problem": "weekly_basket",
+        "placement": "home",
+        "feature_service": "moment",
+        "algorithm": {"type": "catboost", "loss": "Logloss"},
+        "negatives": {"source": "shown"},
+        "gate": {"metric": "ndcg@10/user", "against": "champion"},
+    }
+    return ModelVersion.model_validate(declared | changes)
+
+
+def test_a_version_that_learns_from_no_request_reads_no_context() -> None:
+    home = placement(context=CONTEXT)
+    assert list(learning_findings(MOMENT, version(), home, VERSION)) == []
+    (found,) = learning_findings(MOMENT, version(negatives={"source": "candidates"}), home, VERSION)
+    assert found.startswith(f"{VERSION}: negatives.source: candidates: moment reads device, basket_value, since of the")
+    assert "learns from no request, so its context would always be unknown" in found
+    ordered = version(negatives={"source": "candidates"}, algorithm={"type": "feature", "feature": "fits"})
+    assert list(learning_findings(MOMENT, ordered, home, VERSION)) == []
+
+
+def test_an_audience_brings_nothing_but_its_moment() -> None:
+    assert list(selecting_findings(SHOP.feature_set("full"), VERSION)) == []
+    found = list(selecting_findings(MOMENT, VERSION))
+    assert [line.partition(" reads ")[2].partition(" ")[0] for line in found] == list(CONTEXT)
+    assert found[0].startswith(f"{VERSION}: on-demand view moment reads device of the request; an audience is selected")
+
+
+def test_wherever_a_version_may_answer_its_context_is_declared() -> None:
+    def found(cart: Placement, model: str = "basket/v4", **reads: Any) -> list[str]:
+        places = {"home": placement(context=CONTEXT), "cart": cart}
+        return list(answering_findings(SHOP, Catalog(models={model: version(**reads)}, placements=places)))
+
+    assert found(placement(context=CONTEXT)) == found(placement(model="other")) == []
+    assert found(placement(), feature_service="sales") == found(placement(), feature_service="gone") == []
+    (missed,) = found(placement(context=CONTEXT | {"device": "number"}))
+    assert missed == (
+        "registry/placements/cart.yaml: context: basket/v4 may answer here and reads device, a text, of the request, as"
+        " its own placement home declares it: declare it here too"
+    )
+    assert len(found(placement())) == len(CONTEXT)

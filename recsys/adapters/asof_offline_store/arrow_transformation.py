@@ -16,6 +16,7 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.transformation.python_transformation import PythonTransformation
 from feast.types import from_feast_to_pyarrow_type
 
+from recsys.candidates.pool import to_numpy
 from recsys.errors import FeatureError
 
 
@@ -123,11 +124,19 @@ class ArrayColumns(Mapping[str, np.ndarray]):
 
 
 def as_array(column: pa.ChunkedArray) -> np.ndarray:
-    """One column as numpy: timestamps as UTC datetime64[us], null numbers as float64 NaN."""
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
-    array: np.ndarray = column.to_numpy()
-    return array
+    """One column as numpy, as a request has it: what is unknown is NaN, NaT or 'unknown'; other kinds as Arrow says."""
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
+    elif not _plain(kind):
+        array: np.ndarray = column.to_numpy()
+        return array
+    return to_numpy(column)
+
+
+def _plain(kind: pa.DataType) -> bool:
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(is_text or pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _function(transformation: PythonTransformation) -> FunctionType:

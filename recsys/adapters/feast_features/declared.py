@@ -28,9 +28,10 @@ class DeclaredFeatures(FeastFeatures):
             with importable(self._repository):
                 contents = parse_repo(self._repository)
         except Exception as error:  # whatever a file of the repository raises when it is imported
+            said = " ".join(str(error).split())
             message = (
-                f"feature repository {self._repository.name}/: {type(error).__name__}: {error}; `feast apply`"
-                f" fails on it too"
+                f"feature repository {self._repository.name}/: {type(error).__name__}: {said}; `feast apply` fails on"
+                " it too"
             )
             raise FeatureError(message) from error
         keys = {entity.name: entity.join_key for entity in contents.entities}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from recsys.adapters.declared_logic import normalized, transform_source
 from recsys.errors import FeatureError
 from recsys.ports import RequestTransform, ViewInfo
+from recsys.schema import REQUEST_TIMESTAMP
 from recsys.specs.catalog import digest
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def digest_of(
                     "code": normalized(_source(view)),
                     "inputs": sorted(request_transform(view).inputs),  # Feast keeps sources in no order
                     "outputs": [[field.name, str(field.dtype)] for field in view.features],
+                    **_context_kinds(request_transform(view)),
                 }
                 for name, view in transforms.items()
             },
@@ -78,13 +80,24 @@ def request_transform(view: "OnDemandFeatureView") -> RequestTransform:
     inputs = [
         field.name for projection in view.source_feature_view_projections.values() for field in projection.features
     ]
-    inputs += [field.name for source in view.source_request_sources.values() for field in source.schema]
+    kinds = {
+        field.name: _kind(str(field.dtype))
+        for source in view.source_request_sources.values()
+        for field in source.schema
+    }
     return RequestTransform(
         name=view.name,
-        inputs=tuple(inputs),
+        inputs=(*inputs, *kinds),
         outputs=tuple(field.name for field in view.features),
         function=transformation.udf,
+        kinds=kinds,
     )
+
+
+def _context_kinds(transform: RequestTransform) -> dict[str, dict[str, str]]:
+    """Return the kinds of what callers say; scores are numbers, so of those nothing has to be told."""
+    told = {name: kind for name, kind in transform.kinds.items() if kind != "number" and name != REQUEST_TIMESTAMP}
+    return {"kinds": told} if told else {}
 
 
 def _source(view: "OnDemandFeatureView") -> str:

@@ -1,6 +1,7 @@
 """How is Feast's store opened, from the configured stores or from a replay's own?"""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,28 @@ if TYPE_CHECKING:
 
 
 def prepare_feast() -> None:
-    """Import Feast, which takes seconds."""
+    """Import Feast, which takes a second or two, unless it is imported already.
+
+    Two thirds of the time to import it goes into typeguard, which rewrites its classes so that they check the types of
+    what they are given. That is for people who write definitions; here they are read from the registry, which wrote
+    them. Whoever reads the files of a repository imports Feast with its checks, and before this.
+    """
     os.environ.setdefault("FEAST_USAGE", "False")
-    import feast.infra.online_stores.helpers  # noqa: F401
+    if "feast" in sys.modules:
+        return
+    import typeguard
+
+    checked = typeguard.typechecked
+    typeguard.typechecked = _unchecked
+    try:
+        import feast.infra.online_stores.helpers
+        import feast.repo_config  # noqa: F401
+    finally:
+        typeguard.typechecked = checked
+
+
+def _unchecked(target: Any = None, **_: Any) -> Any:  # noqa: ANN401 - as typeguard's own decorator
+    return (lambda decorated: decorated) if target is None else target
 
 
 def open_store(repository: Path, configuration: str, namespace: Path | None) -> "FeatureStore":
@@ -31,7 +51,7 @@ def open_store(repository: Path, configuration: str, namespace: Path | None) -> 
         FeatureError: the configuration or the registry is missing or damaged, or the online store has no namespaces.
     """
     configured = repository / configuration
-    os.environ.setdefault("FEAST_USAGE", "False")
+    prepare_feast()
     from feast import FeatureStore
     from feast.repo_config import RepoConfig
 

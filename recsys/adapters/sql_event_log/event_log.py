@@ -104,6 +104,15 @@ class SqlEventLog:
         )
         return self._read("read impressions", query, schema.IMPRESSIONS)
 
+    def contexts(self, placement: str, start: datetime, end: datetime) -> pa.Table:
+        """Return what requests of a placement said, of those that said something."""
+        log = tables.exposures
+        said = tables.json_text(log.c.asked, "context", self._database.dialect)
+        query = sa.select(log.c[schema.REQUEST_ID], said).where(
+            _within(log, start, end), log.c.placement == placement, said.is_not(None)
+        )
+        return self._read("read contexts", query, schema.CONTEXTS)
+
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
         """Return outcomes of a type with start <= event_timestamp < end, by time and event id."""
         log = tables.outcomes

@@ -67,6 +67,13 @@ def microseconds(column: sa.ColumnElement[datetime], dialect: sa.Dialect) -> sa.
     return sa.cast(sa.extract("epoch", column) * sa.literal_column("1000000"), sa.BigInteger)
 
 
+def json_text(column: sa.ColumnElement[Any], key: str, dialect: sa.Dialect) -> sa.ColumnElement[str]:
+    """Select what a JSON object has under a key, as JSON text; NULL where it has no such key."""
+    if is_postgresql(dialect):
+        return sa.cast(column.op("->")(sa.literal(key, sa.Text)), sa.Text)
+    return sa.func.json_extract(column, f'$."{key}"', type_=sa.Text)
+
+
 def is_postgresql(dialect: sa.Dialect) -> bool:
     """Say which of the two databases this is."""
     return dialect.name == "postgresql"

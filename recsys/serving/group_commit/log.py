@@ -1,5 +1,6 @@
 """How does an event log look to those who write into a queue before it?"""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as LateError
@@ -60,13 +61,22 @@ class GroupCommit:
             DataError: if a value is one that the log cannot keep (acknowledged only).
             StoreError: if they were not written, or not taken in, in time.
         """
-        given = tuple(exposures)
-        ids = frozenset(exposure.request_id for exposure in given)
-        rows = len(given) + sum(len(exposure.items) for exposure in given)
-        if self._durability == "acknowledged":
-            return self._acknowledged(given, NO_OUTCOMES, ids, rows, within)
-        self._writer.take_in(Call(given, NO_OUTCOMES, ids, rows, None, self._patience(within)))
-        return len(ids)
+        call = self._call(exposures, within)
+        self._writer.take_in(call)
+        return len(call.ids) if call.commit is None else self._committed(call, call.commit)
+
+    async def write_soon(self, exposures: Iterable[Exposure], within: float | None = None) -> None:
+        """Write exposures as `write_exposures` does, without a thread that waits for the commit."""
+        call = self._call(exposures, within)
+        if not self._writer.take_in_now(call):
+            await asyncio.to_thread(self._writer.take_in, call)
+        if call.commit is not None:
+            # Shielded: who no longer waits takes nothing back that is under way.
+            committed = asyncio.shield(asyncio.wrap_future(call.commit))
+            try:
+                await asyncio.wait_for(committed, call.left)
+            except TimeoutError:
+                self._writer.take_back(call, call.commit)
 
     def write_outcomes(self, outcomes: pa.Table, within: float | None = None) -> int:
         """Write rows of `schema.EVENTS`; return how many were new, when they are on disk.
@@ -80,7 +90,10 @@ class GroupCommit:
             StoreError: if they were not written in time.
         """
         ids = outcomes[schema.EVENT_ID].to_pylist() if schema.EVENT_ID in outcomes.column_names else ()
-        return self._acknowledged((), outcomes, frozenset(ids), outcomes.num_rows, within)
+        commit: Future[int] = Future()
+        call = Call((), outcomes, frozenset(ids), outcomes.num_rows, commit, self._patience(within))
+        self._writer.take_in(call)
+        return self._committed(call, commit)
 
     def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table) -> NewIds:
         """Write a group that another made, at once."""
@@ -114,6 +127,10 @@ class GroupCommit:
         """Return the slots of committed exposures."""
         return self._log.impressions(placement, start, end)
 
+    def contexts(self, placement: str, start: datetime, end: datetime) -> pa.Table:
+        """Return what committed requests said."""
+        return self._log.contexts(placement, start, end)
+
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
         """Return committed outcomes."""
         return self._log.outcomes(event_type, start, end)
@@ -141,12 +158,14 @@ class GroupCommit:
     def _patience(self, within: float | None) -> float:
         return self._wait_seconds if within is None else min(within, self._wait_seconds)
 
-    def _acknowledged(
-        self, exposures: tuple[Exposure, ...], outcomes: pa.Table, ids: frozenset[str], rows: int, within: float | None
-    ) -> int:
-        commit: Future[int] = Future()
-        call = Call(exposures, outcomes, ids, rows, commit, self._patience(within))
-        self._writer.take_in(call)
+    def _call(self, exposures: Iterable[Exposure], within: float | None) -> Call:
+        given = tuple(exposures)
+        ids = frozenset(exposure.request_id for exposure in given)
+        rows = len(given) + sum(len(exposure.items) for exposure in given)
+        commit: Future[int] | None = Future() if self._durability == "acknowledged" else None
+        return Call(given, NO_OUTCOMES, ids, rows, commit, self._patience(within))
+
+    def _committed(self, call: Call, commit: Future[int]) -> int:
         try:
             return commit.result(call.left)
         except LateError:

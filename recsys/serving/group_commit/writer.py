@@ -77,22 +77,41 @@ class Writer:
         """
         with self._changed:
             self._refuse_while_failing(call)
-            while self._rows and self._rows + call.rows > self._queue_rows and not self._closed:
+            while self._lacks_room(call):
                 if not self._changed.wait(call.left) and not call.left:
                     message = (
                         f"event log: {self._rows:,} rows wait and {self._queue_rows:,} may: the log has not kept up for"
                         f" {call.patience:.3g} s; nothing of this was written: send it again later"
                     )
                     raise StoreError(message)
-            if self._closed:
-                message = "event log: closed: the service is ending; nothing of this was written"
-                raise StoreError(message)
-            self._rows += call.rows
-            self._queue.append(call)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="event-log", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+            self._append(call)
+
+    def take_in_now(self, call: Call) -> bool:
+        """Queue a call if there is room for it, and say whether it was.
+
+        Raises:
+            StoreError: if the log is down, or this closed.
+        """
+        with self._changed:
+            self._refuse_while_failing(call)
+            if self._lacks_room(call):
+                return False
+            self._append(call)
+        return True
+
+    def _lacks_room(self, call: Call) -> bool:
+        return self._rows > 0 and self._rows + call.rows > self._queue_rows and not self._closed
+
+    def _append(self, call: Call) -> None:
+        if self._closed:
+            message = "event log: closed: the service is ending; nothing of this was written"
+            raise StoreError(message)
+        self._rows += call.rows
+        self._queue.append(call)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="event-log", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
 
     def _refuse_while_failing(self, call: Call) -> None:
         """Let nobody wait for an attempt that fails: who asks when one is due is the next attempt."""

@@ -1,0 +1,72 @@
+"""Is a ramp read without bias, when the shop changes and its most zealous users come first?
+
+Three epochs of a week: the control has 40 % of all buckets throughout, the treatment 5, 20 and 40 %. Users come on days
+of their own, zealous ones early and often; whoever is in no arm yet gets the default list and may come into the
+treatment as that grows. Zealous users have other habits, and everybody buys more from week to week.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.evaluation.health import SAMPLE_RATIO_ALPHA
+from recsys.statistics.effects import effect, moments, sample_ratio_p_value
+from recsys.statistics.strata import NO_EPOCH, standardise, strata_of
+
+USERS = 4_000
+LIFT = 0.08
+DAYS = 21
+EPOCHS = (0, 7, 14)
+CONTROL = 0.4
+GROWTH = (0.05, 0.2, 0.4)
+TREND = (1.0, 1.15, 1.35)
+SLOTS = 10
+
+
+def ramp(strata: str) -> Callable[[np.random.Generator, int], dict[str, int]]:
+    """Grow one arm and compare: by strata of new units, by strata of all units, or pooled in spite of the ramp."""
+
+    def simulate(generator: np.random.Generator, count: int) -> dict[str, int]:
+        counted: Counter[str] = Counter()
+        for _ in range(count):
+            arm, epoch, hits, requests = _lived(generator, new_only=strata == "new units")
+            parts = []
+            for number in range(len(EPOCHS)):
+                inside = epoch == number
+                parts.append(
+                    tuple(moments(hits[inside & (arm == which)], requests[inside & (arm == which)]) for which in (0, 1))
+                )
+            both = standardise(parts, pooled=strata == "pooled")
+            found = effect("precision@10", both.control, both.treatment).relative
+            units = {str(which): part.count() for which, part in enumerate(parts[1])}
+            alarm = sample_ratio_p_value(units, {"0": CONTROL, "1": GROWTH[1]}) < SAMPLE_RATIO_ALPHA
+            counted["sample ratio alarm, second epoch"] += alarm
+            counted["relative interval holds the truth"] += found.holds(LIFT)
+            counted["estimate above the truth"] += found.estimate > LIFT
+        return dict(counted)
+
+    return simulate
+
+
+def _lived(
+    generator: np.random.Generator, *, new_only: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return arm (0 control, 1 treatment), stratum, hits and requests of each unit that an arm was shown to."""
+    zeal = generator.lognormal(-2.0, 1.0, USERS)
+    habit = generator.beta(3.0, 12.0, USERS) * np.clip(0.7 + zeal, None, 1.5)
+    visits = generator.poisson(zeal[:, np.newaxis], (USERS, DAYS))
+    bucket = generator.random(USERS)
+    week = np.searchsorted(EPOCHS, np.arange(DAYS), side="right") - 1
+    treated = (bucket[:, np.newaxis] >= CONTROL) & (bucket[:, np.newaxis] < CONTROL + np.array(GROWTH)[week])
+    shown = visits * ((bucket < CONTROL)[:, np.newaxis] | treated)
+    exposed = shown.any(axis=1)
+    visits, shown, bucket, habit = visits[exposed], shown[exposed], bucket[exposed], habit[exposed]
+    arm = (bucket >= CONTROL).astype(np.int64)
+    first_visit, first_exposure = (np.argmax(days > 0, axis=1) for days in (visits, shown))
+    stratum = strata_of(first_visit, first_exposure, EPOCHS) if new_only else week[first_exposure]
+    chance = np.clip(habit[:, np.newaxis] * np.array(TREND)[week] * (1 + LIFT * arm[:, np.newaxis]), 0, 1)
+    hits = generator.binomial(SLOTS * shown, chance).sum(axis=1) / SLOTS
+    kept = stratum != NO_EPOCH
+    return arm[kept], stratum[kept], hits[kept], shown.sum(axis=1)[kept].astype(np.float64)
