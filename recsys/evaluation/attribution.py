@@ -10,12 +10,11 @@ from typing import Final
 
 from recsys.evaluation.terms import Term, last_column
 
-REQUESTS_SQL: Final = """
+_REQUESTS: Final = """
 WITH requests AS (
-    SELECT {number}e.request_id, e.{unit} AS unit, e.arm, epoch_us(e.event_timestamp) AS moment,
+    SELECT {columns}e.request_id, e.{unit} AS unit, e.arm, epoch_us(e.event_timestamp) AS moment,
            e.experiment IS NULL AS is_before, epoch_us(e.event_timestamp) + p.window_length AS closes,
-           (epoch_us(e.event_timestamp) - p.starts) // 86400000000 AS day, p.ends,
-           e.model_version, e.weights
+           (epoch_us(e.event_timestamp) - p.starts) // 86400000000 AS day, p.ends
     FROM exposures e CROSS JOIN parameters p
     WHERE e.{unit} IS NOT NULL AND (
         (e.experiment = p.experiment AND e.arm IS NOT NULL AND NOT e.overridden
@@ -77,7 +76,7 @@ SELECT 2 AS of_days, unit, day{sums}
 FROM request_rows WHERE counts GROUP BY unit, day"""
 """Millions of rows: they are left without an order of their units."""
 
-WEIGHTS_SQL: Final = """
+_WEIGHTS: Final = """
 SELECT arm, model_version, weights, count(*) AS exposures
 FROM requests WHERE NOT is_before GROUP BY ALL ORDER BY ALL
 """
@@ -107,6 +106,11 @@ def units_sql(unit: str, terms: Sequence[Term], by_day: Sequence[Term] = ()) -> 
     return _rows(unit, _named(terms)) + _UNITS.format(sums=sums, by_day=added)
 
 
+def weights_sql(unit: str) -> str:
+    """Return the SQL of the versions that answered: arm, model_version, weights, exposures."""
+    return _REQUESTS.format(unit=unit, columns="e.model_version, e.weights, ") + _WEIGHTS
+
+
 def _named(terms: Sequence[Term]) -> dict[str, Term]:
     return {f"term_{number}": term for number, term in enumerate(terms)}
 
@@ -115,7 +119,7 @@ def _rows(unit: str, named: Mapping[str, Term]) -> str:
     """Return the SQL of one row a request, with what each term gives."""
     outcomes = {name: term for name, term in named.items() if term.source == "outcomes"}
     lists = {name: term for name, term in named.items() if term.source == "impressions"}
-    parts = [REQUESTS_SQL.format(unit=unit, number="row_number() OVER () AS request, ")]
+    parts = [_REQUESTS.format(unit=unit, columns="row_number() OVER () AS request, ")]
     joins = columns = ""
     if outcomes:
         parts.append(_outcomes(unit, outcomes))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys import schema
-from recsys.evaluation.attribution import REQUESTS_SQL, WEIGHTS_SQL, units_sql
+from recsys.evaluation.attribution import units_sql, weights_sql
 from recsys.evaluation.metric_definition import MetricDefinition, metric_definitions
 from recsys.evaluation.part import Part
 from recsys.evaluation.terms import UNITS, Term, stage_terms, terms_of, window_of
@@ -157,7 +157,7 @@ def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one pla
         definitions=definitions,
         units=pa.table({**dict(zip(units.column_names, units.columns, strict=True)), **counted}),
         days=_days(grouped.filter(pc.equal(of_days, 1)), definitions, terms),
-        weights=engine.query(REQUESTS_SQL.format(unit=experiment.unit, number="") + WEIGHTS_SQL, tables),
+        weights=engine.query(weights_sql(experiment.unit), tables),
         until=until,
         horizon=longest,
         part=part,
