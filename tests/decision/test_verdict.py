@@ -205,3 +205,18 @@ def test_the_best_of_several_treatments_stands() -> None:
 def test_an_early_analysis_decides_nothing_later() -> None:
     with pytest.raises(DecisionError, match="evaluate it again"):
         decide(analysis(state="running"), declare(), END)
+
+
+def test_a_part_decides_nothing() -> None:
+    with pytest.raises(DecisionError, match="a verdict needs the whole experiment"):
+        decide(analysis(state="part"), declare(), END)
+
+
+def test_a_secondary_metric_has_moved_if_it_has_after_adjustment() -> None:
+    def adjusted(p_value: float) -> Analysis:
+        evidence = analysis(FLAT, FLAT, GOOD)
+        primary, guardrail, secondary = evidence.effects
+        return replace(evidence, effects=(primary, guardrail, replace(secondary, adjusted_p_value=p_value)))
+
+    assert verdict(adjusted(0.04)).name == VerdictName.ITERATE
+    assert verdict(adjusted(0.06)).name == VerdictName.STOP
