@@ -92,7 +92,8 @@ def stage_terms(stages: Sequence[str]) -> tuple[Term, ...]:
     if not stages:
         return ()
     shown = OnlineMetric(description="", numerator="requests")
-    counts = (EventCount(event=stage, count="items") for stage in stages)
+    # Names of stages are free: no pattern holds them.
+    counts = (EventCount.model_construct(event=stage, of="shown", count="items", within=None) for stage in stages)
     return (Term("impressions"), *(_part(shown, count) for count in counts))
 
 
@@ -114,7 +115,8 @@ def _part(metric: OnlineMetric, part: EventCount | Plain) -> Term:
     shown, last = part.of == "shown", metric.attribution == "last"
     slots = metric.slots if shown else None
     within = "horizon" if part.within is None else str(round(part.within / timedelta(microseconds=1)))
-    conditions = [f"event_type = '{part.event}'", f"delay <= {within}"]
+    name = part.event.replace("'", "''")
+    conditions = [f"event_type = '{name}'", f"delay <= {within}"]
     if shown:
         conditions.append("slot IS NOT NULL" if slots is None else f"coalesce(slot <= {slots}, false)")
     if last:

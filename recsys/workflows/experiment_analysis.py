@@ -92,8 +92,8 @@ def about(workspace: Workspace, experiment: Experiment) -> dict[str, Any]:
 
 
 def evidence_digest(workspace: Workspace, experiment: Experiment) -> str:
-    """Return the digest of an experiment's declaration, and of what its declared metrics count."""
-    content = experiment.model_dump(mode="json")
+    """Return the digest of an experiment's declaration, its owners aside, and of what its declared metrics count."""
+    content = experiment.model_dump(mode="json", exclude={"owners"})
     metrics = counted_metrics(workspace, experiment)
     return digest({"experiment": content, "metrics": metrics} if metrics else content)
 

@@ -59,8 +59,9 @@ def test_each_day_is_an_evaluation_of_the_requests_so_far(log: LogTables, primar
 
 
 def test_a_funnel_counts_the_items_shown_and_what_came_of_them(log: LogTables) -> None:
-    analysis = evaluate(log, "precision@5", stages=("click", "purchase"))
+    analysis = evaluate(log, "precision@5", stages=("add {to} 'cart'", "click", "purchase"))
     for arm in analysis.arms:
         assert arm.funnel["impressions"] == 5 * arm.requests
+        assert list(arm.funnel) == ["impressions", "add {to} 'cart'", "click", "purchase"]
         assert arm.funnel["click"] == 0
         assert arm.funnel["purchase"] == pytest.approx(arm.means["precision@5"] * 5 * arm.requests)

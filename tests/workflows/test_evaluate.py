@@ -173,6 +173,8 @@ def test_owners_of_an_experiment_go_before_those_of_its_problem(project: Evaluat
     project.change(EXPERIMENT, "owners", {"product": "home", "engineering": "search"})
     done = project.evaluate()
     assert done.document["about"]["owners"] == {"product": "home", "engineering": "search"}
+    project.change(EXPERIMENT, "owners", {"product": "growth", "engineering": "search"})
+    assert project.evaluate().reused
 
 
 def test_a_registry_that_is_away_keeps_nobody_from_a_report(
