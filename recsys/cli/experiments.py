@@ -54,6 +54,12 @@ def evaluate(
     until: Annotated[
         Optional[str], typer.Option("--to", help="And before this one; their outcomes count as always.")
     ] = None,
+    report: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--report", help="The folder of the page and its JSON; reports/experiments of the state by default."
+        ),
+    ] = None,
     env: Env = "local",
     as_json: Json = False,
 ) -> None:
@@ -62,11 +68,11 @@ def evaluate(
     def run(workspace: "Workspace") -> None:
         from recsys import printing
         from recsys.specs.base import read_moment
-        from recsys.workflows.evaluate import evaluate as report
+        from recsys.workflows.evaluate import evaluate as judge
 
         first, last = (None if text is None else read_moment(text) for text in (since, until))
-        done = report(workspace, experiment, since=first, until=last)
-        show(done.document, as_json, printing.evaluation(done))
+        done = judge(workspace, experiment, since=first, until=last, folder=report)
+        show(done.document, as_json, printing.evaluation(done, workspace.shown(done.report.page)))
 
     run_in(env, run)
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -19,8 +19,8 @@ from tea_tasting.aggr import Aggregates
 from recsys.evaluation.health import Health
 from recsys.evaluation.metric_definition import MetricDefinition
 from recsys.evaluation.power import units_for_minimum_effect
-from recsys.evaluation.series import SeriesPoint, means, series, total, values
-from recsys.evaluation.unit_metrics import UnitMetrics
+from recsys.evaluation.series import CumulativePoint, SeriesPoint, means, series, total, values
+from recsys.evaluation.unit_metrics import UnitMetrics, funnel_column
 from recsys.evaluation.winsorising import Winsorised, winsorise
 from recsys.experiment.routing import window
 from recsys.specs.experiment import Experiment
@@ -66,6 +66,8 @@ class ArmSummary:
     means: Mapping[str, float]
     weights: Sequence[Mapping[str, Any]]
     """Versions that answered: model_version, weights, exposures."""
+    funnel: Mapping[str, int] = field(default_factory=dict)
+    """From the widest stage on: impressions, and the items of these that an event of each further stage followed."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ class Analysis:
     """Metrics whose units were lowered to a limit, in the effects only; means and series are as measured."""
     part: tuple[str, str] | None = None
     """[from, to) of the requests that were looked at; None for all."""
+    cumulative: Sequence[CumulativePoint] = ()
+    """The effect on the primary metric up to the end of each day with a request that counts."""
     needed_units: int | None = None
     """Units over all arms that show the primary's minimum effect with the plan's power, by the control's units here;
     None where they say nothing."""
@@ -191,7 +195,7 @@ def _effects(
             if arm != experiment.control:
                 found = effect(metric.name, reduced[experiment.control], reduced[arm], confidence=confidence)
                 for role in _roles(experiment, metric.name):
-                    yield _with_bounds(experiment, arm, role, found, 1 - confidence)
+                    yield with_bounds(experiment, arm, role, found, 1 - confidence)
 
 
 def _needed(experiment: Experiment, kept: pa.Table, definitions: Sequence[MetricDefinition]) -> int | None:
@@ -209,7 +213,7 @@ def _controlled(experiment: Experiment, effects: Sequence[ArmEffect]) -> tuple[A
     )
 
 
-def _with_bounds(experiment: Experiment, arm: str, role: Role, found: Effect, alpha: float) -> ArmEffect:
+def with_bounds(experiment: Experiment, arm: str, role: Role, found: Effect, alpha: float) -> ArmEffect:
     """Add bounds that hold at every look; those of the ratio are taken on its log."""
     if not math.isfinite(found.standard_error + found.log_standard_error):
         unknown = replace(found.absolute, lower=math.nan, upper=math.nan)
@@ -253,6 +257,7 @@ def _summary(arm: str, experiment: Experiment, kept: pa.Table, metrics: UnitMetr
         requests=total(rows, "requests"),
         means=means(rows, metrics.definitions),
         weights=tuple(weights.to_pylist()),
+        funnel={stage: round(float(values(rows, funnel_column(stage)).sum())) for stage in metrics.stages},
     )
 
 

@@ -25,7 +25,7 @@ def replayed(done: "Replayed") -> str:
     )
 
 
-def evaluation(done: "Evaluated") -> str:
+def evaluation(done: "Evaluated", page: str) -> str:
     """Show health, arms, effects and the verdict."""
     analysis, verdict = done.document["analysis"], done.document["verdict"]
     arms = [[arm["arm"], arm["model_version"], f"{arm['units']:,}", f"{arm['requests']:,}"] for arm in analysis["arms"]]
@@ -54,7 +54,15 @@ def evaluation(done: "Evaluated") -> str:
         lines.append(
             f"  report frozen at {frozen[:10]}{' before' if done.reused else ''}, digest {done.document['digest']}"
         )
+    lines += [f"  next: {step}" for step in done.document["next"]]
+    lines.append(f"  report: {page}{_beside(done)}")
     return "\n".join(lines)
+
+
+def _beside(done: "Evaluated") -> str:
+    if done.report.failure is not None:
+        return f"; not kept in the registry: {done.report.failure}"
+    return f"; kept in the registry with {', '.join(done.report.beside)}" if done.report.beside else ""
 
 
 def _mean(value: float | None) -> str:
