@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from recsys.decision.evidence import registered, report_digest
 from recsys.decision.next_steps import next_steps
 from recsys.decision.verdict import Verdict, VerdictName, decide
 from recsys.errors import ExperimentError
@@ -18,9 +19,8 @@ from recsys.evaluation.analysis import Analysis
 from recsys.evaluation.part import Part, part_of
 from recsys.experiment.routing import window
 from recsys.planning.lifecycle import FREEZE, planned_end
-from recsys.specs.catalog import digest
 from recsys.workflows.exclusive import FEATURES, exclusive
-from recsys.workflows.experiment_analysis import about, counted_metrics, evidence_digest, read_analysis
+from recsys.workflows.experiment_analysis import about, counted_metrics, experiment_digest, read_analysis
 from recsys.workflows.experiment_report import KeptReport, keep_report
 from recsys.workflows.git import author, commit
 from recsys.workflows.workspace import Workspace
@@ -94,7 +94,7 @@ def _look(workspace: Workspace, name: str, part: Part) -> dict[str, Any]:
 def _evaluate(workspace: Workspace, name: str) -> tuple[dict[str, Any], bool]:
     """Return the report, and whether it was frozen before."""
     experiment = workspace.catalog.experiment(name)
-    declared = evidence_digest(workspace, experiment)
+    declared = experiment_digest(experiment, workspace.catalog.metrics)
     frozen = frozen_report(workspace, name)
     if frozen is not None:
         if frozen["experiment_digest"] != declared:
@@ -120,8 +120,8 @@ def _document(workspace: Workspace, name: str, analysis: Analysis) -> dict[str, 
     return {
         "experiment": name,
         "about": about(workspace, experiment),
-        "experiment_digest": evidence_digest(workspace, experiment),
-        "metrics": counted_metrics(workspace, experiment),
+        "experiment_digest": experiment_digest(experiment, workspace.catalog.metrics),
+        "metrics": counted_metrics(experiment, workspace.catalog.metrics),
         "frozen": None,
         "analysis": analysis.to_dict(),
     }
@@ -137,8 +137,12 @@ def frozen_report(workspace: Workspace, name: str) -> dict[str, Any] | None:
 
 def _freeze(workspace: Workspace, name: str, document: dict[str, Any]) -> dict[str, Any]:
     now = workspace.clock.now()
-    content = document | {"frozen": now.isoformat(), "git_commit": commit(workspace.root)}
-    content["digest"] = digest(json.loads(json.dumps(content)))
+    content = document | {
+        "frozen": now.isoformat(),
+        "git_commit": commit(workspace.root),
+        "registered": registered(workspace.registry, document["analysis"]),
+    }
+    content["digest"] = report_digest(json.loads(json.dumps(content)))
     workspace.ledger.append(
         transaction=str(uuid.uuid4()),
         state="done",
