@@ -1,7 +1,9 @@
 """What follows from an experiment's evidence?
 
 Rules, tried in order; the first that matches stands. Harm and gain are judged by the always-valid bounds
-while the experiment runs, and by the fixed interval once its planned end has come.
+while the experiment runs, and by the fixed interval once its planned end has come. An experiment that was ended before
+its plan may have been ended on a good day, for which a fixed interval makes no allowance: it is judged by the
+always-valid bounds, which may stop it for harm and never ship it.
 
 INVALID       health failed
 STOP          primary or a guardrail significantly harmed
@@ -9,14 +11,15 @@ WAIT          before the planned end
 SHIP          primary's interval on the good side of 0, and every guardrail's within its margin
 REVIEW        primary good, a guardrail unproven
 ITERATE       an earlier stage (a secondary metric) or the offline metric moved, and the primary did not
-UNDERPOWERED  the interval holds both 0 and the minimum effect, or the planned units were not reached
+UNDERPOWERED  the interval holds both 0 and the minimum effect, the planned units were not reached, or the experiment
+              was ended before its plan
 STOP          the interval excludes the minimum effect
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -62,7 +65,14 @@ _PREFERENCE: Final = (
 """Which arm's verdict stands where several treatments were tried."""
 
 
-def decide(analysis: Analysis, experiment: Experiment, now: datetime, *, offline: bool | None = None) -> Verdict:
+def decide(
+    analysis: Analysis,
+    experiment: Experiment,
+    now: datetime,
+    *,
+    offline: bool | None = None,
+    planned_end: datetime | None = None,
+) -> Verdict:
     """Apply the rules.
 
     Args:
@@ -71,6 +81,7 @@ def decide(analysis: Analysis, experiment: Experiment, now: datetime, *, offline
         now: the environment's time.
         offline: whether the offline metric of the treatment improved when its weights were registered; None
             if unknown.
+        planned_end: the end that the plan had when the experiment started; that of the declaration by default.
 
     Returns:
         The verdict. With several treatments, a harmed one stops a running experiment; at the end the best
@@ -95,7 +106,10 @@ def decide(analysis: Analysis, experiment: Experiment, now: datetime, *, offline
     if analysis.state == "running":
         harmed = (_harm(analysis, experiment, arm, running=True) for arm in treatments)
         return next((verdict for verdict in harmed if verdict), None) or _wait(analysis, end, now)
-    verdicts = [_decide_arm(analysis, experiment, arm, offline=offline) for arm in treatments]
+    if planned_end is not None and end < planned_end:
+        verdicts = [_ended_early(analysis, experiment, arm, planned_end - end, offline=offline) for arm in treatments]
+    else:
+        verdicts = [_decide_arm(analysis, experiment, arm, offline=offline) for arm in treatments]
     return min(verdicts, key=lambda verdict: (_PREFERENCE.index(verdict.name), -_gain(analysis, experiment, verdict)))
 
 
@@ -110,7 +124,7 @@ def _decide_arm(analysis: Analysis, experiment: Experiment, arm: str, *, offline
     version = experiment.arms[arm].model_version
     if gain.lower > 0:
         return _ship_or_review(analysis, experiment, arm, figures)
-    moved = list(_moved(analysis, arm, experiment.plan.alpha, offline=offline))
+    moved = list(_moved(analysis, arm, experiment.plan.alpha, offline=offline, always=False))
     if moved:
         stages = " and ".join(moved)
         reason = f"{stages}, but {figures}, which holds 0: look for leakage, skew, position bias or a wrong stage."
@@ -128,6 +142,35 @@ def _decide_arm(analysis: Analysis, experiment: Experiment, arm: str, *, offline
         return Verdict(VerdictName.UNDERPOWERED, f"{figures}; {cause}{more}.", arm, version)
     reason = f"{figures}, which excludes the smallest effect worth shipping, {minimum}."
     return Verdict(VerdictName.STOP, reason, arm, version)
+
+
+def _ended_early(
+    analysis: Analysis, experiment: Experiment, arm: str, early: timedelta, *, offline: bool | None
+) -> Verdict:
+    """Judge by the bounds that hold at every look: whoever chose the end may have looked before."""
+    harmed = _harm(analysis, experiment, arm, running=True)
+    if harmed:
+        return harmed
+    primary = experiment.metrics.primary
+    interval = _always(_primary(analysis, arm), primary.scale)
+    gain = _oriented(interval, primary.direction)
+    figures = f"{primary.name} of {arm} moved by {_text(interval, primary.scale)} (bounds valid at every look)"
+    version = experiment.arms[arm].model_version
+    moved = list(_moved(analysis, arm, experiment.plan.alpha, offline=offline, always=True))
+    if moved and not gain.lower > 0:
+        reason = (
+            f"{' and '.join(moved)}, but {figures} and {ended_before(early)}: look for leakage, skew, position bias or"
+            " a wrong stage."
+        )
+        return Verdict(VerdictName.ITERATE, reason, arm, version)
+    reason = f"{figures}; {ended_before(early)}, and only its planned end can ship: run it again to its end."
+    return Verdict(VerdictName.UNDERPOWERED, reason, arm, version)
+
+
+def ended_before(early: timedelta) -> str:
+    """Say by how much an experiment ended before its plan, in begun days."""
+    days = math.ceil(early / timedelta(days=1))
+    return f"it ended {days} day{'s' if days > 1 else ''} before its plan"
 
 
 def _ship_or_review(analysis: Analysis, experiment: Experiment, arm: str, figures: str) -> Verdict:
@@ -175,11 +218,11 @@ def _wait(analysis: Analysis, end: datetime, now: datetime) -> Verdict:
     return Verdict(VerdictName.WAIT, reason, None, None)
 
 
-def _moved(analysis: Analysis, arm: str, alpha: float, *, offline: bool | None) -> Iterator[str]:
+def _moved(analysis: Analysis, arm: str, alpha: float, *, offline: bool | None, always: bool) -> Iterator[str]:
     if offline:
         yield "The offline metric improved"
     for found in analysis.of(arm, "secondary"):
-        interval = found.effect.relative
+        interval = found.always_relative if always else found.effect.relative
         surely = found.adjusted_p_value is None or found.adjusted_p_value <= alpha
         if interval.lower > 0 and surely:
             yield f"{found.effect.metric} moved by {_text(interval, 'relative')}"

@@ -1,7 +1,7 @@
 """Did the experiment run as declared, so that its figures may be read at all?"""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.evaluation.part import Part
+from recsys.evaluation.split import EpochSplit, epoch_splits
+from recsys.experiment.epochs import Epoch
 from recsys.experiment.routing import Router, window
 from recsys.ports import Engine
 from recsys.specs.experiment import Experiment
@@ -21,6 +23,8 @@ SAMPLE_RATIO_ALPHA: Final = 0.001
 """Below this p-value the split is not the declared one; small, because it is asked at every look."""
 MULTIPLE_EXPOSURE_LIMIT: Final = 0.01
 """From this share of units in more than one arm on, the arms are mixed."""
+LOST_LISTS_LIMIT: Final = 0.01
+"""From this share of an arm's lists without any slot on, what its units saw is not known."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,17 @@ class Health:
     """Share of each arm's exposures that some step of the fallback ladder answered; reported, not judged."""
     failures: tuple[str, ...]
     """What is wrong, in plain sentences."""
+    epochs: tuple[EpochSplit, ...] = ()
+    """The split of each allocation epoch, where there are several; then these are judged, not the whole."""
+    requests: Mapping[str, int] = field(default_factory=dict)
+    """Distinct request ids of each arm: fewer than exposures where exposures stand twice."""
+    duplicated_exposures: Mapping[str, int] = field(default_factory=dict)
+    """Exposures of each arm beyond the first of their request id."""
+    lost_lists: Mapping[str, int] = field(default_factory=dict)
+    """Requests of each arm that a model answered and of whose list no slot was received; empty where slots were not
+    asked for."""
+    other_logic: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Of each arm the logics that answered without a fallback and are not the declared one, with their exposures."""
 
     @property
     def healthy(self) -> bool:
@@ -50,15 +65,28 @@ class Health:
 
 
 _SQL: Final = """
-SELECT e.{unit} AS unit, e.arm, count(*) AS exposures, count(e.fallback) AS fallbacks
+SELECT e.{unit} AS unit, e.arm, count(*) AS exposures, count(e.fallback) AS fallbacks,
+       min(epoch_us(e.event_timestamp)) AS first
 FROM exposures e CROSS JOIN parameters p
 WHERE e.experiment = p.experiment AND e.arm IS NOT NULL AND NOT e.overridden AND e.{unit} IS NOT NULL
   AND epoch_us(e.event_timestamp) >= epoch_us(p.starts) AND epoch_us(e.event_timestamp) < epoch_us(p.ends)
 GROUP BY ALL ORDER BY ALL
 """
+_REQUESTS_SQL: Final = """
+WITH received AS (
+    SELECT e.request_id, e.arm, e.model_version, e.fallback
+    FROM exposures e CROSS JOIN parameters p
+    WHERE e.experiment = p.experiment AND e.arm IS NOT NULL AND NOT e.overridden AND e.{unit} IS NOT NULL
+      AND epoch_us(e.event_timestamp) >= epoch_us(p.starts) AND epoch_us(e.event_timestamp) < epoch_us(p.ends)
+)
+SELECT arm, CASE WHEN fallback IS NULL THEN model_version END AS answered, count(*) AS exposures,
+       count(DISTINCT request_id) AS requests, {lost} AS lost
+FROM received GROUP BY ALL ORDER BY ALL
+"""
+_LOST: Final = "count(*) FILTER (fallback IS NULL AND request_id NOT IN (SELECT request_id FROM impressions))"
 
 
-def check_health(
+def check_health(  # noqa: PLR0913 - all that a check rests on stands in one place
     engine: Engine,
     name: str,
     experiment: Experiment,
@@ -67,6 +95,8 @@ def check_health(
     now: datetime,
     layer: Layer | None = None,
     part: Part | None = None,
+    epochs: Sequence[Epoch] = (),
+    impressions: pa.Table | Path | None = None,
 ) -> Health:
     """Check split, separation and assignment of an experiment's exposures.
 
@@ -78,6 +108,8 @@ def check_health(
         now: the environment's time; later exposures do not count.
         layer: the one that the experiment is in, if it is in one.
         part: the requests that are looked at; all of the experiment by default.
+        epochs: the experiment's allocation epochs; with several of them the split is tested in each.
+        impressions: slots of these exposures, to find lists that were lost.
 
     Returns:
         The checks and what failed.
@@ -92,21 +124,45 @@ def check_health(
     )
     sql = _SQL.format(unit=experiment.unit)
     pairs = engine.query(sql, {"exposures": exposures, "parameters": parameters})
-    units, multiple = _units_by_arm(pairs)
-    mismatched = _mismatched(Router(name, experiment, layer), pairs)
-    return _judge(experiment, pairs, units, multiple, mismatched)
+    alone, multiple = _alone(pairs)
+    router = Router(name, experiment, layer)
+    mismatched = _mismatched(router, pairs)
+    splits = epoch_splits(router, alone, epochs) if len(epochs) > 1 else ()
+    judged = _judge(experiment, pairs, _counted(alone), multiple, mismatched, splits)
+    lost = _LOST if impressions is not None else "NULL"
+    tables = {"exposures": exposures, "parameters": parameters} | (
+        {"impressions": impressions} if impressions is not None else {}
+    )
+    received = engine.query(_REQUESTS_SQL.format(unit=experiment.unit, lost=lost), tables)
+    return _with_received(judged, experiment, received, asked=impressions is not None)
 
 
-def _judge(experiment: Experiment, pairs: pa.Table, units: Mapping[str, int], multiple: int, mismatched: int) -> Health:
+def _judge(
+    experiment: Experiment,
+    pairs: pa.Table,
+    units: Mapping[str, int],
+    multiple: int,
+    mismatched: int,
+    splits: tuple[EpochSplit, ...],
+) -> Health:
     ratios = {arm: declared.ratio for arm, declared in experiment.arms.items()}
     total = sum(ratios.values())
     shares = {arm: ratio / total for arm, ratio in ratios.items()}
     p_value = sample_ratio_p_value({arm: units.get(arm, 0) for arm in ratios}, ratios)
+    if splits:
+        p_value = min(split.p_value for split in splits)
     seen = sum(units.values()) + multiple
     multiple_share = multiple / seen if seen else 0.0
     exposures, fallbacks = _sums(pairs, "exposures"), _sums(pairs, "fallbacks")
     failures = []
-    if p_value < SAMPLE_RATIO_ALPHA:
+    for number, split in enumerate(splits, 1):
+        if split.p_value < SAMPLE_RATIO_ALPHA:
+            counts = ", ".join(f"{arm} {split.units[arm]} (expected {split.expected[arm]:.0f})" for arm in ratios)
+            failures.append(
+                f"The split of allocation epoch {number}, from {split.start[:16]}, is not the declared one: {counts},"
+                f" p = {split.p_value:.1e} < {SAMPLE_RATIO_ALPHA}; find what loses or adds units in one arm."
+            )
+    if p_value < SAMPLE_RATIO_ALPHA and not splits:
         counts = ", ".join(f"{arm} {units.get(arm, 0)} (declared {shares[arm]:.1%})" for arm in ratios)
         failures.append(
             f"The split is not the declared one: {counts}, p = {p_value:.1e} < {SAMPLE_RATIO_ALPHA};"
@@ -132,15 +188,63 @@ def _judge(experiment: Experiment, pairs: pa.Table, units: Mapping[str, int], mu
         exposures={arm: exposures.get(arm, 0) for arm in ratios},
         fallback_share={arm: fallbacks.get(arm, 0) / exposures[arm] if arm in exposures else 0.0 for arm in ratios},
         failures=tuple(failures),
+        epochs=splits,
     )
 
 
-def _units_by_arm(pairs: pa.Table) -> tuple[dict[str, int], int]:
-    """Return how many units each arm has to itself, and how many are in several."""
-    per_unit = pairs.group_by("unit").aggregate([("arm", "count"), ("arm", "min")])
+def _with_received(judged: Health, experiment: Experiment, received: pa.Table, *, asked: bool) -> Health:
+    """Add what the exposures and lists received say of the router's decisions."""
+    rows = received.to_pylist()
+    by_arm = {arm: [row for row in rows if row["arm"] == arm] for arm in experiment.arms}
+    requests = {arm: sum(row["requests"] for row in mine) for arm, mine in by_arm.items()}
+    exposures = {arm: sum(row["exposures"] for row in mine) for arm, mine in by_arm.items()}
+    duplicated = {arm: exposures[arm] - requests[arm] for arm in by_arm}
+    lost = {arm: sum(row["lost"] for row in mine) for arm, mine in by_arm.items()} if asked else {}
+    declared = {arm: spec.model_version for arm, spec in experiment.arms.items()}
+    other = {
+        arm: {row["answered"]: row["exposures"] for row in mine if row["answered"] not in {None, declared[arm]}}
+        for arm, mine in by_arm.items()
+    }
+    failures = list(judged.failures)
+    for arm, count in duplicated.items():
+        if count:
+            failures.append(
+                f"{count} exposures of {arm} stand twice under one request id, of {exposures[arm]}; a decision is one"
+                " exposure: remove the copies from what was imported."
+            )
+    for arm, count in lost.items():
+        if count >= LOST_LISTS_LIMIT * max(1, requests[arm]):
+            failures.append(
+                f"Of {count} of {requests[arm]} lists of {arm} ({count / requests[arm]:.1%}) no slot was received, the"
+                f" limit is {LOST_LISTS_LIMIT:.0%}; find what loses impressions."
+            )
+    for arm, versions in other.items():
+        for version, count in versions.items():
+            failures.append(
+                f"{arm} declares {declared[arm]}, and {version} answered {count} of its {exposures[arm]} exposures;"
+                " compare the declaration that was served with this one."
+            )
+    return replace(
+        judged,
+        requests=requests,
+        duplicated_exposures=duplicated,
+        lost_lists=lost,
+        other_logic={arm: versions for arm, versions in other.items() if versions},
+        failures=tuple(failures),
+    )
+
+
+def _alone(pairs: pa.Table) -> tuple[pa.Table, int]:
+    """Return unit, arm and first exposure of units in one arm, and how many are in several."""
+    per_unit = pairs.group_by("unit").aggregate([("arm", "count"), ("arm", "min"), ("first", "min")])
     alone = per_unit.filter(pc.equal(per_unit["arm_count"], 1))
-    counted = alone.group_by("arm_min").aggregate([("unit", "count")]).to_pylist()
-    return {row["arm_min"]: row["unit_count"] for row in counted}, per_unit.num_rows - alone.num_rows
+    named = pa.table({"unit": alone["unit"], "arm": alone["arm_min"], "first": alone["first_min"]})
+    return named, per_unit.num_rows - alone.num_rows
+
+
+def _counted(alone: pa.Table) -> dict[str, int]:
+    counted = alone.group_by("arm").aggregate([("unit", "count")]).to_pylist()
+    return {row["arm"]: row["unit_count"] for row in counted}
 
 
 def _mismatched(router: Router, pairs: pa.Table) -> int:

@@ -22,7 +22,7 @@ from recsys.evaluation.part import Part, part_of
 from recsys.evaluation.terms import event_types, window_of
 from recsys.evaluation.unit_metrics import LogTables, unit_metrics
 from recsys.experiment.routing import window
-from recsys.planning.lifecycle import FREEZE
+from recsys.planning.lifecycle import FREEZE, epochs_of, planned_end
 from recsys.specs.catalog import digest
 from recsys.specs.experiment import Experiment
 from recsys.specs.problem import Problem
@@ -100,7 +100,8 @@ def _evaluate(workspace: Workspace, name: str) -> Evaluated:
         return Evaluated(frozen, reused=True)
     now = workspace.clock.now()
     analysis = _analysis(workspace, name)
-    verdict = decide(analysis, experiment, now)
+    planned = planned_end(workspace.ledger.entries(), name)
+    verdict = decide(analysis, experiment, now, planned_end=planned)
     document = _document(workspace, name, analysis) | {"verdict": _verdict(verdict)}
     if verdict.name is not VerdictName.WAIT and now >= window(experiment)[1]:
         document = _freeze(workspace, name, document)
@@ -157,7 +158,17 @@ def _analysis(workspace: Workspace, name: str, part: Part | None = None) -> Anal
         part=part,
     )
     layer = workspace.catalog.layer_of(experiment)
-    health = check_health(workspace.engine, name, experiment, exposures, now=now, layer=layer, part=part)
+    health = check_health(
+        workspace.engine,
+        name,
+        experiment,
+        exposures,
+        now=now,
+        layer=layer,
+        part=part,
+        epochs=epochs_of(workspace.ledger.entries(), name, experiment),
+        impressions=log.impressions,
+    )
     return analyse(name, experiment, metrics, health)
 
 

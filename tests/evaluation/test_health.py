@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recsys import schema
 from recsys.evaluation.health import Health, check_health
@@ -58,7 +59,9 @@ def table_of(rows: list[dict[str, Any]]) -> pa.Table:
     """Return exposures as the event log gives them."""
     columns = pa.schema(
         [
+            ("request_id", pa.string()),
             ("user_id", pa.string()),
+            ("model_version", pa.string()),
             ("experiment", pa.string()),
             ("arm", pa.string()),
             ("overridden", pa.bool_()),
@@ -66,7 +69,7 @@ def table_of(rows: list[dict[str, Any]]) -> pa.Table:
             ("event_timestamp", schema.TIMESTAMP),
         ]
     )
-    return pa.Table.from_pylist(rows, columns)
+    return pa.Table.from_pylist([{"request_id": str(number)} | row for number, row in enumerate(rows)], columns)
 
 
 def test_a_sound_experiment_is_healthy() -> None:
@@ -126,7 +129,7 @@ def test_testers_and_other_times_do_not_count() -> None:
 def test_override_declared_later_does_not_break_what_was_logged() -> None:
     control = next(unit for unit in UNITS if ARMS[unit] == "control")
     later = EXPERIMENT.model_copy(update={"overrides": {control: "treatment"}})
-    table = pa.Table.from_pylist(rows_of([control])).set_column(4, "fallback", pa.array([None], pa.string()))
+    table = table_of(rows_of([control]))
     assert check_health(FakeEngine(), "e", later, table, now=NOW).mismatched_units == 0
 
 
@@ -150,3 +153,38 @@ def test_an_arm_outside_the_layers_range_is_not_what_the_id_gives() -> None:
     outside = [unit for unit, arm in zip(UNITS, routed, strict=True) if arm is None and ARMS[unit] is not None][:7]
     table = table_of(rows_of([*inside, *outside]))
     assert check_health(FakeEngine(), "e", in_layer, table, now=NOW, layer=layer).mismatched_units == 7
+
+
+def test_an_exposure_that_stands_twice_is_told_from_a_second_request() -> None:
+    control = [unit for unit in UNITS if ARMS[unit] == "control"]
+    again = rows_of(control[:2], request_id="r")
+    health = check(rows_of(UNITS) + again)
+    assert health.duplicated_exposures == {"control": 1, "treatment": 0}
+    assert health.requests["control"] == health.exposures["control"] - 1
+    (failure,) = health.failures
+    assert failure.startswith("1 exposures of control stand twice under one request id")
+
+
+def test_lists_that_were_lost_are_counted_by_arm() -> None:
+    rows = table_of(rows_of(UNITS) + rows_of(UNITS[:50], fallback="empty list"))
+    shown = pa.table({"request_id": rows["request_id"].slice(0, len(rows_of(UNITS)))})
+    found = check_health(FakeEngine(), "e", EXPERIMENT, rows, now=NOW, impressions=shown)
+    assert found.lost_lists == {"control": 0, "treatment": 0}  # an empty list by a fallback has no slot to lose
+    few = shown.filter(pc.not_equal(pc.list_element(pc.split_pattern(shown["request_id"], "7"), 0), ""))
+    lost = check_health(FakeEngine(), "e", EXPERIMENT, rows, now=NOW, impressions=few)
+    assert sum(lost.lost_lists.values()) == shown.num_rows - few.num_rows > 0
+    assert all("no slot was received" in failure for failure in lost.failures)
+    assert len(lost.failures) == 2
+    assert check(rows_of(UNITS)).lost_lists == {}
+
+
+def test_a_logic_that_the_arm_does_not_declare_is_named() -> None:
+    rows = rows_of(UNITS, model_version=None)
+    rows += [row | {"model_version": "basket/v9"} for row in rows_of(UNITS[:30]) if row["arm"] == "treatment"]
+    rows += [row | {"model_version": "basket/v1"} for row in rows_of(UNITS[:30]) if row["arm"] == "control"]
+    rows += rows_of(UNITS[:30], model_version="basket/v3", fallback="last good model")
+    health = check(rows)
+    served = sum(ARMS[unit] == "treatment" for unit in UNITS[:30])
+    assert health.other_logic == {"treatment": {"basket/v9": served}}
+    (failure,) = health.failures
+    assert failure.startswith(f"treatment declares basket/v2, and basket/v9 answered {served} of its")
