@@ -187,10 +187,14 @@ def test_a_registry_that_is_away_keeps_nobody_from_a_report(
     monkeypatch.setattr(project.registry_kept, "search", away)
     done = project.evaluate()
     assert done.report.failure == "registry: does not answer"
-    assert "not kept in the registry: registry: does not answer" in printing.evaluation(done, "page")
+    assert done.document["frozen"] is None, "promote asks what the registry said when the report was frozen"
+    said = "not frozen, which the next evaluation does: registry: does not answer"
+    assert said in printing.evaluation(done, "page")
     monkeypatch.undo()
     project.train("basket/v1")
-    assert project.evaluate().report.beside == ("basket/v1 (weights 1)",)
+    again = project.evaluate()
+    assert again.document["frozen"]
+    assert again.report.beside == ("basket/v1 (weights 1)",)
 
 
 def test_an_end_that_was_moved_forward_does_not_ship(project: EvaluatedProject) -> None:
