@@ -203,14 +203,17 @@ def over_http(project: Path, shop: Shop, arguments: argparse.Namespace) -> list[
     median = 1_000 * statistics.median(timed)
     missed: list[str] = []
     figures: dict[tuple[str, int], Served] = {}
-    with bare_route(answer) as bare, recsys_serve(project, durability="buffered") as buffered:
-        with recsys_serve(project) as acknowledged:
-            servers = {"buffered": buffered, "acknowledged": acknowledged, "bare route": bare}
-            for connections in (1, 8, 64):
-                for _ in range(arguments.runs):
-                    for name, server in servers.items():
-                        seen = load(server, bodies, connections, arguments.seconds)
-                        figures[name, connections] = figures.get((name, connections), Served()).joined(seen)
+    with (
+        bare_route(answer) as bare,
+        recsys_serve(project, durability="buffered") as buffered,
+        recsys_serve(project) as acknowledged,
+    ):
+        servers = {"buffered": buffered, "acknowledged": acknowledged, "bare route": bare}
+        for connections in (1, 8, 64):
+            for _ in range(arguments.runs):
+                for name, server in servers.items():
+                    seen = load(server, bodies, connections, arguments.seconds)
+                    figures[name, connections] = figures.get((name, connections), Served()).joined(seen)
     print(f"\nHTTP, {count} candidates; in process, buffered: {median:.3f} ms")
     for (name, connections), seen in figures.items():
         print(f"  {name:14} {connections:3} connections: {seen}", flush=True)

@@ -95,16 +95,13 @@ def recsys_serve(project: Path, workers: int = 1, durability: str = "acknowledge
     command = [sys.executable, "-m", "recsys", "serve", "--port", str(port), "--workers", str(workers)]
     environment = project / "registry" / "environments" / "local.yaml"
     declared = environment.read_text(encoding="utf-8")
-    environment.write_text(f"{declared}\nserve: {{durability: {durability}}}\n", encoding="utf-8")
-    try:
-        started = _running(command, project, port)
-        process = started.__enter__()
-    finally:
-        environment.write_text(declared, encoding="utf-8")
-    try:
+    with contextlib.ExitStack() as running:
+        environment.write_text(f"{declared}\nserve: {{durability: {durability}}}\n", encoding="utf-8")
+        try:
+            process = running.enter_context(_running(command, project, port))
+        finally:
+            environment.write_text(declared, encoding="utf-8")
         yield Server(port, process)
-    finally:
-        started.__exit__(None, None, None)
 
 
 @contextlib.contextmanager
