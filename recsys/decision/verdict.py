@@ -1,7 +1,9 @@
 """What follows from an experiment's evidence?
 
 Rules, tried in order; the first that matches stands. Harm and gain are judged by the always-valid bounds
-while the experiment runs, and by the fixed interval once its planned end has come.
+while the experiment runs, and by the fixed interval once its planned end has come. An experiment that was ended before
+its plan may have been ended on a good day, for which a fixed interval makes no allowance: it is judged by the
+always-valid bounds, which may stop it for harm and never ship it.
 
 INVALID       health failed
 STOP          primary or a guardrail significantly harmed
@@ -9,17 +11,19 @@ WAIT          before the planned end
 SHIP          primary's interval on the good side of 0, and every guardrail's within its margin
 REVIEW        primary good, a guardrail unproven
 ITERATE       an earlier stage (a secondary metric) or the offline metric moved, and the primary did not
-UNDERPOWERED  the interval holds both 0 and the minimum effect, or the planned units were not reached
+UNDERPOWERED  the interval holds both 0 and the minimum effect, the planned units were not reached, or the experiment
+              was ended before its plan
 STOP          the interval excludes the minimum effect
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Literal
 
+from recsys.decision.intervals import number, oriented, text
 from recsys.errors import DecisionError
 from recsys.evaluation.analysis import Analysis, ArmEffect
 from recsys.experiment.routing import window
@@ -62,7 +66,14 @@ _PREFERENCE: Final = (
 """Which arm's verdict stands where several treatments were tried."""
 
 
-def decide(analysis: Analysis, experiment: Experiment, now: datetime, *, offline: bool | None = None) -> Verdict:
+def decide(
+    analysis: Analysis,
+    experiment: Experiment,
+    now: datetime,
+    *,
+    offline: bool | None = None,
+    planned_end: datetime | None = None,
+) -> Verdict:
     """Apply the rules.
 
     Args:
@@ -71,6 +82,7 @@ def decide(analysis: Analysis, experiment: Experiment, now: datetime, *, offline
         now: the environment's time.
         offline: whether the offline metric of the treatment improved when its weights were registered; None
             if unknown.
+        planned_end: the end that the plan had when the experiment started; that of the declaration by default.
 
     Returns:
         The verdict. With several treatments, a harmed one stops a running experiment; at the end the best
@@ -95,7 +107,10 @@ def decide(analysis: Analysis, experiment: Experiment, now: datetime, *, offline
     if analysis.state == "running":
         harmed = (_harm(analysis, experiment, arm, running=True) for arm in treatments)
         return next((verdict for verdict in harmed if verdict), None) or _wait(analysis, end, now)
-    verdicts = [_decide_arm(analysis, experiment, arm, offline=offline) for arm in treatments]
+    if planned_end is not None and end < planned_end:
+        verdicts = [_ended_early(analysis, experiment, arm, planned_end - end, offline=offline) for arm in treatments]
+    else:
+        verdicts = [_decide_arm(analysis, experiment, arm, offline=offline) for arm in treatments]
     return min(verdicts, key=lambda verdict: (_PREFERENCE.index(verdict.name), -_gain(analysis, experiment, verdict)))
 
 
@@ -105,18 +120,18 @@ def _decide_arm(analysis: Analysis, experiment: Experiment, arm: str, *, offline
         return harmed
     primary = experiment.metrics.primary
     interval = _fixed(_primary(analysis, arm), primary.scale)
-    gain = _oriented(interval, primary.direction)
-    figures = f"{primary.name} of {arm} moved by {_text(interval, primary.scale)}"
+    gain = oriented(interval, primary.direction)
+    figures = f"{primary.name} of {arm} moved by {text(interval, primary.scale)}"
     version = experiment.arms[arm].model_version
     if gain.lower > 0:
         return _ship_or_review(analysis, experiment, arm, figures)
-    moved = list(_moved(analysis, arm, experiment.plan.alpha, offline=offline))
+    moved = list(_moved(analysis, arm, experiment.plan.alpha, offline=offline, always=False))
     if moved:
         stages = " and ".join(moved)
         reason = f"{stages}, but {figures}, which holds 0: look for leakage, skew, position bias or a wrong stage."
         return Verdict(VerdictName.ITERATE, reason, arm, version)
     short = analysis.exposed_units < analysis.planned_units
-    minimum = _number(primary.minimum_effect, primary.scale)
+    minimum = number(primary.minimum_effect, primary.scale)
     if short or not gain.upper < primary.minimum_effect:
         cause = f"it holds both 0 and the smallest effect worth shipping, {minimum}"
         if short:
@@ -130,18 +145,47 @@ def _decide_arm(analysis: Analysis, experiment: Experiment, arm: str, *, offline
     return Verdict(VerdictName.STOP, reason, arm, version)
 
 
+def _ended_early(
+    analysis: Analysis, experiment: Experiment, arm: str, early: timedelta, *, offline: bool | None
+) -> Verdict:
+    """Judge by the bounds that hold at every look: whoever chose the end may have looked before."""
+    harmed = _harm(analysis, experiment, arm, running=True)
+    if harmed:
+        return harmed
+    primary = experiment.metrics.primary
+    interval = _always(_primary(analysis, arm), primary.scale)
+    gain = oriented(interval, primary.direction)
+    figures = f"{primary.name} of {arm} moved by {text(interval, primary.scale)} (bounds valid at every look)"
+    version = experiment.arms[arm].model_version
+    moved = list(_moved(analysis, arm, experiment.plan.alpha, offline=offline, always=True))
+    if moved and not gain.lower > 0:
+        reason = (
+            f"{' and '.join(moved)}, but {figures} and {ended_before(early)}: look for leakage, skew, position bias or"
+            " a wrong stage."
+        )
+        return Verdict(VerdictName.ITERATE, reason, arm, version)
+    reason = f"{figures}; {ended_before(early)}, and only its planned end can ship: run it again to its end."
+    return Verdict(VerdictName.UNDERPOWERED, reason, arm, version)
+
+
+def ended_before(early: timedelta) -> str:
+    """Say by how much an experiment ended before its plan, in begun days."""
+    days = math.ceil(early / timedelta(days=1))
+    return f"it ended {days} day{'s' if days > 1 else ''} before its plan"
+
+
 def _ship_or_review(analysis: Analysis, experiment: Experiment, arm: str, figures: str) -> Verdict:
     version = experiment.arms[arm].model_version
     unproven: list[str] = []
     proven: list[str] = []
     for guardrail, found in _guardrails(analysis, experiment, arm):
         interval = _fixed(found, guardrail.scale)
-        text = (
-            f"{guardrail.name} moved by {_text(interval, guardrail.scale)}"
-            f" with a margin of {_number(guardrail.margin, guardrail.scale)}"
+        said = (
+            f"{guardrail.name} moved by {text(interval, guardrail.scale)}"
+            f" with a margin of {number(guardrail.margin, guardrail.scale)}"
         )
-        within = _oriented(interval, guardrail.direction).lower > -guardrail.margin
-        (proven if within else unproven).append(text)
+        within = oriented(interval, guardrail.direction).lower > -guardrail.margin
+        (proven if within else unproven).append(said)
     if unproven:
         reason = f"{figures}, but a guardrail is not proven to be within its margin: {'; '.join(unproven)}."
         return Verdict(VerdictName.REVIEW, reason, arm, version)
@@ -156,11 +200,11 @@ def _harm(analysis: Analysis, experiment: Experiment, arm: str, *, running: bool
     checks += [(guardrail, found, guardrail.margin) for guardrail, found in _guardrails(analysis, experiment, arm)]
     for metric, found, accepted in checks:
         interval = _always(found, metric.scale) if running else _fixed(found, metric.scale)
-        gain = _oriented(interval, metric.direction)
+        gain = oriented(interval, metric.direction)
         if gain.upper < 0 and gain.lower < -accepted:
             bounds = "bounds valid at every look" if running else f"{analysis.confidence:.4g} confidence"
             role = "primary" if metric is primary else "guardrail"
-            figures = f"{_text(interval, metric.scale)} ({bounds})"
+            figures = f"{text(interval, metric.scale)} ({bounds})"
             reason = f"The {role} {metric.name} of {arm} is harmed: it moved by {figures}."
             return Verdict(VerdictName.STOP, reason, arm, experiment.arms[arm].model_version)
     return None
@@ -175,14 +219,14 @@ def _wait(analysis: Analysis, end: datetime, now: datetime) -> Verdict:
     return Verdict(VerdictName.WAIT, reason, None, None)
 
 
-def _moved(analysis: Analysis, arm: str, alpha: float, *, offline: bool | None) -> Iterator[str]:
+def _moved(analysis: Analysis, arm: str, alpha: float, *, offline: bool | None, always: bool) -> Iterator[str]:
     if offline:
         yield "The offline metric improved"
     for found in analysis.of(arm, "secondary"):
-        interval = found.effect.relative
+        interval = found.always_relative if always else found.effect.relative
         surely = found.adjusted_p_value is None or found.adjusted_p_value <= alpha
         if interval.lower > 0 and surely:
-            yield f"{found.effect.metric} moved by {_text(interval, 'relative')}"
+            yield f"{found.effect.metric} moved by {text(interval, 'relative')}"
 
 
 def _primary(analysis: Analysis, arm: str) -> ArmEffect:
@@ -199,7 +243,7 @@ def _guardrails(analysis: Analysis, experiment: Experiment, arm: str) -> Iterato
 def _gain(analysis: Analysis, experiment: Experiment, verdict: Verdict) -> float:
     primary = experiment.metrics.primary
     interval = _fixed(_primary(analysis, str(verdict.treatment_arm)), primary.scale)
-    estimate = _oriented(interval, primary.direction).estimate
+    estimate = oriented(interval, primary.direction).estimate
     return estimate if math.isfinite(estimate) else -math.inf
 
 
@@ -209,21 +253,3 @@ def _fixed(found: ArmEffect, scale: Literal["relative", "absolute"]) -> Interval
 
 def _always(found: ArmEffect, scale: Literal["relative", "absolute"]) -> Interval:
     return found.always_relative if scale == "relative" else found.always_absolute
-
-
-def _oriented(interval: Interval, direction: str) -> Interval:
-    """Return the interval so that larger is better."""
-    if direction == "higher_is_better":
-        return interval
-    return Interval(-interval.estimate, -interval.upper, -interval.lower)
-
-
-def _text(interval: Interval, scale: str) -> str:
-    lower, upper = (_number(value, scale) for value in (interval.lower, interval.upper))
-    return f"{_number(interval.estimate, scale)} [{lower}, {upper}]"
-
-
-def _number(value: float, scale: str) -> str:
-    if not math.isfinite(value):
-        return "unknown"
-    return f"{value:+.2%}" if scale == "relative" else f"{value:+.4f}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from recsys.printing.overrides import overridden, overrides_document
 from recsys.printing.terminal import percent, table
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ def experiment_status(found: "Sequence[Status]") -> str:
     if len(found) == 1:
         planned, end = found[0].planned_end, found[0].experiment.plan.window()[1]
         lines += [f"  ends before its planned end, {planned:%Y-%m-%d %H:%M}"] if end < planned else []
+        lines += overridden(found[0].overrides)
         lines += [
             f"  epoch {number} from {epoch.start:%Y-%m-%d %H:%M}: "
             + ", ".join(f"{arm} {ratio / 100:g} %" for arm, ratio in epoch.ratios.items())
@@ -185,6 +187,7 @@ def experiment_status_document(found: "Sequence[Status]") -> list[dict[str, Any]
             "layer": None if status.experiment.layer is None else status.experiment.layer.model_dump(mode="json"),
             "applied": status.applied,
             "verdict": status.verdict,
+            "overrides": overrides_document(status.overrides),
             "epochs": [
                 {"start": epoch.start.isoformat(), "end": epoch.end.isoformat(), "ratios": dict(epoch.ratios)}
                 for epoch in status.epochs

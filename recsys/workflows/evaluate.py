@@ -11,16 +11,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from recsys.decision.evidence import registered, report_digest
 from recsys.decision.next_steps import next_steps
 from recsys.decision.verdict import Verdict, VerdictName, decide
 from recsys.errors import ExperimentError
 from recsys.evaluation.analysis import Analysis
 from recsys.evaluation.part import Part, part_of
 from recsys.experiment.routing import window
-from recsys.planning.lifecycle import FREEZE
-from recsys.specs.catalog import digest
+from recsys.planning.lifecycle import FREEZE, planned_end
 from recsys.workflows.exclusive import FEATURES, exclusive
-from recsys.workflows.experiment_analysis import about, counted_metrics, evidence_digest, read_analysis
+from recsys.workflows.experiment_analysis import about, counted_metrics, experiment_digest, read_analysis
 from recsys.workflows.experiment_report import KeptReport, keep_report
 from recsys.workflows.git import author, commit
 from recsys.workflows.workspace import Workspace
@@ -94,7 +94,7 @@ def _look(workspace: Workspace, name: str, part: Part) -> dict[str, Any]:
 def _evaluate(workspace: Workspace, name: str) -> tuple[dict[str, Any], bool]:
     """Return the report, and whether it was frozen before."""
     experiment = workspace.catalog.experiment(name)
-    declared = evidence_digest(workspace, experiment)
+    declared = experiment_digest(experiment, workspace.catalog.metrics)
     frozen = frozen_report(workspace, name)
     if frozen is not None:
         if frozen["experiment_digest"] != declared:
@@ -106,7 +106,8 @@ def _evaluate(workspace: Workspace, name: str) -> tuple[dict[str, Any], bool]:
         return frozen, True
     now = workspace.clock.now()
     analysis = read_analysis(workspace, name)
-    verdict = decide(analysis, experiment, now)
+    planned = planned_end(workspace.ledger.entries(), name)
+    verdict = decide(analysis, experiment, now, planned_end=planned)
     document = _document(workspace, name, analysis)
     document |= {"verdict": _verdict(verdict), "next": list(next_steps(verdict, name))}
     if verdict.name is not VerdictName.WAIT and now >= window(experiment)[1]:
@@ -119,8 +120,8 @@ def _document(workspace: Workspace, name: str, analysis: Analysis) -> dict[str, 
     return {
         "experiment": name,
         "about": about(workspace, experiment),
-        "experiment_digest": evidence_digest(workspace, experiment),
-        "metrics": counted_metrics(workspace, experiment),
+        "experiment_digest": experiment_digest(experiment, workspace.catalog.metrics),
+        "metrics": counted_metrics(experiment, workspace.catalog.metrics),
         "frozen": None,
         "analysis": analysis.to_dict(),
     }
@@ -136,8 +137,12 @@ def frozen_report(workspace: Workspace, name: str) -> dict[str, Any] | None:
 
 def _freeze(workspace: Workspace, name: str, document: dict[str, Any]) -> dict[str, Any]:
     now = workspace.clock.now()
-    content = document | {"frozen": now.isoformat(), "git_commit": commit(workspace.root)}
-    content["digest"] = digest(json.loads(json.dumps(content)))
+    content = document | {
+        "frozen": now.isoformat(),
+        "git_commit": commit(workspace.root),
+        "registered": registered(workspace.registry, document["analysis"]),
+    }
+    content["digest"] = report_digest(json.loads(json.dumps(content)))
     workspace.ledger.append(
         transaction=str(uuid.uuid4()),
         state="done",

@@ -1,6 +1,6 @@
 """What did an experiment's log say: read, counted and compared, with what its evidence rests on?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from recsys.experiment.routing import window
 from recsys.planning.lifecycle import epochs_of
 from recsys.specs.catalog import digest
 from recsys.specs.experiment import Experiment
+from recsys.specs.online_metric import OnlineMetric
 from recsys.specs.problem import Problem
 from recsys.workflows.workspace import Workspace
 
@@ -94,16 +95,15 @@ def about(workspace: Workspace, experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def evidence_digest(workspace: Workspace, experiment: Experiment) -> str:
+def experiment_digest(experiment: Experiment, declared: Mapping[str, OnlineMetric]) -> str:
     """Return the digest of an experiment's declaration, its owners aside, and of what its declared metrics count."""
     content = experiment.model_dump(mode="json", exclude={"owners"})
-    metrics = counted_metrics(workspace, experiment)
+    metrics = counted_metrics(experiment, declared)
     return digest({"experiment": content, "metrics": metrics} if metrics else content)
 
 
-def counted_metrics(workspace: Workspace, experiment: Experiment) -> dict[str, Any]:
+def counted_metrics(experiment: Experiment, declared: Mapping[str, OnlineMetric]) -> dict[str, Any]:
     """Return what an experiment's declared metrics count, by name."""
-    declared = workspace.catalog.metrics
     named = [name for name in dict.fromkeys(experiment.metrics.names()) if name in declared]
     return {name: declared[name].model_dump(mode="json", exclude={"description"}) for name in named}
 

@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 
 from recsys import schema
 from recsys.errors import ExperimentError
+from recsys.evaluation.arrivals import Arrivals, arrivals
 from recsys.evaluation.metric_definition import metric_definitions
-from recsys.evaluation.power import Arrivals, Need, arrivals, as_if_before, detectable_now, needs, stage_metrics
+from recsys.evaluation.power import PAST, Need, as_if_before, detectable_now, needs, stage_metrics
 from recsys.evaluation.terms import event_types, window_of
 from recsys.evaluation.unit_metrics import LogTables, UnitMetrics, unit_metrics
 from recsys.specs.experiment import Experiment
@@ -20,8 +21,6 @@ from recsys.specs.traffic import RATIO_UNITS
 from recsys.workflows.workspace import Workspace
 
 _WEEK: Final = timedelta(weeks=1)
-_PAST: Final = "past"
-"""The name under which the past is read."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def power(workspace: Workspace, name: str) -> Powered:
     )
     weeks = _weeks(name, experiment, exposures, placement.model, until, longest)
     past, relabelled = as_if_before(planned, exposures, placement.model, until, weeks)
-    metrics = _read(workspace, _PAST, past, relabelled, problem, declared, until, placement.model)
+    metrics = _read(workspace, PAST, past, relabelled, problem, declared, until, placement.model)
     coming = arrivals(metrics, past.plan.start, _share(experiment))
     running = now > start
     so_far = None

@@ -207,6 +207,39 @@ def test_an_early_analysis_decides_nothing_later() -> None:
         decide(analysis(state="running"), declare(), END)
 
 
+def surely_secondary(evidence: Analysis) -> Analysis:
+    """Let the secondary metric have moved by the bounds that hold at every look."""
+    *effects, _ = evidence.effects
+    return replace(evidence, effects=(*effects, arm_effect("secondary", "hit_rate@10", GOOD, GOOD)))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "name", "words"),
+    [
+        (analysis(GOOD), "UNDERPOWERED", "it ended 7 days before its plan, and only its planned end can ship"),
+        (analysis(GOOD, always=GOOD), "UNDERPOWERED", "+10.00% [+5.00%, +15.00%] (bounds valid at every look)"),
+        (analysis(GOOD, always=BAD), "STOP", "bounds valid at every look"),
+        (analysis(BAD), "UNDERPOWERED", "it ended 7 days before its plan"),
+        (analysis(GOOD, guardrail_always=BAD), "STOP", "guardrail mrr@10"),
+        (surely_secondary(analysis(GOOD)), "ITERATE", "hit_rate@10 moved by +10.00%"),
+        (analysis(GOOD, GOOD, GOOD), "UNDERPOWERED", "it ended 7 days before its plan"),
+        (surely_secondary(analysis(GOOD, always=GOOD)), "UNDERPOWERED", "it ended 7 days before its plan"),
+        (analysis(GOOD, failures=("The split is off.",)), "INVALID", "The split is off."),
+    ],
+)
+def test_an_end_that_was_chosen_later_never_ships(evidence: Analysis, name: str, words: str) -> None:
+    """A fixed interval makes no allowance for whoever looked every day and ended the experiment on a good one."""
+    found = decide(evidence, declare(), END, planned_end=END + timedelta(days=7))
+    assert found.name == name
+    assert words in found.reason
+    assert decide(evidence, declare(), END, planned_end=END) == decide(evidence, declare(), END)
+
+
+def test_a_part_of_a_day_is_a_day() -> None:
+    found = decide(analysis(), declare(), END, planned_end=END + timedelta(hours=1))
+    assert "it ended 1 day before its plan" in found.reason
+
+
 def test_a_part_decides_nothing() -> None:
     with pytest.raises(DecisionError, match="a verdict needs the whole experiment"):
         decide(analysis(state="part"), declare(), END)

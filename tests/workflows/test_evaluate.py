@@ -193,6 +193,39 @@ def test_a_registry_that_is_away_keeps_nobody_from_a_report(
     assert project.evaluate().report.beside == ("basket/v1 (weights 1)",)
 
 
+def test_an_end_that_was_moved_forward_does_not_ship(project: EvaluatedProject) -> None:
+    project.come_to(START - DAY)
+    project.apply()
+    project.come_to(START + DAY)
+    project.change(EXPERIMENT, "plan.end", "2017-12-25")
+    project.apply()
+    project.come_to(START + 3 * WEEK)
+    done = project.evaluate()
+    assert done.document["frozen"]
+    assert done.verdict["name"] == "UNDERPOWERED"
+    assert "it ended 7 days before its plan" in done.verdict["reason"]
+    with pytest.raises(DecisionError, match="only SHIP promotes") as refusal:
+        promote_experiment(project.open(), "home_ranker")
+    assert "it ended 7 days before its plan" in str(refusal.value).splitlines()[-1]
+
+
+def test_a_shipped_report_promotes_the_weights_that_it_froze(project: EvaluatedProject) -> None:
+    """From the log to the champion, with nothing planted: exposures name weights 1 of both logics."""
+    project.come_to(START - DAY)
+    project.apply()
+    weights = project.train("basket/v2", gate="passed")
+    project.registry_kept.set_alias(weights, "logic-v2")
+    project.come_to(START + 4 * WEEK)
+    done = project.evaluate()
+    assert done.verdict["name"] == "SHIP", done.verdict
+    logic = weights.tags["recsys.logic_digest"]
+    missing = {"model_version": "basket/v1", "weights": 1, "logic_digest": None, "data_digest": None}
+    frozen = {"model_version": "basket/v2", "weights": 1, "logic_digest": logic, "data_digest": None}
+    assert done.document["registered"] == [missing, frozen]
+    assert promote_experiment(project.open(), "home_ranker").changed
+    assert not promote_experiment(project.open(), "home_ranker").changed
+
+
 def _event(kind: str, unit: str, item: str, at: Any) -> dict[str, Any]:
     return {
         "event_id": f"{kind}:{item}",

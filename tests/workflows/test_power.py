@@ -11,7 +11,7 @@ import pytest
 
 from recsys import printing, schema
 from recsys.errors import ExperimentError
-from recsys.evaluation.power import Arrivals
+from recsys.evaluation.arrivals import Arrivals
 from recsys.experiment.routing import Router
 from recsys.ports import Exposure, ShownItem
 from recsys.statistics.effects import moments
