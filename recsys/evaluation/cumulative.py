@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from recsys.evaluation.analysis import Analysis, with_bounds
 from recsys.evaluation.metric_definition import MetricDefinition
+from recsys.evaluation.ramps import STRATUM, pair_moments
 from recsys.evaluation.series import CumulativePoint, values
 from recsys.evaluation.unit_metrics import UnitMetrics
 from recsys.evaluation.winsorising import winsorised_arms
 from recsys.specs.experiment import Experiment
-from recsys.statistics.effects import effect, moments
+from recsys.statistics.effects import effect
 
 _MOST_DAYS: Final = 56
 """Beyond that, the effect is told at the end of each week."""
@@ -60,6 +61,7 @@ def _points(
 ) -> Iterator[CumulativePoint]:
     numerator, denominator = np.zeros(units.num_rows), np.zeros(units.num_rows)
     before = [values(units, name) for name in (metric.covariate_numerator, metric.covariate_denominator)]
+    stratum = {STRATUM: values(units, STRATUM)} if STRATUM in units.column_names else {}
     analysed = ~np.asarray(units["several_arms"].to_numpy())
     of_arm = {arm: np.asarray(pc.equal(units["arm"], arm)) & analysed for arm in experiment.arms}
     days = np.unique(growing.day)
@@ -72,7 +74,7 @@ def _points(
         if by_week and (day + 1) % _DAYS_A_WEEK and day != days[-1]:
             continue
         seen = denominator > 0
-        columns = dict(zip(metric.columns, (numerator, denominator, *before), strict=True))
+        columns = dict(zip(metric.columns, (numerator, denominator, *before), strict=True)) | stratum
         kept = {arm: {name: column[seen & mask] for name, column in columns.items()} for arm, mask in of_arm.items()}
         yield from _at(analysis, experiment, metric, kept, experiment.plan.start + timedelta(days=int(day) + 1))
 
@@ -86,11 +88,11 @@ def _at(
 ) -> Iterator[CumulativePoint]:
     """Yield every treatment's effect by what units had summed up to."""
     capped = winsorised_arms(kept, metric)
-    reduced = {arm: moments(*(columns[name] for name in metric.columns)) for arm, columns in capped.items()}
     for arm in experiment.arms:
         if arm == experiment.control:
             continue
-        found = effect(metric.name, reduced[experiment.control], reduced[arm], confidence=analysis.confidence)
+        control, treatment = pair_moments(capped[experiment.control], capped[arm], metric)
+        found = effect(metric.name, control, treatment, confidence=analysis.confidence)
         bounded = with_bounds(experiment, arm, "primary", found, 1 - analysis.confidence)
         yield CumulativePoint(
             treatment_arm=arm,

@@ -48,6 +48,7 @@ def evaluation(done: "Evaluated", page: str) -> str:
         table(["metric", "role", "control", "treatment", "relative effect", "p", ""], effects, right=(2, 3)),
         f"  health: {_health(analysis['health'])}",
         f"  {_reached(analysis)}",
+        *_by_epoch(analysis),
         f"  verdict: {verdict['name']}. {verdict['reason']}",
     ]
     frozen = done.document["frozen"]
@@ -65,6 +66,14 @@ def _beside(done: "Evaluated") -> str:
         undone = "not kept in the registry" if done.document["frozen"] else "not frozen, which the next evaluation does"
         return f"; {undone}: {done.report.failure}"
     return f"; kept in the registry with {', '.join(done.report.beside)}" if done.report.beside else ""
+
+
+def _by_epoch(analysis: Mapping[str, Any]) -> Iterator[str]:
+    if analysis.get("compared_by_epoch"):
+        yield (
+            "  arms did not grow in proportion: compared within the allocation epochs in which units came new;"
+            f" {analysis['uncompared_units']:,} that had come before are in none"
+        )
 
 
 def _mean(value: float | None) -> str:

@@ -95,6 +95,8 @@ def _asked(document: Document) -> str:
         ("outcome window", f"{analysis['horizon_seconds'] / 86_400:g} days"),
         ("confidence", percent(analysis["confidence"], 2)),
     ]
+    if analysis.get("compared_by_epoch"):
+        pairs.append(("compared by allocation epoch, units in none", number(analysis["uncompared_units"])))
     if analysis.get("part"):
         pairs.insert(3, ("looked at", f"{_minute(analysis['part'][0])} to {_minute(analysis['part'][1])} UTC"))
     return section("What was asked", facts((name, text(value)) for name, value in pairs))

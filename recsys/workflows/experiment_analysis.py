@@ -12,6 +12,7 @@ from recsys.evaluation.cumulative import with_cumulative
 from recsys.evaluation.health import check_health
 from recsys.evaluation.metric_definition import MetricDefinition, metric_definitions
 from recsys.evaluation.part import Part
+from recsys.evaluation.ramps import with_strata
 from recsys.evaluation.terms import event_types, window_of
 from recsys.evaluation.unit_metrics import LogTables, unit_metrics
 from recsys.experiment.routing import window
@@ -63,6 +64,8 @@ def read_analysis(workspace: Workspace, name: str, part: Part | None = None) -> 
         stages=_stages(problem, definitions),
         by_day=True,
     )
+    epochs = epochs_of(workspace.ledger.entries(), name, experiment)
+    metrics = with_strata(workspace.engine, name, experiment, exposures, metrics, epochs)
     layer = workspace.catalog.layer_of(experiment)
     health = check_health(
         workspace.engine,
@@ -72,7 +75,7 @@ def read_analysis(workspace: Workspace, name: str, part: Part | None = None) -> 
         now=now,
         layer=layer,
         part=part,
-        epochs=epochs_of(workspace.ledger.entries(), name, experiment),
+        epochs=epochs,
         impressions=log.impressions,
     )
     return with_cumulative(analyse(name, experiment, metrics, health), experiment, metrics)

@@ -144,3 +144,10 @@ def test_every_verdict_says_what_follows() -> None:
     iterate = " ".join(next_steps(Verdict(VerdictName.ITERATE, "r", "treatment", "basket/v2"), "home"))
     assert "--model-version basket/v2" in iterate
     assert all(word in iterate for word in ("Leakage", "Skew", "Position bias", "Wrong stage"))
+
+
+def test_a_comparison_by_epoch_says_so(document: dict[str, Any]) -> None:
+    ramped = copy.deepcopy(document)
+    ramped["analysis"].update(compared_by_epoch=True, uncompared_units=1_234)
+    said = read(experiment_page(ramped)).words
+    assert said[said.index("compared by allocation epoch, units in none") + 1] == "1,234"
