@@ -24,7 +24,7 @@ from recsys.statistics.effects import moments
 from recsys.statistics.strata import NO_STRATUM, standardise, strata_of
 
 STRATUM: Final = "stratum"
-"""Column of units: the epoch they are compared in, or `NO_STRATUM`; it is there only where arms are compared by epoch."""
+"""Column of units: the epoch they are compared in, or `NO_STRATUM`; only where arms are compared by epoch."""
 
 _VISITS: Final = """
 SELECT e.{unit} AS unit, min(epoch_us(e.event_timestamp)) AS first_visit,
