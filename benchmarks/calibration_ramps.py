@@ -1,7 +1,7 @@
 """Is a ramp read without bias, when the shop changes and its most zealous users come first?
 
-Three epochs of a week: the control has 40 % of all buckets throughout, the treatment 5, 20 and 40 %. Users come on days
-of their own, zealous ones early and often; whoever is in no arm yet gets the default list and may come into the
+Three epochs of a week: the control has 40 % of all buckets throughout, the treatment 10, 20 and 40 %. Users come as
+their zeal has it, zealous ones early and often; whoever is in no arm yet gets the default list and may come into the
 treatment as that grows. Zealous users have other habits, and everybody buys more from week to week.
 """
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from recsys.evaluation.health import SAMPLE_RATIO_ALPHA
 from recsys.statistics.effects import effect, moments, sample_ratio_p_value
-from recsys.statistics.strata import NO_EPOCH, standardise, strata_of
+from recsys.statistics.strata import NO_STRATUM, standardise, strata_of
 
-USERS = 4_000
+USERS = 10_000
 LIFT = 0.08
-DAYS = 21
-EPOCHS = (0, 7, 14)
+WEEKS = (0, 1, 2)
+"""Each is an epoch."""
 CONTROL = 0.4
-GROWTH = (0.05, 0.2, 0.4)
+GROWTH = (0.1, 0.2, 0.4)
 TREND = (1.0, 1.15, 1.35)
 SLOTS = 10
 
@@ -33,7 +33,7 @@ def ramp(strata: str) -> Callable[[np.random.Generator, int], dict[str, int]]:
         for _ in range(count):
             arm, epoch, hits, requests = _lived(generator, new_only=strata == "new units")
             parts = []
-            for number in range(len(EPOCHS)):
+            for number in WEEKS:
                 inside = epoch == number
                 parts.append(
                     tuple(moments(hits[inside & (arm == which)], requests[inside & (arm == which)]) for which in (0, 1))
@@ -54,19 +54,18 @@ def _lived(
     generator: np.random.Generator, *, new_only: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Return arm (0 control, 1 treatment), stratum, hits and requests of each unit that an arm was shown to."""
-    zeal = generator.lognormal(-2.0, 1.0, USERS)
-    habit = generator.beta(3.0, 12.0, USERS) * np.clip(0.7 + zeal, None, 1.5)
-    visits = generator.poisson(zeal[:, np.newaxis], (USERS, DAYS))
     bucket = generator.random(USERS)
-    week = np.searchsorted(EPOCHS, np.arange(DAYS), side="right") - 1
-    treated = (bucket[:, np.newaxis] >= CONTROL) & (bucket[:, np.newaxis] < CONTROL + np.array(GROWTH)[week])
-    shown = visits * ((bucket < CONTROL)[:, np.newaxis] | treated)
+    bucket = bucket[bucket < CONTROL + GROWTH[-1]]  # all others never see an arm
+    zeal = generator.lognormal(0.0, 1.0, len(bucket))
+    habit = generator.beta(3.0, 12.0, len(bucket)) * np.clip(0.7 + zeal / 7, None, 1.5)
+    visits = generator.poisson(zeal[:, np.newaxis], (len(bucket), len(WEEKS)))
+    shown = visits * (bucket[:, np.newaxis] < CONTROL + np.array(GROWTH))
     exposed = shown.any(axis=1)
     visits, shown, bucket, habit = visits[exposed], shown[exposed], bucket[exposed], habit[exposed]
     arm = (bucket >= CONTROL).astype(np.int64)
-    first_visit, first_exposure = (np.argmax(days > 0, axis=1) for days in (visits, shown))
-    stratum = strata_of(first_visit, first_exposure, EPOCHS) if new_only else week[first_exposure]
-    chance = np.clip(habit[:, np.newaxis] * np.array(TREND)[week] * (1 + LIFT * arm[:, np.newaxis]), 0, 1)
+    first_visit, first_exposure = (np.argmax(weeks > 0, axis=1) for weeks in (visits, shown))
+    stratum = strata_of(first_visit, first_exposure, WEEKS) if new_only else first_exposure
+    chance = np.clip(habit[:, np.newaxis] * np.array(TREND) * (1 + LIFT * arm[:, np.newaxis]), 0, 1)
     hits = generator.binomial(SLOTS * shown, chance).sum(axis=1) / SLOTS
-    kept = stratum != NO_EPOCH
+    kept = stratum != NO_STRATUM
     return arm[kept], stratum[kept], hits[kept], shown.sum(axis=1)[kept].astype(np.float64)

@@ -192,7 +192,7 @@ def _experiment(workspace: Workspace, stages: Stages, server: "Server") -> None:
         )
     with stages.stage("Evaluation", f"recsys evaluate {EXPERIMENT}") as entry:
         evaluated = evaluate(workspace, EXPERIMENT)
-        stages.say(printing.evaluation(evaluated))
+        stages.say(printing.evaluation(evaluated, workspace.shown(evaluated.report.page)))
         entry.update(result=f"verdict {evaluated.verdict['name']}{_reused(evaluated.reused)}")
     with stages.stage("Online store, after the experiment", "recsys features build") as entry:
         online = materialize(workspace)

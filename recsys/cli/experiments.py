@@ -54,6 +54,12 @@ def evaluate(
     until: Annotated[
         Optional[str], typer.Option("--to", help="And before this one; their outcomes count as always.")
     ] = None,
+    report: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--report", help="The folder of the page and its JSON; reports/experiments of the state by default."
+        ),
+    ] = None,
     env: Env = "local",
     as_json: Json = False,
 ) -> None:
@@ -62,14 +68,15 @@ def evaluate(
     def run(workspace: "Workspace") -> None:
         from recsys import printing
         from recsys.specs.base import read_moment
-        from recsys.workflows.evaluate import evaluate as report
+        from recsys.workflows.evaluate import evaluate as judge
         from recsys.workflows.promote import overrides
 
         first, last = (None if text is None else read_moment(text) for text in (since, until))
-        done = report(workspace, experiment, since=first, until=last)
+        done = judge(workspace, experiment, since=first, until=last, folder=report)
         overridden = overrides(workspace, [arm["model_version"] for arm in done.document["analysis"]["arms"]])
         document = done.document | ({"overrides": printing.overrides_document(overridden)} if overridden else {})
-        show(document, as_json, "\n".join([printing.evaluation(done), *printing.overridden(overridden)]))
+        said = printing.evaluation(done, workspace.shown(done.report.page))
+        show(document, as_json, "\n".join([said, *printing.overridden(overridden)]))
 
     run_in(env, run)
 

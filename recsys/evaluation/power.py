@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from tea_tasting.aggr import Aggregates
 
 from recsys import schema
 from recsys.errors import DataError
+from recsys.evaluation.arrivals import Arrivals
 from recsys.evaluation.metric_definition import MetricDefinition
 from recsys.evaluation.series import values
 from recsys.evaluation.unit_metrics import UnitMetrics
@@ -27,8 +27,9 @@ from recsys.statistics.effects import moments, ratio_of_means, uses_covariate
 from recsys.statistics.power import minimum_detectable_effect, units_for_effect
 
 Role = Literal["primary", "guardrail", "stage"]
+PAST: Final = "past"
+"""The experiment's name under which the past is read."""
 _DAY: Final = timedelta(days=1)
-_WEEK_DAYS: Final = 7
 
 
 @dataclass(frozen=True)
@@ -50,38 +51,6 @@ class Need:
     """Until so many came, and their windows closed; None where they never would."""
     detectable: float | None
     """The smallest effect that the planned units show, as a share of the mean."""
-
-
-@dataclass(frozen=True)
-class Arrivals:
-    """How many units come, by the past."""
-
-    cumulative: tuple[int, ...]
-    """Different units up to each day's end."""
-    share: float
-    """Share of them that the arms take together."""
-
-    def after(self, days: int) -> int:
-        """Return the units of all arms after so many days; beyond the past at its last week's rate."""
-        known = len(self.cumulative)
-        if days <= known:
-            return int(self.cumulative[days - 1] * self.share) if days > 0 else 0
-        return int((self.cumulative[-1] + (days - known) * self._rate) * self.share)
-
-    def days_for(self, units: int) -> int | None:
-        """Return the days until so many units came to the arms, or None where they never would."""
-        wanted = units / self.share
-        within = np.searchsorted(self.cumulative, wanted)
-        if within < len(self.cumulative):
-            return int(within) + 1
-        missing = wanted - self.cumulative[-1]
-        return len(self.cumulative) + math.ceil(missing / self._rate) if self._rate > 0 else None
-
-    @property
-    def _rate(self) -> float:
-        """New units a day, in the last week."""
-        before = self.cumulative[-1 - _WEEK_DAYS] if len(self.cumulative) > _WEEK_DAYS else 0
-        return (self.cumulative[-1] - before) / min(_WEEK_DAYS, len(self.cumulative))
 
 
 def stage_metrics(stages: Sequence[str]) -> dict[str, OnlineMetric]:
@@ -108,8 +77,8 @@ def as_if_before(
         weeks: of the past experiment, and of the pre-period before it.
 
     Returns:
-        Its declaration, and its exposures under the experiment's name and its control's: what the default model
-        answered outside of experiments.
+        Its declaration, and what the default model answered outside of experiments, as exposures of the experiment
+        `PAST` and its control.
     """
     plan = experiment.plan.model_copy(
         update={"start": until - timedelta(weeks=weeks[0]), "weeks": weeks[0], "end": None}
@@ -121,26 +90,11 @@ def as_if_before(
     plain = pc.and_(pc.is_null(exposures["experiment"]), pc.fill_null(default, fill_value=False))
     own = exposures.filter(plain)
     inside = pc.greater_equal(own[schema.EVENT_TIMESTAMP], pa.scalar(plan.start, schema.TIMESTAMP))
-    named = {"experiment": "past", "arm": experiment.control}
+    named = {"experiment": PAST, "arm": experiment.control}
     for column, value in named.items():
         filled = pc.if_else(inside, pa.scalar(value), pa.scalar(None, pa.string()))
         own = own.set_column(own.schema.get_field_index(column), column, filled)
     return past, own
-
-
-def arrivals(metrics: UnitMetrics, start: datetime, share: float) -> Arrivals:
-    """Count the different units up to each day of the past.
-
-    Args:
-        metrics: unit rows of the past.
-        start: where it began.
-        share: of all units that the arms take together.
-    """
-    first = np.asarray(metrics.units["first_exposure"].cast(pa.int64()))
-    day = (first - round(start.timestamp()) * 1_000_000) // round(_DAY / timedelta(microseconds=1))
-    days = (metrics.until - start) // _DAY
-    counts = np.bincount(day, minlength=days)
-    return Arrivals(tuple(int(count) for count in counts.cumsum()), share)
 
 
 def needs(

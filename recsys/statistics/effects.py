@@ -3,11 +3,13 @@
 A metric is a ratio of sums over units (hits over slots, orders over requests); the unit is what was assigned,
 so requests of one unit never count as independent. Variances are tea-tasting's: the delta method (Deng,
 Knoblich and Lu, Applying the Delta Method in Metric Analytics, KDD 2018) and CUPED (Deng, Xu, Kohavi and
-Walker, WSDM 2013).
+Walker, WSDM 2013). Bounds of the relative effect are Fieller's (Some problems in interval estimation, JRSS B, 1954):
+tea-tasting's, on the log of the ratio, exclude no effect in 6.0 % of experiments without one where revenue is
+heavy-tailed, these in 5.1 % (benchmarks/calibration.py).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,7 +45,8 @@ class Effect:
     absolute: Interval
     """treatment - control."""
     relative: Interval
-    """treatment / control - 1; bounds by the delta method on the log of the ratio."""
+    """treatment / control - 1; bounds by Fieller's theorem, which exclude 0 where the p-value does. Where the control's
+    mean is not surely above 0 there is no upper bound (infinity), or none at all."""
     p_value: float
     """Two-sided, of no difference."""
     cuped: bool
@@ -115,26 +118,29 @@ def effect(metric: str, control: Aggregates, treatment: Aggregates, *, confidenc
     means = (ratio_of_means(control), ratio_of_means(treatment))
     if not comparable(control, treatment):
         return _undefined(metric, means, (control.count(), treatment.count()))
+    variances = _variances_of_means(names, control, treatment)
+    if not sum(variances) > 0:  # a covariate that explains everything leaves nothing to judge by
+        return _undefined(metric, means, (control.count(), treatment.count()))
     try:
         result = RatioOfMeans(*names, confidence_level=confidence, use_t=True).analyze_aggregates(control, treatment)
     except OverflowError:  # a mean next to 0 has a relative bound that no float holds
         return _undefined(metric, means, (control.count(), treatment.count()))
     if min(result.control, result.treatment) <= 0:  # CUPED may push a small mean below 0, where no ratio exists
         return _undefined(metric, means, (control.count(), treatment.count()))
-    variances = _variances_of_means(names, control, treatment)
+    adjusted = float(result.control), float(result.treatment)
     return Effect(
         metric=metric,
-        control=float(result.control),
-        treatment=float(result.treatment),
+        control=adjusted[0],
+        treatment=adjusted[1],
         absolute=_interval(result, "effect_size"),
-        relative=_interval(result, "rel_effect_size"),
+        relative=_relative(adjusted, variances, (control.count(), treatment.count()), confidence),
         p_value=result.pvalue,
         cuped=names == _COLUMNS,
         control_units=control.count(),
         treatment_units=treatment.count(),
         standard_error=math.sqrt(sum(variances)),
         log_standard_error=math.hypot(
-            math.sqrt(variances[0]) / result.control, math.sqrt(variances[1]) / result.treatment
+            *(math.sqrt(variance) / mean for variance, mean in zip(variances, adjusted, strict=True))
         ),
     )
 
@@ -213,6 +219,29 @@ def _has_covariate(arm: Aggregates) -> bool:
 def _interval(result: Any, name: str) -> Interval:  # noqa: ANN401 - a named tuple of an untyped package
     bounds = (getattr(result, f"{name}{suffix}") for suffix in ("", "_ci_lower", "_ci_upper"))
     return Interval(*(float(value) for value in bounds))
+
+
+def _relative(
+    means: tuple[float, float], variances: Sequence[float], units: tuple[int, int], confidence: float
+) -> Interval:
+    """Return treatment / control - 1 with Fieller's bounds: of the ratios q where treatment - q control may be 0.
+
+    That is where its square is at most t² times its variance, a quadratic in q. Welch's degrees of freedom are those of
+    no effect, so that q = 1 is in when the test does not see a difference.
+    """
+    control, treatment = means
+    freedom = sum(variances) ** 2 / sum(one**2 / (count - 1) for one, count in zip(variances, units, strict=True))
+    squared = float(scipy.stats.t.ppf((1 + confidence) / 2, freedom)) ** 2
+    square = control**2 - squared * variances[0]
+    product = control * treatment
+    constant = treatment**2 - squared * variances[1]
+    root = math.sqrt(max(product**2 - square * constant, 0.0))
+    lower, upper = math.nan, math.nan
+    if square > 0:
+        lower, upper = (product - root) / square - 1, (product + root) / square - 1
+    elif square < 0 < constant:
+        lower, upper = (product - root) / square - 1, math.inf
+    return Interval(treatment / control - 1, lower, upper)
 
 
 def _undefined(metric: str, means: tuple[float, float], units: tuple[int, int]) -> Effect:

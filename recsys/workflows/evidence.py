@@ -12,7 +12,8 @@ from recsys.planning.lifecycle import applied_experiments, planned_end
 from recsys.planning.state import applied_state
 from recsys.specs.experiment import Experiment
 from recsys.specs.online_metric import OnlineMetric
-from recsys.workflows.evaluate import experiment_digest, frozen_report
+from recsys.workflows.evaluate import frozen_report
+from recsys.workflows.experiment_analysis import experiment_digest
 from recsys.workflows.workspace import Workspace
 
 

@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 
 from recsys import schema
 from recsys.errors import ExperimentError
+from recsys.evaluation.arrivals import Arrivals, arrivals
 from recsys.evaluation.metric_definition import metric_definitions
-from recsys.evaluation.power import Arrivals, Need, arrivals, as_if_before, detectable_now, needs, stage_metrics
+from recsys.evaluation.power import PAST, Need, as_if_before, detectable_now, needs, stage_metrics
 from recsys.evaluation.terms import event_types, window_of
 from recsys.evaluation.unit_metrics import LogTables, UnitMetrics, unit_metrics
 from recsys.specs.experiment import Experiment
@@ -20,8 +21,6 @@ from recsys.specs.traffic import RATIO_UNITS
 from recsys.workflows.workspace import Workspace
 
 _WEEK: Final = timedelta(weeks=1)
-_PAST: Final = "past"
-"""The name under which the past is read."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,15 @@ class Powered:
 
     @property
     def needed_units(self) -> int | None:
-        """Units that are enough for primary and guardrails; None where one of them has no answer."""
-        units = [need.units for need in self.needs if need.role != "stage"]
+        """Units that see the primary's minimum effect; None where the past says nothing about it."""
+        return self.needs[0].units
+
+    @property
+    def units_for_guardrails(self) -> int | None:
+        """Units that prove every guardrail to be within its margin; None without one, or where one says nothing."""
+        units = [need.units for need in self.needs if need.role == "guardrail"]
         known = [each for each in units if each is not None]
-        return max(known) if len(known) == len(units) else None
+        return max(known) if known and len(known) == len(units) else None
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -76,6 +80,7 @@ class Powered:
             },
             "needs": [asdict(need) for need in self.needs],
             "needed_units": self.needed_units,
+            "units_for_guardrails": self.units_for_guardrails,
             "enough": None if self.needed_units is None else self.planned_units >= self.needed_units,
             "running": None
             if self.running is None
@@ -109,7 +114,7 @@ def power(workspace: Workspace, name: str) -> Powered:
     )
     weeks = _weeks(name, experiment, exposures, placement.model, until, longest)
     past, relabelled = as_if_before(planned, exposures, placement.model, until, weeks)
-    metrics = _read(workspace, _PAST, past, relabelled, problem, declared, until, placement.model)
+    metrics = _read(workspace, PAST, past, relabelled, problem, declared, until, placement.model)
     coming = arrivals(metrics, past.plan.start, _share(experiment))
     running = now > start
     so_far = None

@@ -1,7 +1,7 @@
 """Does the whole life cycle hold together on real data, with real Feast, CatBoost, MLflow and SQLite?"""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import mlflow
 import numpy as np
@@ -21,6 +21,7 @@ from recsys.wiring import open_workspace
 from recsys.workflows.evaluate import evaluate
 from recsys.workflows.features import build_tables, materialize
 from recsys.workflows.ingest import ingest
+from recsys.workflows.power import power
 from recsys.workflows.promote import history, promote_experiment, promote_first
 from recsys.workflows.replay import replay
 from recsys.workflows.serve_batch import serve_batch
@@ -174,6 +175,20 @@ def test_a_replay_is_logged_once_and_moves_the_clock(replayed: Workspace) -> Non
     assert again.steps == 8
     assert not again.fallbacks
     assert replayed.clock.now() == datetime(2018, 1, 1, tzinfo=UTC)
+
+
+def test_the_lists_before_the_start_say_what_it_took(replayed: Workspace) -> None:
+    found = power(replayed, "home_ranker")
+    start = replayed.catalog.experiment("home_ranker").plan.start
+    assert found.past == (start - timedelta(weeks=2), start)  # half of the four weeks that a replay logs before it
+    assert found.covariate_weeks == 2
+    primary, guardrail = found.needs
+    assert (primary.metric, primary.cuped, guardrail.metric) == ("precision@10", True, "mrr@10")
+    assert primary.units is not None
+    assert primary.units > found.past_units  # of few households: the shop has six times as many
+    assert found.exposed_units == evaluate(replayed, "home_ranker").document["analysis"]["exposed_units"]
+    assert found.running is not None
+    assert found.running["precision@10"] is not None
 
 
 def test_a_report_is_frozen_and_obeyed(replayed: Workspace) -> None:

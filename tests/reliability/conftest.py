@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from recsys.adapters.sql_event_log import SqlLedger
+from recsys.planning.lifecycle import FREEZE
 from recsys.wiring import open_workspace
-from recsys.workflows.evaluate import FREEZE, experiment_digest
+from recsys.workflows.experiment_analysis import experiment_digest
 from tests.decision.reports import frozen_report
 from tests.integration.conftest import ROOT, copy_project, edit
 

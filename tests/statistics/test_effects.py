@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recsys.errors import DataError
 from recsys.statistics.effects import (
@@ -43,6 +45,38 @@ def test_ratio_variance_is_that_of_the_linearised_unit() -> None:
     found = effect("m", moments(*arms[0]), moments(*arms[1]))
     assert (found.control, found.treatment) == pytest.approx(tuple(ratios))
     assert found.standard_error == pytest.approx(math.sqrt(variance))
+
+
+@given(seed=st.integers(0, 2**32 - 1), lift=st.floats(0.3, 3), confidence=st.sampled_from([0.5, 0.95, 0.999]))
+def test_relative_bounds_are_the_ratios_that_the_test_does_not_exclude(
+    seed: int, lift: float, confidence: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    control, treatment = rng.gamma(0.5, size=120), rng.gamma(0.5, size=80) * lift
+    arms = moments(control, np.ones(120)), moments(treatment, np.ones(80))
+    found = effect("m", *arms, confidence=confidence)
+    assert found.relative.holds(0.0) == (found.p_value >= 1 - confidence) == found.absolute.holds(0.0)
+    variances = control.var(ddof=1) / 120, treatment.var(ddof=1) / 80
+    freedom = sum(variances) ** 2 / (variances[0] ** 2 / 119 + variances[1] ** 2 / 79)
+    quantile = scipy.stats.t.ppf((1 + confidence) / 2, freedom)
+    for bound in (found.relative.lower, found.relative.upper):
+        ratio = 1 + bound
+        distance = abs(treatment.mean() - ratio * control.mean())
+        assert distance == pytest.approx(quantile * math.sqrt(variances[1] + ratio**2 * variances[0]), rel=1e-6)
+
+
+def test_a_control_that_may_be_zero_bounds_the_ratio_from_below_alone() -> None:
+    rare = np.zeros(100)
+    rare[:2] = 1.0
+    ones = np.ones(100)
+    found = effect("m", moments(rare, ones), moments(RNG.gamma(2.0, size=100), ones))
+    assert found.absolute.lower > 0
+    assert 0 < found.relative.lower < found.relative.estimate
+    assert found.relative.upper == math.inf
+    both = effect("m", moments(rare, ones), moments(rare, ones)).relative
+    assert both.estimate == 0
+    assert math.isnan(both.lower)
+    assert math.isnan(both.upper)
 
 
 def test_cuped_equals_the_regression_adjustment_by_hand() -> None:

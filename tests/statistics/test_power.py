@@ -20,7 +20,8 @@ def test_power_inverts_itself_and_the_closed_form() -> None:
     sample = moments(values, np.ones(2_000))
     smallest = minimum_detectable_effect(sample, 8_000)
     closed = (scipy.stats.norm.ppf(0.975) + scipy.stats.norm.ppf(0.8)) * math.sqrt(4 * values.var(ddof=1) / 8_000)
-    assert math.log1p(smallest) == pytest.approx(closed / values.mean(), rel=1e-3)
+    # The treatment's variance grows with the mean to the power of 1.5.
+    assert smallest == pytest.approx(closed / values.mean() * math.sqrt((1 + (1 + smallest) ** 1.5) / 2), rel=1e-3)
     assert units_for_effect(sample, smallest) == pytest.approx(8_000, abs=2)
     uneven = minimum_detectable_effect(sample, 8_000, ratio=0.25)
     assert uneven > smallest > minimum_detectable_effect(sample, 16_000)
@@ -46,21 +47,22 @@ def test_units_are_the_fewest_that_suffice(lift: float, ratio: float, power: flo
     units = units_for_effect(sample, lift, ratio=ratio, power=power)
     smaller_arm = units * min(1.0, ratio) / (1 + ratio)
     assert smaller_arm >= 2 - 1e-9
-    distance = abs(math.log1p(lift))
-    enough = minimum_detectable_effect(sample, units, ratio=ratio, power=power)
-    assert math.log1p(enough) <= distance * (1 + 1e-6)
-    if smaller_arm > 3:
-        short = minimum_detectable_effect(sample, units - 1, ratio=ratio, power=power)
-        assert math.log1p(short) >= distance * (1 - 1e-6)
+    if lift > 0:
+        assert minimum_detectable_effect(sample, units, ratio=ratio, power=power) <= lift * (1 + 1e-9)
+    else:
+        assert units <= units_for_effect(sample, -lift, ratio=ratio, power=power)
+    if lift > 0 and smaller_arm > 3:
+        assert minimum_detectable_effect(sample, units - 1, ratio=ratio, power=power) >= lift * (1 - 1e-9)
 
 
 @pytest.mark.parametrize("lift", [0.3, -0.25])
 def test_the_planned_units_have_the_planned_power(lift: float) -> None:
-    """Of an effect that each unit has, where the control's variance in both arms promised too much."""
+    """Of counts that are spread over units, where the control's variance in both arms promised too much."""
     rng = np.random.default_rng(5)
-    units = units_for_effect(moments(rng.gamma(0.8, size=1_000_000), np.ones(1_000_000)), lift, power=0.8)
+    sample = moments(rng.poisson(rng.gamma(0.8, size=1_000_000)), np.ones(1_000_000))
+    units = units_for_effect(sample, lift, power=0.8)
     seen, half = 0, units // 2
     for _ in range(2_000):
-        arms = (moments(rng.gamma(0.8, size=half) * scale, np.ones(half)) for scale in (1.0, 1 + lift))
-        seen += not effect("m", *arms).relative.holds(0.0)
+        arms = (rng.poisson(rng.gamma(0.8, size=half) * scale) for scale in (1.0, 1 + lift))
+        seen += not effect("m", *(moments(arm, np.ones(half)) for arm in arms)).relative.holds(0.0)
     assert seen / 2_000 == pytest.approx(0.8, abs=0.03)
