@@ -180,16 +180,16 @@ def test_owners_of_an_experiment_go_before_those_of_its_problem(project: Evaluat
 def test_a_registry_that_is_away_keeps_nobody_from_a_report(
     project: EvaluatedProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(_: str) -> None:
+    def away(*_: Any) -> None:
         message = "registry: does not answer"
         raise StoreError(message)
 
-    monkeypatch.setattr(project.registry_kept, "search", away)
+    project.train("basket/v1")
+    monkeypatch.setattr(project.registry_kept, "add_reports", away)
     done = project.evaluate()
     assert done.report.failure == "registry: does not answer"
     assert "not kept in the registry: registry: does not answer" in printing.evaluation(done, "page")
     monkeypatch.undo()
-    project.train("basket/v1")
     assert project.evaluate().report.beside == ("basket/v1 (weights 1)",)
 
 
