@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recsys.evaluation.health import SAMPLE_RATIO_ALPHA
 from recsys.statistics.effects import effect, moments, sample_ratio_p_value
-from recsys.statistics.strata import NO_EPOCH, standardise, strata_of
+from recsys.statistics.strata import NO_STRATUM, standardise, strata_of
 
 USERS = 10_000
 LIFT = 0.08
@@ -67,5 +67,5 @@ def _lived(
     stratum = strata_of(first_visit, first_exposure, WEEKS) if new_only else first_exposure
     chance = np.clip(habit[:, np.newaxis] * np.array(TREND) * (1 + LIFT * arm[:, np.newaxis]), 0, 1)
     hits = generator.binomial(SLOTS * shown, chance).sum(axis=1) / SLOTS
-    kept = stratum != NO_EPOCH
+    kept = stratum != NO_STRATUM
     return arm[kept], stratum[kept], hits[kept], shown.sum(axis=1)[kept].astype(np.float64)

@@ -30,7 +30,7 @@ from recsys.statistics.bootstrap import Interval
 from recsys.statistics.effects import Effect, effect, moments
 from recsys.statistics.multiplicity import adjusted_p_values
 from recsys.statistics.sequential import always_valid
-from recsys.statistics.strata import NO_EPOCH
+from recsys.statistics.strata import NO_STRATUM
 
 Role = Literal["primary", "guardrail", "secondary", "check"]
 State = Literal["running", "cut", "ended", "part"]
@@ -210,7 +210,7 @@ def _effects(
 
 
 def _uncompared(kept: pa.Table) -> int:
-    return int(pc.sum(pc.equal(kept[STRATUM], NO_EPOCH)).as_py() or 0) if STRATUM in kept.column_names else 0
+    return int(pc.sum(pc.equal(kept[STRATUM], NO_STRATUM)).as_py() or 0) if STRATUM in kept.column_names else 0
 
 
 def _needed(experiment: Experiment, kept: pa.Table, definitions: Sequence[MetricDefinition]) -> int | None:

@@ -21,10 +21,10 @@ from recsys.experiment.routing import window
 from recsys.ports import Engine
 from recsys.specs.experiment import Experiment
 from recsys.statistics.effects import moments
-from recsys.statistics.strata import NO_EPOCH, standardise, strata_of
+from recsys.statistics.strata import NO_STRATUM, standardise, strata_of
 
 STRATUM: Final = "stratum"
-"""Column of units: the epoch they are compared in, or `NO_EPOCH`; it is there only where arms are compared by epoch."""
+"""Column of units: the epoch they are compared in, or `NO_STRATUM`; only where arms are compared by epoch."""
 
 _VISITS: Final = """
 SELECT e.{unit} AS unit, min(epoch_us(e.event_timestamp)) AS first_visit,
@@ -81,7 +81,7 @@ def pair_moments(
     """
     if STRATUM not in control:
         return _moments(control, metric), _moments(treatment, metric)
-    strata = sorted({*control[STRATUM].tolist(), *treatment[STRATUM].tolist()} - {NO_EPOCH}) or [NO_EPOCH - 1]
+    strata = sorted({*control[STRATUM].tolist(), *treatment[STRATUM].tolist()} - {NO_STRATUM}) or [NO_STRATUM - 1]
     pairs = [(_moments(_of(control, stratum), metric), _moments(_of(treatment, stratum), metric)) for stratum in strata]
     both = standardise(pairs, pooled=False)
     return both.control, both.treatment

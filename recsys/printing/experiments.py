@@ -63,7 +63,8 @@ def evaluation(done: "Evaluated", page: str) -> str:
 
 def _beside(done: "Evaluated") -> str:
     if done.report.failure is not None:
-        return f"; not kept in the registry: {done.report.failure}"
+        undone = "not kept in the registry" if done.document["frozen"] else "not frozen, which the next evaluation does"
+        return f"; {undone}: {done.report.failure}"
     return f"; kept in the registry with {', '.join(done.report.beside)}" if done.report.beside else ""
 
 

@@ -47,10 +47,14 @@ def _days(need: "Need") -> str:
 
 
 def _plan(found: "Powered") -> str:
+    planned, needed, guarded = found.planned_units, found.needed_units, found.units_for_guardrails
+    if needed is None:
+        compared = "and what it needs is unknown"
+    else:
+        compared = f"{'and' if planned >= needed else 'but'} this needs {needed:,}"
+    if guarded is not None:
+        compared += f"; to prove every guardrail too takes {guarded:,}"
     coming = found.coming.after(7 * found.planned_weeks)
     terms = f"alpha {found.alpha:g}, power {found.power:g}"
-    come = f"some {coming:,} come in its {found.planned_weeks} weeks"
-    if found.needed_units is None:
-        return f"the plan has {found.planned_units:,} units, and what it needs is unknown ({terms}); {come}"
-    enough = "and" if found.planned_units >= found.needed_units else "but"
-    return f"the plan has {found.planned_units:,} units, {enough} this needs {found.needed_units:,} ({terms}); {come}"
+    arriving = f"some {coming:,} come in its {found.planned_weeks} weeks"
+    return f"the plan has {planned:,} units, {compared}\n  {terms}; {arriving}"

@@ -7,10 +7,10 @@ same for both arms: each stratum's share of all units (direct standardisation; C
 chapter 5). Numerator and denominator are each standardised and then divided, so that the metric stays a ratio of sums
 over units; its variance is the delta method's on variances within strata.
 
-A stratum holds units that *could* first be exposed in its epoch in either arm: those whose first visit of the
-placement was in it. A unit that had visited before, got the default list and came into an arm only as that grew has
-no counterpart in an arm that did not grow (its like were exposed an epoch earlier): it belongs to no stratum.
-`strata_of` says so.
+A stratum holds units that *could* be first exposed in its epoch in either arm. Those whose first visit of the placement
+was in that epoch can. A unit that had visited before and came into an arm only as that grew cannot: its like in an
+arm that did not grow were exposed an epoch earlier. Such late units compare with one another, where both arms grew in
+the ramp that opened their buckets (`recsys/evaluation/split.py`), and with nobody else. `strata_of` says so.
 """
 
 import math
@@ -24,7 +24,7 @@ from tea_tasting.aggr import Aggregates
 
 from recsys.errors import DataError
 
-NO_EPOCH: Final = -1
+NO_STRATUM: Final = -1
 """Of a unit that belongs to no stratum."""
 _FEWEST_UNITS: Final = 2
 
@@ -42,7 +42,10 @@ class Standardised:
 
 
 def strata_of(
-    first_visit: NDArray[np.int64], first_exposure: NDArray[np.int64], starts: Sequence[int]
+    first_visit: NDArray[np.int64],
+    first_exposure: NDArray[np.int64],
+    starts: Sequence[int],
+    ramps: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Return the stratum of each unit.
 
@@ -51,10 +54,12 @@ def strata_of(
             [units], in microseconds since 1970.
         first_exposure: when it first got the list of an arm, [units], likewise; not before its first visit.
         starts: when each epoch began, in order; the first with the experiment.
+        ramps: the epoch whose ramp opened each unit's bucket for its arm, [units], below 0 where none did; without them
+            late units belong to no stratum.
 
     Returns:
-        Index of the epoch, [units], int64; `NO_EPOCH` where unit had visited in an earlier one than that of its
-        first exposure, or before the first.
+        Codes, [units], int64: the index of the epoch of a unit that came new in it; one beyond all epochs for late
+        units of one ramp and epoch; `NO_STRATUM` of a unit that visited before the first epoch.
 
     Raises:
         DataError: if a unit was exposed before its first visit, or the epochs are not in order.
@@ -70,7 +75,10 @@ def strata_of(
         )
         raise DataError(message)
     exposed, visited = (np.searchsorted(starts, times, side="right") - 1 for times in (first_exposure, first_visit))
-    return np.where(exposed == visited, exposed, NO_EPOCH).astype(np.int64)
+    late = np.full(len(exposed), NO_STRATUM)
+    if ramps is not None:
+        late = np.where((ramps >= 0) & (visited >= 0), len(starts) * (1 + ramps) + exposed, NO_STRATUM)
+    return np.where(exposed == visited, exposed, late).astype(np.int64)
 
 
 def standardise(strata: Sequence[tuple[Aggregates, Aggregates]], *, pooled: bool) -> Standardised:

@@ -6,7 +6,7 @@ accepts no other.
 
 import json
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,7 @@ from typing import Any, Final
 from recsys.decision.evidence import registered, report_digest
 from recsys.decision.next_steps import next_steps
 from recsys.decision.verdict import Verdict, VerdictName, decide
-from recsys.errors import ExperimentError
+from recsys.errors import ExperimentError, StoreError
 from recsys.evaluation.analysis import Analysis
 from recsys.evaluation.part import Part, part_of
 from recsys.experiment.routing import window
@@ -77,7 +77,14 @@ def evaluate(
         exclusive(workspace, f"experiment-{name}", command),
         exclusive(workspace, FEATURES, command, shared=True),
     ):
-        document, reused = _evaluate(workspace, name) if part is None else (_look(workspace, name, part), False)
+        if part is not None:
+            looked = _look(workspace, name, part)
+            return Evaluated(looked, False, keep_report(workspace, looked, folder))
+        document, reused = _evaluate(workspace, name)
+        try:
+            document = document if reused else _frozen(workspace, name, document)
+        except StoreError as error:
+            return Evaluated(document, False, replace(keep_report(workspace, document, folder), failure=str(error)))
         return Evaluated(document, reused, keep_report(workspace, document, folder))
 
 
@@ -109,10 +116,7 @@ def _evaluate(workspace: Workspace, name: str) -> tuple[dict[str, Any], bool]:
     planned = planned_end(workspace.ledger.entries(), name)
     verdict = decide(analysis, experiment, now, planned_end=planned)
     document = _document(workspace, name, analysis)
-    document |= {"verdict": _verdict(verdict), "next": list(next_steps(verdict, name))}
-    if verdict.name is not VerdictName.WAIT and now >= window(experiment)[1]:
-        document = _freeze(workspace, name, document)
-    return document, False
+    return document | {"verdict": _verdict(verdict), "next": list(next_steps(verdict, name))}, False
 
 
 def _document(workspace: Workspace, name: str, analysis: Analysis) -> dict[str, Any]:
@@ -135,8 +139,15 @@ def frozen_report(workspace: Workspace, name: str) -> dict[str, Any] | None:
     return None
 
 
-def _freeze(workspace: Workspace, name: str, document: dict[str, Any]) -> dict[str, Any]:
+def _frozen(workspace: Workspace, name: str, document: dict[str, Any]) -> dict[str, Any]:
+    """Freeze a report whose planned end has come, with what the registry knows of the weights it judged.
+
+    Raises:
+        StoreError: if the registry or the ledger does not answer; nothing is frozen then, and the next evaluation is.
+    """
     now = workspace.clock.now()
+    if document["verdict"]["name"] == VerdictName.WAIT or now < window(workspace.catalog.experiment(name))[1]:
+        return document
     content = document | {
         "frozen": now.isoformat(),
         "git_commit": commit(workspace.root),

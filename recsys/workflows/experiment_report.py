@@ -21,7 +21,7 @@ class KeptReport:
     beside: tuple[str, ...]
     """Weights in the registry that have it too, such as basket/v2 (weights 3)."""
     failure: str | None = None
-    """Why it is not beside the weights."""
+    """Why it is not beside the weights, or not frozen though the planned end has come."""
 
 
 def keep_report(workspace: Workspace, document: Mapping[str, Any], folder: Path | None) -> KeptReport:

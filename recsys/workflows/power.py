@@ -48,10 +48,15 @@ class Powered:
 
     @property
     def needed_units(self) -> int | None:
-        """Units that are enough for primary and guardrails; None where one of them has no answer."""
-        units = [need.units for need in self.needs if need.role != "stage"]
+        """Units that see the primary's minimum effect; None where the past says nothing about it."""
+        return self.needs[0].units
+
+    @property
+    def units_for_guardrails(self) -> int | None:
+        """Units that prove every guardrail to be within its margin; None without one, or where one says nothing."""
+        units = [need.units for need in self.needs if need.role == "guardrail"]
         known = [each for each in units if each is not None]
-        return max(known) if len(known) == len(units) else None
+        return max(known) if known and len(known) == len(units) else None
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -75,6 +80,7 @@ class Powered:
             },
             "needs": [asdict(need) for need in self.needs],
             "needed_units": self.needed_units,
+            "units_for_guardrails": self.units_for_guardrails,
             "enough": None if self.needed_units is None else self.planned_units >= self.needed_units,
             "running": None
             if self.running is None

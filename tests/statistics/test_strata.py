@@ -10,13 +10,17 @@ from tea_tasting.aggr import Aggregates
 
 from recsys.errors import DataError
 from recsys.statistics.effects import Effect, effect, moments
-from recsys.statistics.strata import NO_EPOCH, standardise, strata_of
+from recsys.statistics.strata import NO_STRATUM, standardise, strata_of
 
 
 def test_a_unit_that_came_before_its_arm_grew_belongs_to_no_stratum() -> None:
     visit = np.array([0, 5, 12, 5, 25, -1])
     exposure = np.array([0, 9, 12, 12, 27, 3])
-    assert strata_of(visit, exposure, [0, 10, 20]).tolist() == [0, 0, 1, NO_EPOCH, 2, NO_EPOCH]
+    assert strata_of(visit, exposure, [0, 10, 20]).tolist() == [0, 0, 1, NO_STRATUM, 2, NO_STRATUM]
+    ramps = np.array([0, 0, 1, 1, 0, 0])
+    assert strata_of(visit, exposure, [0, 10, 20], ramps).tolist() == [0, 0, 1, 3 * 2 + 1, 2, NO_STRATUM]
+    assert strata_of(visit, exposure, [0, 10, 20], ramps - 1)[3] == 3 * 1 + 1
+    assert strata_of(visit, exposure, [0, 10, 20], ramps - 2)[3] == NO_STRATUM
     with pytest.raises(DataError, match="an exposure is a visit"):
         strata_of(np.array([5]), np.array([4]), [0])
     with pytest.raises(DataError, match="begins after the last"):
@@ -118,6 +122,45 @@ def test_pooling_a_ramp_that_is_not_in_proportion_is_biased_and_strata_are_not()
     assert abs(np.mean(fair) - 0.1) < 3.3 * error
     assert np.mean(naive) - 0.1 > 20 * error
     assert held / runs == pytest.approx(0.95, abs=0.035)
+
+
+def test_late_units_compare_where_both_arms_grew_in_their_ramp() -> None:
+    """Zealous users come first and have other habits; both arms grow in the second week, one more than the other."""
+    rng = np.random.default_rng(7)
+    control, treatment = (0.1, 0.2), (0.1, 0.4)
+    estimates: dict[str, list[float]] = {"by ramp": [], "by epoch": []}
+    late, held, runs = 0, 0, 300
+    for _ in range(runs):
+        zeal, bucket = rng.lognormal(size=6_000), rng.random(6_000)
+        arm = (bucket >= 0.5).astype(np.int64)
+        place = bucket - 0.5 * arm
+        opened = np.where(place < np.where(arm, treatment[0], control[0]), 0, 1)
+        taken = place < np.where(arm, treatment[1], control[1])
+        visits = rng.poisson(zeal[:, np.newaxis], (6_000, 2))
+        shown = visits * (np.arange(2) >= opened[:, np.newaxis]) * taken[:, np.newaxis]
+        level = np.clip(0.1 + 0.05 * zeal, None, 0.4)[:, np.newaxis] * (1, 1.3)
+        seen = shown.any(axis=1)
+        hits = rng.binomial(10 * shown, level * (1 + 0.1 * arm[:, np.newaxis])).sum(axis=1) / 10
+        columns = np.column_stack((hits, shown.sum(axis=1))).astype(float)
+        visit, exposure = (np.argmax(weeks > 0, axis=1) for weeks in (visits, shown))
+        codes = {"by ramp": strata_of(visit[seen], exposure[seen], (0, 1), opened[seen]), "by epoch": exposure[seen]}
+        for name, code in codes.items():
+            both = standardise(
+                [
+                    tuple(moments(*columns[seen][(code == one) & (arm[seen] == which)].T) for which in (0, 1))
+                    for one in np.unique(code)
+                ],
+                pooled=False,
+            )
+            found = effect("m", both.control, both.treatment).relative
+            estimates[name].append(found.estimate)
+            held += name == "by ramp" and found.holds(0.1)
+        late += int((codes["by ramp"] > 1).sum())
+    assert late > 100 * runs
+    error = np.std(estimates["by ramp"], ddof=1) / math.sqrt(runs)
+    assert abs(np.mean(estimates["by ramp"]) - 0.1) < 3.3 * error
+    assert held / runs == pytest.approx(0.95, abs=0.04)
+    assert abs(np.mean(estimates["by epoch"]) - 0.1) > 5 * error
 
 
 def _same(found: Effect, expected: Effect) -> None:

@@ -180,6 +180,26 @@ def test_owners_of_an_experiment_go_before_those_of_its_problem(project: Evaluat
 def test_a_registry_that_is_away_keeps_nobody_from_a_report(
     project: EvaluatedProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def away(_: str) -> None:
+        message = "registry: does not answer"
+        raise StoreError(message)
+
+    monkeypatch.setattr(project.registry_kept, "search", away)
+    done = project.evaluate()
+    assert done.report.failure == "registry: does not answer"
+    assert done.document["frozen"] is None, "promote asks what the registry said when the report was frozen"
+    said = "not frozen, which the next evaluation does: registry: does not answer"
+    assert said in printing.evaluation(done, "page")
+    monkeypatch.undo()
+    project.train("basket/v1")
+    again = project.evaluate()
+    assert again.document["frozen"]
+    assert again.report.beside == ("basket/v1 (weights 1)",)
+
+
+def test_a_report_that_was_not_kept_beside_its_weights_is_so_next_time(
+    project: EvaluatedProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def away(*_: Any) -> None:
         message = "registry: does not answer"
         raise StoreError(message)
@@ -187,8 +207,8 @@ def test_a_registry_that_is_away_keeps_nobody_from_a_report(
     project.train("basket/v1")
     monkeypatch.setattr(project.registry_kept, "add_reports", away)
     done = project.evaluate()
-    assert done.report.failure == "registry: does not answer"
-    assert "not kept in the registry: registry: does not answer" in printing.evaluation(done, "page")
+    assert done.document["frozen"]
+    assert (done.report.beside, done.report.failure) == ((), "registry: does not answer")
     monkeypatch.undo()
     assert project.evaluate().report.beside == ("basket/v1 (weights 1)",)
 

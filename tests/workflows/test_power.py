@@ -123,9 +123,10 @@ def test_needs_are_those_of_the_past_as_it_would_be_analysed(project: LoggedProj
     assert primary.units == units_for_effect(sample, 0.08)
     assert primary.detectable == pytest.approx(minimum_detectable_effect(sample, 100))
     assert (guardrail.metric, guardrail.role, guardrail.effect) == ("mrr@3", "guardrail", 0.2)
-    assert found.needed_units == max(primary.units, guardrail.units or 0)
+    assert (found.needed_units, found.units_for_guardrails) == (primary.units, guardrail.units)
     assert found.document()["enough"] is False
-    assert f"the plan has 100 units, but this needs {found.needed_units:,}" in printing.power(found)
+    said = printing.power(found)
+    assert f"the plan has 100 units, but this needs {primary.units:,}; to prove every guardrail too takes" in said
     assert found.running is None
 
 
@@ -185,7 +186,7 @@ def test_each_stage_of_the_funnel_needs_its_own_units(project: LoggedProject) ->
     assert click.units is None  # every list is clicked: there is nothing that could differ
     assert purchase.units is not None
     assert purchase.effect == 0.08
-    assert found.needed_units == max(need.units or 0 for need in found.needs if need.role != "stage")
+    assert found.needed_units == found.needs[0].units
     assert "unknown" in printing.power(found)
 
 
