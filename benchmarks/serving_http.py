@@ -89,11 +89,18 @@ class Served:
 
 
 @contextlib.contextmanager
-def recsys_serve(project: Path, workers: int = 1) -> Iterator[Server]:
-    """Run `recsys serve` until the block ends."""
+def recsys_serve(project: Path, workers: int = 1, durability: str = "acknowledged") -> Iterator[Server]:
+    """Run `recsys serve` until the block ends; the environment's file is as it was once the service is ready."""
     port = _free_port()
     command = [sys.executable, "-m", "recsys", "serve", "--port", str(port), "--workers", str(workers)]
-    with _running(command, project, port) as process:
+    environment = project / "registry" / "environments" / "local.yaml"
+    declared = environment.read_text(encoding="utf-8")
+    with contextlib.ExitStack() as running:
+        environment.write_text(f"{declared}\nserve: {{durability: {durability}}}\n", encoding="utf-8")
+        try:
+            process = running.enter_context(_running(command, project, port))
+        finally:
+            environment.write_text(declared, encoding="utf-8")
         yield Server(port, process)
 
 

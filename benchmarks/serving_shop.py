@@ -64,7 +64,7 @@ def made(project: Path, households: int | None) -> Path:
     shutil.rmtree(project / "registry" / "experiments")
     for command in (("ingest",), ("apply",), ("features", "build"), ("train", "--model-version", VERSION)):
         recsys(project, *command)
-    recsys(project, "promote", "--model-version", VERSION, "--override", "a benchmark of its speed")
+    recsys(project, "promote", "--model-version", VERSION, "--override", "--reason", "a benchmark of its speed")
     return project
 
 

@@ -26,6 +26,7 @@ from recsys.workflows.dataset import build_dataset
 from recsys.workflows.evaluate import evaluate
 from recsys.workflows.features import build_tables, materialize
 from recsys.workflows.ingest import ingest
+from recsys.workflows.plan import apply
 from recsys.workflows.replay import replay
 from recsys.workflows.serve_batch import serve_batch
 from recsys.workflows.train import Trained, train
@@ -113,9 +114,13 @@ def _features(workspace: Workspace, stages: Stages) -> None:
         stages.say(printing.feature_tables(tables, workspace))
         rows = sum(built.rows for built in tables)
         entry.update(rows=rows, result=f"{len(tables)} tables{_reused(all(built.reused for built in tables))}")
-    with stages.stage("Feast definitions", f"cd {workspace.environment.feature_repo} && feast apply") as entry:
+    command = f"(cd {workspace.environment.feature_repo} && feast apply) && recsys apply"
+    with stages.stage("Feast definitions", command) as entry:
         said = _feast_apply(workspace)
         stages.say("\n".join(f"  {line}" for line in said))
+        done = apply(workspace)
+        on_record = f"{len(done.plan.steps)} steps, as apply {done.transaction}" if done.transaction else "up to date"
+        stages.say(f"  declarations on record: {on_record}")
         entry.update(result="applied")
     with stages.stage("Online store", "recsys features build   # its second half") as entry:
         online = materialize(workspace)
@@ -187,7 +192,7 @@ def _experiment(workspace: Workspace, stages: Stages, server: "Server") -> None:
         )
     with stages.stage("Evaluation", f"recsys evaluate {EXPERIMENT}") as entry:
         evaluated = evaluate(workspace, EXPERIMENT)
-        stages.say(printing.evaluation(evaluated))
+        stages.say(printing.evaluation(evaluated, workspace.shown(evaluated.report.page)))
         entry.update(result=f"verdict {evaluated.verdict['name']}{_reused(evaluated.reused)}")
     with stages.stage("Online store, after the experiment", "recsys features build") as entry:
         online = materialize(workspace)

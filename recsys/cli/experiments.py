@@ -54,6 +54,12 @@ def evaluate(
     until: Annotated[
         Optional[str], typer.Option("--to", help="And before this one; their outcomes count as always.")
     ] = None,
+    report: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--report", help="The folder of the page and its JSON; reports/experiments of the state by default."
+        ),
+    ] = None,
     env: Env = "local",
     as_json: Json = False,
 ) -> None:
@@ -62,11 +68,15 @@ def evaluate(
     def run(workspace: "Workspace") -> None:
         from recsys import printing
         from recsys.specs.base import read_moment
-        from recsys.workflows.evaluate import evaluate as report
+        from recsys.workflows.evaluate import evaluate as judge
+        from recsys.workflows.promote import overrides
 
         first, last = (None if text is None else read_moment(text) for text in (since, until))
-        done = report(workspace, experiment, since=first, until=last)
-        show(done.document, as_json, printing.evaluation(done))
+        done = judge(workspace, experiment, since=first, until=last, folder=report)
+        overridden = overrides(workspace, [arm["model_version"] for arm in done.document["analysis"]["arms"]])
+        document = done.document | ({"overrides": printing.overrides_document(overridden)} if overridden else {})
+        said = printing.evaluation(done, workspace.shown(done.report.page))
+        show(document, as_json, "\n".join([said, *printing.overridden(overridden)]))
 
     run_in(env, run)
 
@@ -80,8 +90,10 @@ def promote(
         Optional[str], typer.Option("--model-version", help="A first champion, for a model that has none.")
     ] = None,
     override: Annotated[
-        Optional[str],
-        typer.Option("--override", help="Why weights that failed their gate shall be served all the same."),
+        bool, typer.Option("--override", help="Whatever is refused: recorded, and shown with the version from then on.")
+    ] = False,
+    reason: Annotated[
+        Optional[str], typer.Option("--reason", help="Why it is overridden; goes with --override.")
     ] = None,
     env: Env = "local",
     as_json: Json = False,
@@ -90,15 +102,18 @@ def promote(
     if (experiment is None) == (model_version is None):
         message = "name an experiment, or a first champion with --model-version"
         raise typer.BadParameter(message)
+    if override != bool(reason and reason.strip()):
+        message = "--override and --reason go together: say why what is refused shall be done"
+        raise typer.BadParameter(message)
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
         from recsys.workflows import promote as promoting
 
         if experiment is not None:
-            done = promoting.promote_experiment(workspace, experiment)
+            done = promoting.promote_experiment(workspace, experiment, reason)
         else:
-            done = promoting.promote_first(workspace, str(model_version), override)
+            done = promoting.promote_first(workspace, str(model_version), reason)
         show(printing.promotion_document(done), as_json, printing.promotion(done))
 
     run_in(env, run)

@@ -1,6 +1,8 @@
 """Who is champion, by the alias and by the record?"""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from recsys.decision.alias_moves import CHAMPION, champion_move, done
 from recsys.errors import DecisionError
@@ -68,15 +70,51 @@ def number_of(weights: Weights | None) -> int | None:
     return None if weights is None else weights.number
 
 
-def promoted_by(ledger: Decisions, model: str, digest: str) -> LedgerEntry | None:
-    """Return the promotion that this very report made, or None; one that was rolled back is refused."""
-    entries = [entry for entry in done(ledger, model) if entry.payload.get("digest") == digest]
+def promoted_by(ledger: Decisions, model: str, digest: str | None) -> tuple[LedgerEntry | None, str | None]:
+    """Return the promotion that this very report made, or None; and why it makes no other, where it was rolled back."""
+    entries = [entry for entry in done(ledger, model) if digest is not None and entry.payload.get("digest") == digest]
     if not entries:
-        return None
-    if entries[-1].transaction not in {entry.transaction for entry in standing(ledger, model)}:
-        message = (
-            f"model {model}: the promotion by this report (digest {digest}) was rolled back:"
-            " a report promotes once; run a new experiment"
-        )
-        raise DecisionError(message)
-    return entries[-1]
+        return None, None
+    if entries[-1].transaction in {entry.transaction for entry in standing(ledger, model)}:
+        return entries[-1], None
+    return entries[-1], (
+        f"model {model}: the promotion by this report (digest {digest}) was rolled back: a report promotes once; run a"
+        " new experiment"
+    )
+
+
+@dataclass(frozen=True)
+class Override:
+    """A champion that was made although something spoke against it."""
+
+    model_version: str
+    experiment: str | None
+    reason: str
+    refused: tuple[str, ...]
+    """Everything that spoke against it, a line each."""
+    author: str
+    at: datetime
+    """By the environment's clock."""
+
+
+def overrides(ledger: Decisions, model: str) -> dict[str, Override]:
+    """Return the model versions that became champion by an override, and were not rolled back or promoted anew."""
+    found: dict[str, Override] = {}
+    for entry in standing(ledger, model):
+        version, reason = str(entry.payload.get("model_version")), entry.payload.get("override")
+        if entry.action == "refresh":
+            continue
+        found.pop(version, None)
+        if reason:
+            refused = tuple(entry.payload.get("overridden", ()))
+            experiment = entry.payload.get("experiment")
+            found[version] = Override(version, experiment, reason, refused, entry.author, entry.event_timestamp)
+    return found
+
+
+def overrides_among(ledger: Decisions, model_versions: Iterable[str]) -> tuple[Override, ...]:
+    """Return the overrides of those among some model versions that have one, by their names."""
+    named = sorted(set(model_versions))
+    by_model = {model: overrides(ledger, model) for model in {version.partition("/")[0] for version in named}}
+    found = (by_model[version.partition("/")[0]].get(version) for version in named)
+    return tuple(override for override in found if override is not None)

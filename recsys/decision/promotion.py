@@ -5,7 +5,7 @@ The champion alias moves only by these functions; each records who moved it, why
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from recsys.decision.alias_moves import CHAMPION, AliasMove, Mover, champion_move, done, find, latest, moves_of
 from recsys.decision.champion import (
@@ -16,15 +16,10 @@ from recsys.decision.champion import (
     promoted_by,
     standing,
 )
+from recsys.decision.evidence import SHIP
+from recsys.decision.logic_weights import GATE_TAG, against_gate, digests, newest, split, to_serve
 from recsys.errors import DecisionError
 from recsys.ports import Clock, Ledger, LedgerEntry, ModelRegistry, Weights
-
-GATE_TAG: Final = "recsys.gate"
-"""Tag of weights with the outcome of their offline gate: passed or failed."""
-REASON_TAG: Final = "recsys.gate_reason"
-"""Tag of weights with that outcome's figures, in a sentence."""
-
-_SHIP: Final = "SHIP"
 
 
 @dataclass(frozen=True)
@@ -41,6 +36,8 @@ class Promotion:
     """False where everything already was as asked; then nothing was recorded."""
     transaction: str | None
     """The ledger's transaction, of this change or of the earlier one that had done it."""
+    override: str | None = None
+    """Why it was done although something spoke against it; None where nothing did."""
 
 
 def promote_first(
@@ -65,7 +62,7 @@ def promote_first(
     Raises:
         DecisionError: if the model has a champion, the logic no weights in service, or their gate failed.
     """
-    model, version = _split(model_version)
+    model, _ = split(model_version)
     champion = registry.resolve(model, CHAMPION)
     if champion is not None:
         message = (
@@ -73,22 +70,34 @@ def promote_first(
             " champion is for models without one; run an experiment and promote its verdict, or roll back"
         )
         raise DecisionError(message)
-    if override is None:
-        _, weights = _in_service(registry, model_version)
-        _require_gate(weights)
-    else:
-        weights = _newest(registry, model_version)
-    moves = [AliasMove(CHAMPION, None, weights.number)]
-    serving = number_of(registry.resolve(model, logic_alias(version)))
-    if serving != weights.number:
-        moves.insert(0, AliasMove(logic_alias(version), serving, weights.number))
-    evidence = {"model_version": model_version, "gate": weights.tags.get(GATE_TAG), "override": override}
+    weights, against = to_serve(registry, model_version)
+    if against is not None and override is None:
+        raise DecisionError(against)
+    if override is not None:
+        weights = newest(registry, model_version)
+        against = against or against_gate(weights)
+    evidence = {
+        "model_version": model_version,
+        "gate": weights.tags.get(GATE_TAG),
+        **digests(weights),
+        **_overridden(override, [against] if against else []),
+    }
+    moves = [*_into_service(registry, weights), AliasMove(CHAMPION, None, weights.number)]
     entry = Mover(registry, ledger, clock, author).move("promote", model, moves, evidence)
-    return Promotion("promote", model, None, weights, changed=True, transaction=entry.transaction)
+    return Promotion(
+        "promote", model, None, weights, changed=True, transaction=entry.transaction, override=_reason(entry)
+    )
 
 
 def promote_verdict(
-    registry: ModelRegistry, ledger: Ledger, clock: Clock, report: Mapping[str, Any], author: str
+    registry: ModelRegistry,
+    ledger: Ledger,
+    clock: Clock,
+    report: Mapping[str, Any],
+    author: str,
+    *,
+    refused: Sequence[str] = (),
+    override: str | None = None,
 ) -> Promotion:
     """Make the winning arm's logic the champion, on the evidence of a frozen report.
 
@@ -96,38 +105,53 @@ def promote_verdict(
         registry: where the aliases are.
         ledger: where the move is recorded.
         clock: the environment's time.
-        report: `experiment`, `verdict` and its `reason`, `model_version` of the winning arm, and `digest`.
+        report: `experiment`, `verdict` and its `reason`, `model_version` of the winning arm, and `digest`; what else is
+            in it is recorded too.
         author: who asks.
+        refused: what else speaks against it, a line a reason.
+        override: why it shall be done all the same; recorded with everything that spoke against it.
 
     Returns:
         What moved; an unchanged result where this very report has promoted already.
 
     Raises:
-        DecisionError: if the verdict is not SHIP, its promotion was rolled back, the logic has no weights in
-            service, or the champion was moved from outside.
+        DecisionError: without an override, with a line a reason, if the verdict is not SHIP, its promotion was rolled
+            back, the logic has no weights in service, their gate failed, or something else was refused; with one too,
+            if the champion was moved from outside, or there are no weights.
     """
-    experiment, verdict, digest = (str(_required(report, key)) for key in ("experiment", "verdict", "digest"))
-    if verdict != _SHIP:
+    experiment = str(_required(report, "experiment"))
+    verdict, digest = (_required(report, key) if override is None else report.get(key) for key in ("verdict", "digest"))
+    against = list(refused)
+    if verdict is not None and verdict != SHIP:
         reason = report.get("reason") or "its report says why"
-        message = f"experiment {experiment}: verdict {verdict}: only {_SHIP} promotes; {reason}"
-        raise DecisionError(message)
+        against.insert(0, f"experiment {experiment}: verdict {verdict}: only {SHIP} promotes; {reason}")
+        if override is None:
+            raise DecisionError("\n".join(against))
     model_version = str(_required(report, "model_version"))
-    model, weights = _in_service(registry, model_version)
-    earlier = promoted_by(ledger, model, digest)
+    model, _ = split(model_version)
+    weights, held_back = to_serve(registry, model_version)
     champion = agreed_champion(registry, ledger, model)
-    if earlier is not None:
+    earlier, rolled_back = promoted_by(ledger, model, digest)
+    if earlier is not None and rolled_back is None and (override or not earlier.payload.get("override")):
         return Promotion("promote", model, champion, champion, changed=False, transaction=earlier.transaction)
+    against += [reason for reason in (held_back, rolled_back) if reason is not None]
+    if against and override is None:
+        raise DecisionError("\n".join(against))
     if champion is not None and champion.number == weights.number:
         return Promotion("promote", model, champion, champion, changed=False, transaction=None)
     evidence = {
+        **report,
         "model_version": model_version,
-        "experiment": experiment,
-        "verdict": verdict,
-        "digest": digest,
+        "gate": weights.tags.get(GATE_TAG),
+        **digests(weights),
+        **_overridden(override, against),
     }
-    move = AliasMove(CHAMPION, None if champion is None else champion.number, weights.number)
-    entry = Mover(registry, ledger, clock, author).move("promote", model, [move], evidence)
-    return Promotion("promote", model, champion, weights, changed=True, transaction=entry.transaction)
+    move = AliasMove(CHAMPION, number_of(champion), weights.number)
+    moves = [*_into_service(registry, weights), move]
+    entry = Mover(registry, ledger, clock, author).move("promote", model, moves, evidence)
+    return Promotion(
+        "promote", model, champion, weights, changed=True, transaction=entry.transaction, override=_reason(entry)
+    )
 
 
 def refresh(registry: ModelRegistry, ledger: Ledger, clock: Clock, weights: Weights, author: str) -> Promotion:
@@ -138,7 +162,9 @@ def refresh(registry: ModelRegistry, ledger: Ledger, clock: Clock, weights: Weig
     Raises:
         DecisionError: if the weights failed their gate.
     """
-    _require_gate(weights)
+    against = against_gate(weights)
+    if against is not None:
+        raise DecisionError(against)
     model, alias = weights.model, logic_alias(weights.version)
     status = champion_status(registry, ledger, model)
     champion = status.alias
@@ -151,7 +177,7 @@ def refresh(registry: ModelRegistry, ledger: Ledger, clock: Clock, weights: Weig
     action = "refresh" if is_champion else "serve"
     if not moves:
         return Promotion(action, model, champion, champion, changed=False, transaction=None)
-    evidence = {"model_version": weights.model_version, "gate": weights.tags.get(GATE_TAG)}
+    evidence = {"model_version": weights.model_version, "gate": weights.tags.get(GATE_TAG), **digests(weights)}
     entry = Mover(registry, ledger, clock, author).move(action, model, moves, evidence)
     after = weights if is_champion else champion
     return Promotion(action, model, champion, after, changed=True, transaction=entry.transaction)
@@ -191,7 +217,12 @@ def rollback(
         for move in moves_of(entries[-1])
         if move.before is not None and number_of(registry.resolve(model, move.alias)) == move.after
     ]
-    evidence = {"model_version": after.model_version, "undoes": entries[-1].transaction, "reason": reason}
+    evidence = {
+        "model_version": after.model_version,
+        **digests(after),
+        "undoes": entries[-1].transaction,
+        "reason": reason,
+    }
     entry = Mover(registry, ledger, clock, author).move("rollback", model, moves, evidence)
     return Promotion("rollback", model, champion, after, changed=True, transaction=entry.transaction)
 
@@ -212,7 +243,7 @@ def accept(registry: ModelRegistry, ledger: Ledger, clock: Clock, model: str, au
         )
         raise DecisionError(message)
     move = AliasMove(CHAMPION, status.recorded, status.alias.number)
-    evidence = {"model_version": status.alias.model_version}
+    evidence = {"model_version": status.alias.model_version, **digests(status.alias)}
     entry = Mover(registry, ledger, clock, author).move("accept", model, [move], evidence)
     before = None if status.recorded is None else find(registry, model, status.recorded)
     return Promotion("accept", model, before, status.alias, changed=True, transaction=entry.transaction)
@@ -228,49 +259,21 @@ def recover(registry: ModelRegistry, ledger: Ledger, clock: Clock, author: str) 
     return Mover(registry, ledger, clock, author).recover()
 
 
-def _split(model_version: str) -> tuple[str, str]:
-    model, _, version = model_version.partition("/")
-    if not model or not version:
-        message = f"model version {model_version}: it is <model>/<version>, such as basket/v2"
-        raise DecisionError(message)
-    return model, version
+def _into_service(registry: ModelRegistry, weights: Weights) -> list[AliasMove]:
+    """Return the move that makes weights those of their logic, where they are not yet."""
+    alias = logic_alias(weights.version)
+    serving = number_of(registry.resolve(weights.model, alias))
+    return [] if serving == weights.number else [AliasMove(alias, serving, weights.number)]
 
 
-def _in_service(registry: ModelRegistry, model_version: str) -> tuple[str, Weights]:
-    """Return a logic's model and its weights in service."""
-    model, version = _split(model_version)
-    weights = registry.resolve(model, logic_alias(version))
-    if weights is None:
-        newest = _newest(registry, model_version)
-        message = (
-            f"model version {model_version}: no weights of it are in service (alias {logic_alias(version)} is not set);"
-            f" the newest ({newest.number}) have gate {newest.tags.get(GATE_TAG, 'unknown')}"
-            f" ({newest.tags.get(REASON_TAG, 'no reason recorded')}): train it again, or override with a reason"
-        )
-        raise DecisionError(message)
-    return model, weights
+def _overridden(reason: str | None, against: Sequence[str]) -> dict[str, Any]:
+    """Return what is recorded of an override: nothing where nothing spoke against the move."""
+    return {"override": reason, "overridden": list(against)} if against else {"override": None}
 
 
-def _newest(registry: ModelRegistry, model_version: str) -> Weights:
-    """Return a logic's newest weights, in service or not."""
-    model, version = _split(model_version)
-    known = [weights for weights in registry.search(model) if weights.version == version]
-    if not known:
-        message = (
-            f"model version {model_version}: it was never trained; run `recsys train --model-version {model_version}`"
-        )
-        raise DecisionError(message)
-    return known[-1]
-
-
-def _require_gate(weights: Weights) -> None:
-    gate = weights.tags.get(GATE_TAG)
-    if gate != "passed":
-        message = (
-            f"weights {weights.number} of {weights.model_version}: gate {gate or 'unknown'}: only weights"
-            " that passed their gate are served; see their report, and train again or override with a reason"
-        )
-        raise DecisionError(message)
+def _reason(entry: LedgerEntry) -> str | None:
+    reason: str | None = entry.payload["override"]
+    return reason
 
 
 def _required(report: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - a value of a JSON document

@@ -23,6 +23,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Literal
 
+from recsys.decision.intervals import number, oriented, text
 from recsys.errors import DecisionError
 from recsys.evaluation.analysis import Analysis, ArmEffect
 from recsys.experiment.routing import window
@@ -119,8 +120,8 @@ def _decide_arm(analysis: Analysis, experiment: Experiment, arm: str, *, offline
         return harmed
     primary = experiment.metrics.primary
     interval = _fixed(_primary(analysis, arm), primary.scale)
-    gain = _oriented(interval, primary.direction)
-    figures = f"{primary.name} of {arm} moved by {_text(interval, primary.scale)}"
+    gain = oriented(interval, primary.direction)
+    figures = f"{primary.name} of {arm} moved by {text(interval, primary.scale)}"
     version = experiment.arms[arm].model_version
     if gain.lower > 0:
         return _ship_or_review(analysis, experiment, arm, figures)
@@ -130,7 +131,7 @@ def _decide_arm(analysis: Analysis, experiment: Experiment, arm: str, *, offline
         reason = f"{stages}, but {figures}, which holds 0: look for leakage, skew, position bias or a wrong stage."
         return Verdict(VerdictName.ITERATE, reason, arm, version)
     short = analysis.exposed_units < analysis.planned_units
-    minimum = _number(primary.minimum_effect, primary.scale)
+    minimum = number(primary.minimum_effect, primary.scale)
     if short or not gain.upper < primary.minimum_effect:
         cause = f"it holds both 0 and the smallest effect worth shipping, {minimum}"
         if short:
@@ -153,8 +154,8 @@ def _ended_early(
         return harmed
     primary = experiment.metrics.primary
     interval = _always(_primary(analysis, arm), primary.scale)
-    gain = _oriented(interval, primary.direction)
-    figures = f"{primary.name} of {arm} moved by {_text(interval, primary.scale)} (bounds valid at every look)"
+    gain = oriented(interval, primary.direction)
+    figures = f"{primary.name} of {arm} moved by {text(interval, primary.scale)} (bounds valid at every look)"
     version = experiment.arms[arm].model_version
     moved = list(_moved(analysis, arm, experiment.plan.alpha, offline=offline, always=True))
     if moved and not gain.lower > 0:
@@ -179,12 +180,12 @@ def _ship_or_review(analysis: Analysis, experiment: Experiment, arm: str, figure
     proven: list[str] = []
     for guardrail, found in _guardrails(analysis, experiment, arm):
         interval = _fixed(found, guardrail.scale)
-        text = (
-            f"{guardrail.name} moved by {_text(interval, guardrail.scale)}"
-            f" with a margin of {_number(guardrail.margin, guardrail.scale)}"
+        said = (
+            f"{guardrail.name} moved by {text(interval, guardrail.scale)}"
+            f" with a margin of {number(guardrail.margin, guardrail.scale)}"
         )
-        within = _oriented(interval, guardrail.direction).lower > -guardrail.margin
-        (proven if within else unproven).append(text)
+        within = oriented(interval, guardrail.direction).lower > -guardrail.margin
+        (proven if within else unproven).append(said)
     if unproven:
         reason = f"{figures}, but a guardrail is not proven to be within its margin: {'; '.join(unproven)}."
         return Verdict(VerdictName.REVIEW, reason, arm, version)
@@ -199,11 +200,11 @@ def _harm(analysis: Analysis, experiment: Experiment, arm: str, *, running: bool
     checks += [(guardrail, found, guardrail.margin) for guardrail, found in _guardrails(analysis, experiment, arm)]
     for metric, found, accepted in checks:
         interval = _always(found, metric.scale) if running else _fixed(found, metric.scale)
-        gain = _oriented(interval, metric.direction)
+        gain = oriented(interval, metric.direction)
         if gain.upper < 0 and gain.lower < -accepted:
             bounds = "bounds valid at every look" if running else f"{analysis.confidence:.4g} confidence"
             role = "primary" if metric is primary else "guardrail"
-            figures = f"{_text(interval, metric.scale)} ({bounds})"
+            figures = f"{text(interval, metric.scale)} ({bounds})"
             reason = f"The {role} {metric.name} of {arm} is harmed: it moved by {figures}."
             return Verdict(VerdictName.STOP, reason, arm, experiment.arms[arm].model_version)
     return None
@@ -225,7 +226,7 @@ def _moved(analysis: Analysis, arm: str, alpha: float, *, offline: bool | None, 
         interval = found.always_relative if always else found.effect.relative
         surely = found.adjusted_p_value is None or found.adjusted_p_value <= alpha
         if interval.lower > 0 and surely:
-            yield f"{found.effect.metric} moved by {_text(interval, 'relative')}"
+            yield f"{found.effect.metric} moved by {text(interval, 'relative')}"
 
 
 def _primary(analysis: Analysis, arm: str) -> ArmEffect:
@@ -242,7 +243,7 @@ def _guardrails(analysis: Analysis, experiment: Experiment, arm: str) -> Iterato
 def _gain(analysis: Analysis, experiment: Experiment, verdict: Verdict) -> float:
     primary = experiment.metrics.primary
     interval = _fixed(_primary(analysis, str(verdict.treatment_arm)), primary.scale)
-    estimate = _oriented(interval, primary.direction).estimate
+    estimate = oriented(interval, primary.direction).estimate
     return estimate if math.isfinite(estimate) else -math.inf
 
 
@@ -252,21 +253,3 @@ def _fixed(found: ArmEffect, scale: Literal["relative", "absolute"]) -> Interval
 
 def _always(found: ArmEffect, scale: Literal["relative", "absolute"]) -> Interval:
     return found.always_relative if scale == "relative" else found.always_absolute
-
-
-def _oriented(interval: Interval, direction: str) -> Interval:
-    """Return the interval so that larger is better."""
-    if direction == "higher_is_better":
-        return interval
-    return Interval(-interval.estimate, -interval.upper, -interval.lower)
-
-
-def _text(interval: Interval, scale: str) -> str:
-    lower, upper = (_number(value, scale) for value in (interval.lower, interval.upper))
-    return f"{_number(interval.estimate, scale)} [{lower}, {upper}]"
-
-
-def _number(value: float, scale: str) -> str:
-    if not math.isfinite(value):
-        return "unknown"
-    return f"{value:+.2%}" if scale == "relative" else f"{value:+.4f}"

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -19,8 +19,9 @@ from tea_tasting.aggr import Aggregates
 from recsys.evaluation.health import Health
 from recsys.evaluation.metric_definition import MetricDefinition
 from recsys.evaluation.power import units_for_minimum_effect
-from recsys.evaluation.series import SeriesPoint, means, series, total, values
-from recsys.evaluation.unit_metrics import UnitMetrics
+from recsys.evaluation.ramps import STRATUM, pair_moments
+from recsys.evaluation.series import CumulativePoint, SeriesPoint, means, series, total, values
+from recsys.evaluation.unit_metrics import UnitMetrics, funnel_column
 from recsys.evaluation.winsorising import Winsorised, winsorise
 from recsys.experiment.routing import window
 from recsys.specs.experiment import Experiment
@@ -29,6 +30,7 @@ from recsys.statistics.bootstrap import Interval
 from recsys.statistics.effects import Effect, effect, moments
 from recsys.statistics.multiplicity import adjusted_p_values
 from recsys.statistics.sequential import always_valid
+from recsys.statistics.strata import NO_STRATUM
 
 Role = Literal["primary", "guardrail", "secondary", "check"]
 State = Literal["running", "cut", "ended", "part"]
@@ -66,6 +68,8 @@ class ArmSummary:
     means: Mapping[str, float]
     weights: Sequence[Mapping[str, Any]]
     """Versions that answered: model_version, weights, exposures."""
+    funnel: Mapping[str, int] = field(default_factory=dict)
+    """From the widest stage on: impressions, and the items of these that an event of each further stage followed."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,13 @@ class Analysis:
     """Metrics whose units were lowered to a limit, in the effects only; means and series are as measured."""
     part: tuple[str, str] | None = None
     """[from, to) of the requests that were looked at; None for all."""
+    compared_by_epoch: bool = False
+    """Whether arms were compared within the allocation epochs in which units came new, as they did not grow in
+    proportion."""
+    uncompared_units: int = 0
+    """Units in no epoch's comparison: they had come before an arm reached them."""
+    cumulative: Sequence[CumulativePoint] = ()
+    """The effect on the primary metric up to the end of each day with a request that counts."""
     needed_units: int | None = None
     """Units over all arms that show the primary's minimum effect with the plan's power, by the control's units here;
     None where they say nothing."""
@@ -159,6 +170,8 @@ def analyse(name: str, experiment: Experiment, metrics: UnitMetrics, health: Hea
         weekly=tuple(series(experiment, metrics, days=_DAYS_A_WEEK)),
         health=health,
         winsorised=winsorised,
+        compared_by_epoch=STRATUM in kept.column_names,
+        uncompared_units=_uncompared(kept),
         part=None if part is None else (part.start.isoformat(), part.end.isoformat()),
         needed_units=_needed(experiment, capped, metrics.definitions),
     )
@@ -185,13 +198,19 @@ def _effects(
     experiment: Experiment, kept: pa.Table, definitions: Sequence[MetricDefinition], confidence: float
 ) -> Iterator[ArmEffect]:
     arms = {arm: kept.filter(pc.equal(kept["arm"], arm)) for arm in experiment.arms}
+    beside = [STRATUM] if STRATUM in kept.column_names else []
     for metric in definitions:
-        reduced = {arm: _moments(rows, metric) for arm, rows in arms.items()}
+        columns = {arm: {name: values(rows, name) for name in (*metric.columns, *beside)} for arm, rows in arms.items()}
         for arm in experiment.arms:
             if arm != experiment.control:
-                found = effect(metric.name, reduced[experiment.control], reduced[arm], confidence=confidence)
+                control, treatment = pair_moments(columns[experiment.control], columns[arm], metric)
+                found = effect(metric.name, control, treatment, confidence=confidence)
                 for role in _roles(experiment, metric.name):
-                    yield _with_bounds(experiment, arm, role, found, 1 - confidence)
+                    yield with_bounds(experiment, arm, role, found, 1 - confidence)
+
+
+def _uncompared(kept: pa.Table) -> int:
+    return int(pc.sum(pc.equal(kept[STRATUM], NO_STRATUM)).as_py() or 0) if STRATUM in kept.column_names else 0
 
 
 def _needed(experiment: Experiment, kept: pa.Table, definitions: Sequence[MetricDefinition]) -> int | None:
@@ -209,7 +228,7 @@ def _controlled(experiment: Experiment, effects: Sequence[ArmEffect]) -> tuple[A
     )
 
 
-def _with_bounds(experiment: Experiment, arm: str, role: Role, found: Effect, alpha: float) -> ArmEffect:
+def with_bounds(experiment: Experiment, arm: str, role: Role, found: Effect, alpha: float) -> ArmEffect:
     """Add bounds that hold at every look; those of the ratio are taken on its log."""
     if not math.isfinite(found.standard_error + found.log_standard_error):
         unknown = replace(found.absolute, lower=math.nan, upper=math.nan)
@@ -253,6 +272,7 @@ def _summary(arm: str, experiment: Experiment, kept: pa.Table, metrics: UnitMetr
         requests=total(rows, "requests"),
         means=means(rows, metrics.definitions),
         weights=tuple(weights.to_pylist()),
+        funnel={stage: round(float(values(rows, funnel_column(stage)).sum())) for stage in metrics.stages},
     )
 
 

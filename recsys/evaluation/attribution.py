@@ -5,17 +5,16 @@ DuckDB's; it reads the columns of the event log (ports.EventLog) and compares ti
 and outcomes are numbered, so that no text is carried through the joins behind the first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from recsys.evaluation.terms import Term, last_column
 
-REQUESTS_SQL: Final = """
+_REQUESTS: Final = """
 WITH requests AS (
-    SELECT {number}e.request_id, e.{unit} AS unit, e.arm, epoch_us(e.event_timestamp) AS moment,
+    SELECT {columns}e.request_id, e.{unit} AS unit, e.arm, epoch_us(e.event_timestamp) AS moment,
            e.experiment IS NULL AS is_before, epoch_us(e.event_timestamp) + p.window_length AS closes,
-           (epoch_us(e.event_timestamp) - p.starts) // 86400000000 AS day, p.ends,
-           e.model_version, e.weights
+           (epoch_us(e.event_timestamp) - p.starts) // 86400000000 AS day, p.ends
     FROM exposures e CROSS JOIN parameters p
     WHERE e.{unit} IS NOT NULL AND (
         (e.experiment = p.experiment AND e.arm IS NOT NULL AND NOT e.overridden
@@ -52,43 +51,75 @@ _SHOWN: Final = """, listed AS (
     FROM impressions WHERE request_id IN (SELECT request_id FROM requests) GROUP BY request_id
 )"""
 
-_UNITS: Final = """
+_ROWS: Final = """
 , request_rows AS (
     SELECT r.unit, r.arm, r.arm AS arm_of_day, r.day, r.moment, r.is_before,
            r.closes <= r.ends AND NOT r.is_before AS counts{columns}
     FROM requests r{joins}
 )
+"""
+
+_UNITS: Final = """
 SELECT grouping(unit) AS of_days, unit, arm_of_day, day,
        arg_min(arm, moment) FILTER (NOT is_before) AS arm, min(arm) <> max(arm) AS several_arms,
        min(moment) FILTER (NOT is_before) AS first_exposure, count(*) FILTER (NOT is_before) AS exposures,
        count(*) FILTER (counts) AS requests{sums}
 FROM request_rows
 GROUP BY GROUPING SETS ((unit), (arm_of_day, day))
-HAVING count(*) FILTER (NOT is_before) > 0
-ORDER BY of_days, unit, arm_of_day, day
+HAVING count(*) FILTER (NOT is_before) > 0{by_day}
+ORDER BY of_days, CASE WHEN of_days < 2 THEN unit END, arm_of_day, day
 """
 
-WEIGHTS_SQL: Final = """
+_BY_DAY: Final = """
+UNION ALL BY NAME
+SELECT 2 AS of_days, unit, day{sums}
+FROM request_rows WHERE counts GROUP BY unit, day"""
+"""Millions of rows: they are left without an order of their units."""
+
+_WEIGHTS: Final = """
 SELECT arm, model_version, weights, count(*) AS exposures
 FROM requests WHERE NOT is_before GROUP BY ALL ORDER BY ALL
 """
 
 
-def units_sql(unit: str, terms: Sequence[Term]) -> str:
-    """Return the SQL of one row a unit, and one an arm and day.
+def units_sql(unit: str, terms: Sequence[Term], by_day: Sequence[Term] = ()) -> str:
+    """Return the SQL of one row a unit (of_days 0), one an arm and day (1), and one a unit and day (2).
 
     Args:
         unit: user_id or session_id.
         terms: what is summed; each gives the columns `term_<number>:counts` and `term_<number>:before`.
+        by_day: some of them that rows a unit and day are asked of, in `term_<number>:counts`; none by default.
 
     Returns:
         SQL over exposures, impressions, outcomes and parameters. Everything in it comes from closed sets or checked
         patterns, never from a caller's text.
     """
-    named = {f"term_{number}": term for number, term in enumerate(terms)}
+    sums = "".join(
+        f', {_sum(name, term, condition)} AS "{name}:{suffix}"'
+        for name, term in _named(terms).items()
+        for suffix, condition in (("counts", "counts"), ("before", "is_before"))
+    )
+    daily = "".join(
+        f', {_sum(name, term, "counts")} AS "{name}:counts"' for name, term in _named(terms).items() if term in by_day
+    )
+    added = _BY_DAY.format(sums=daily) if by_day else ""
+    return _rows(unit, _named(terms)) + _UNITS.format(sums=sums, by_day=added)
+
+
+def weights_sql(unit: str) -> str:
+    """Return the SQL of the versions that answered: arm, model_version, weights, exposures."""
+    return _REQUESTS.format(unit=unit, columns="e.model_version, e.weights, ") + _WEIGHTS
+
+
+def _named(terms: Sequence[Term]) -> dict[str, Term]:
+    return {f"term_{number}": term for number, term in enumerate(terms)}
+
+
+def _rows(unit: str, named: Mapping[str, Term]) -> str:
+    """Return the SQL of one row a request, with what each term gives."""
     outcomes = {name: term for name, term in named.items() if term.source == "outcomes"}
     lists = {name: term for name, term in named.items() if term.source == "impressions"}
-    parts = [REQUESTS_SQL.format(unit=unit, number="row_number() OVER () AS request, ")]
+    parts = [_REQUESTS.format(unit=unit, columns="row_number() OVER () AS request, ")]
     joins = columns = ""
     if outcomes:
         parts.append(_outcomes(unit, outcomes))
@@ -99,12 +130,7 @@ def units_sql(unit: str, terms: Sequence[Term]) -> str:
         parts.append(_SHOWN.format(columns=counted))
         joins += " LEFT JOIN listed l ON r.request_id = l.listed_request"
         columns += "".join(f", l.{name}" for name in lists)
-    sums = "".join(
-        f', {_sum(name, term, condition)} AS "{name}:{suffix}"'
-        for name, term in named.items()
-        for suffix, condition in (("counts", "counts"), ("before", "is_before"))
-    )
-    parts.append(_UNITS.format(columns=columns, joins=joins, sums=sums))
+    parts.append(_ROWS.format(columns=columns, joins=joins))
     return "".join(parts)
 
 

@@ -53,8 +53,8 @@ class Health:
     duplicated_exposures: Mapping[str, int] = field(default_factory=dict)
     """Exposures of each arm beyond the first of their request id."""
     lost_lists: Mapping[str, int] = field(default_factory=dict)
-    """Requests of each arm that a model answered and of whose list no slot was received; empty where slots were not
-    asked for."""
+    """Requests of each arm that a model answered and of whose list not even the first slot was received; empty where
+    slots were not asked for."""
     other_logic: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Of each arm the logics that answered without a fallback and are not the declared one, with their exposures."""
 
@@ -83,7 +83,9 @@ SELECT arm, CASE WHEN fallback IS NULL THEN model_version END AS answered, count
        count(DISTINCT request_id) AS requests, {lost} AS lost
 FROM received GROUP BY ALL ORDER BY ALL
 """
-_LOST: Final = "count(*) FILTER (fallback IS NULL AND request_id NOT IN (SELECT request_id FROM impressions))"
+_LOST: Final = (
+    "count(*) FILTER (fallback IS NULL AND request_id NOT IN (SELECT request_id FROM impressions WHERE position = 1))"
+)
 
 
 def check_health(  # noqa: PLR0913 - all that a check rests on stands in one place

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recsys.evaluation.metric_definition import MetricDefinition
 from recsys.evaluation.unit_metrics import UnitMetrics
 from recsys.specs.experiment import Experiment
+from recsys.statistics.bootstrap import Interval
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,20 @@ class SeriesPoint:
     """The period's first moment, ISO, UTC."""
     requests: int
     means: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class CumulativePoint:
+    """The effect on one metric up to a moment."""
+
+    treatment_arm: str
+    end: str
+    """Requests before this moment count, ISO, UTC."""
+    units: int
+    relative: Interval
+    always_relative: Interval
+    absolute: Interval
+    always_absolute: Interval
 
 
 def series(experiment: Experiment, metrics: UnitMetrics, *, days: int) -> Iterator[SeriesPoint]:

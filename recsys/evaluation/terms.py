@@ -4,7 +4,7 @@ A metric is one term by another. A term is a whole number of parts of 1/scale, s
 one result.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -84,6 +84,19 @@ def terms_of(metric: MetricDefinition) -> tuple[Term, Term]:
     return numerator, _ANY_TARGET if metric.kind == "recall" else REQUESTS
 
 
+def stage_terms(stages: Sequence[str]) -> tuple[Term, ...]:
+    """Return what a funnel counts: impressions, and of the items shown those that an event of each stage followed.
+
+    Nothing where there are no stages.
+    """
+    if not stages:
+        return ()
+    shown = OnlineMetric(description="", numerator="requests")
+    # Names of stages are free: no pattern holds them.
+    counts = (EventCount.model_construct(event=stage, of="shown", count="items", within=None) for stage in stages)
+    return (Term("impressions"), *(_part(shown, count) for count in counts))
+
+
 def window_of(horizon: timedelta, metrics: Iterable[MetricDefinition]) -> timedelta:
     """Return how long after a request any outcome may count: the problem's horizon, or the longest `within`."""
     declared = (count.within for metric in metrics if metric.declared for count in metric.declared.events)
@@ -102,7 +115,8 @@ def _part(metric: OnlineMetric, part: EventCount | Plain) -> Term:
     shown, last = part.of == "shown", metric.attribution == "last"
     slots = metric.slots if shown else None
     within = "horizon" if part.within is None else str(round(part.within / timedelta(microseconds=1)))
-    conditions = [f"event_type = '{part.event}'", f"delay <= {within}"]
+    name = part.event.replace("'", "''")
+    conditions = [f"event_type = '{name}'", f"delay <= {within}"]
     if shown:
         conditions.append("slot IS NOT NULL" if slots is None else f"coalesce(slot <= {slots}, false)")
     if last:

@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys import schema
-from recsys.evaluation.attribution import REQUESTS_SQL, WEIGHTS_SQL, units_sql
+from recsys.evaluation.attribution import units_sql, weights_sql
 from recsys.evaluation.metric_definition import MetricDefinition, metric_definitions
 from recsys.evaluation.part import Part
-from recsys.evaluation.terms import Term, terms_of, window_of
+from recsys.evaluation.terms import UNITS, Term, stage_terms, terms_of, window_of
 from recsys.experiment.routing import window
 from recsys.ports import Engine
 from recsys.specs.experiment import Experiment
@@ -53,6 +54,25 @@ class UnitMetrics:
     """How long after a request any outcome counted: the problem's horizon, or the longest `within` of a metric."""
     part: Part | None = None
     """The requests that were looked at, where not all were."""
+    stages: tuple[str, ...] = ()
+    """Stages of the funnel, from the widest; the column of each in `units` is `funnel_column`."""
+    by_day: pa.Table | None = None
+    """Of the first metric, one row a unit and day, in any order: unit, day, numerator and denominator (float64). None
+    where they were not asked for."""
+
+    @property
+    def denominates_units(self) -> bool:
+        """Whether the first metric is a mean over units, so that its denominator does not grow by the day."""
+        return terms_of(self.definitions[0])[1] == UNITS
+
+
+IMPRESSIONS: Final = "impressions"
+"""The widest stage of a funnel: slots of lists."""
+
+
+def funnel_column(stage: str) -> str:
+    """Return the column of a stage's count."""
+    return f"funnel:{stage}"
 
 
 def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one place
@@ -67,6 +87,8 @@ def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one pla
     default_model: str | None = None,
     declared: Mapping[str, OnlineMetric] | None = None,
     part: Part | None = None,
+    stages: Sequence[str] = (),
+    by_day: bool = False,
 ) -> UnitMetrics:
     """Attribute outcomes to requests and sum them by unit.
 
@@ -88,6 +110,8 @@ def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one pla
             only. None takes every answer outside experiments.
         declared: registry/metrics/, by name.
         part: the requests that are looked at; all of the experiment by default.
+        stages: event types of the funnel, from the widest; impressions come before them.
+        by_day: whether the first metric is asked for by unit and day too.
 
     Returns:
         Unit rows, daily sums and weight versions.
@@ -118,17 +142,27 @@ def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one pla
             }
         ),
     }
-    terms = tuple(dict.fromkeys(term for metric in definitions for term in terms_of(metric)))
-    grouped = engine.query(units_sql(experiment.unit, terms), tables)
+    funnel = stage_terms(stages)
+    terms = tuple(dict.fromkeys([*(term for metric in definitions for term in terms_of(metric)), *funnel]))
+    first = terms_of(definitions[0])
+    grouped = engine.query(units_sql(experiment.unit, terms, first if by_day else ()), tables)
     of_days = grouped["of_days"]
+    of_units = grouped.filter(pc.equal(of_days, 0))
+    counted = {
+        funnel_column(stage): of_units[f"term_{terms.index(term)}:counts"]
+        for stage, term in zip((IMPRESSIONS, *stages), funnel, strict=False)
+    }
+    units = _units(of_units, definitions, terms)
     return UnitMetrics(
         definitions=definitions,
-        units=_units(grouped.filter(pc.equal(of_days, 0)), definitions, terms),
+        units=pa.table({**dict(zip(units.column_names, units.columns, strict=True)), **counted}),
         days=_days(grouped.filter(pc.equal(of_days, 1)), definitions, terms),
-        weights=engine.query(REQUESTS_SQL.format(unit=experiment.unit, number="") + WEIGHTS_SQL, tables),
+        weights=engine.query(weights_sql(experiment.unit), tables),
         until=until,
         horizon=longest,
         part=part,
+        stages=(IMPRESSIONS, *stages) if stages else (),
+        by_day=_by_day(grouped.filter(pc.equal(of_days, 2)), first, terms) if by_day else None,
     )
 
 
@@ -154,6 +188,11 @@ def _days(rows: pa.Table, definitions: Sequence[MetricDefinition], terms: Sequen
         numerator, denominator = (f"term_{terms.index(term)}:counts" for term in terms_of(metric))
         columns |= {metric.numerator: rows[numerator], metric.denominator: rows[denominator]}
     return pa.table(columns)
+
+
+def _by_day(rows: pa.Table, parts: tuple[Term, Term], terms: Sequence[Term]) -> pa.Table:
+    numerator, denominator = (rows[f"term_{terms.index(part)}:counts"] for part in parts)
+    return pa.table({"unit": rows["unit"], "day": rows["day"], "numerator": numerator, "denominator": denominator})
 
 
 def _micros(moment: datetime) -> int:

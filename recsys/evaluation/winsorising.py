@@ -1,13 +1,17 @@
 """How is a metric kept from being decided by a handful of units? By lowering what they add to a declared quantile."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from recsys.evaluation.metric_definition import MetricDefinition
 from recsys.evaluation.series import values
+
+Columns = Mapping[str, NDArray[np.float64]]
+"""A metric's columns by name, one value a unit."""
 
 
 @dataclass(frozen=True)
@@ -39,24 +43,43 @@ def winsorise(units: pa.Table, definitions: Sequence[MetricDefinition]) -> tuple
     """
     done = []
     for metric in definitions:
-        quantile = metric.declared.winsorise if metric.declared else None
-        if quantile is None or not units.num_rows:
+        columns = {name: values(units, name) for name in metric.columns} if _quantile(metric) else {}
+        limits = _limits(columns, metric)
+        if limits is None:
             continue
-        numerator = values(units, metric.numerator)
-        limit = _limit(numerator, quantile)
-        before, present = values(units, metric.covariate_numerator), values(units, metric.covariate_denominator) > 0
-        covariate_limit = _limit(before[present], quantile) if present.any() else None
-        units = _with(units, metric.numerator, np.minimum(numerator, limit))
-        if covariate_limit is not None:
-            units = _with(units, metric.covariate_numerator, np.minimum(before, covariate_limit))
-        lowered = int(np.count_nonzero(numerator > limit))
-        done.append(Winsorised(metric.name, quantile, limit, lowered, covariate_limit))
+        done.append(limits)
+        for name, column in _lowered(columns, metric, limits).items():
+            units = units.set_column(units.schema.get_field_index(name), name, pa.array(column))
     return units, tuple(done)
 
 
-def _limit(column: np.ndarray[tuple[int, ...], np.dtype[np.float64]], quantile: float) -> float:
-    return float(np.quantile(column, quantile, method="higher"))
+def winsorised_arms(arms: Mapping[str, Columns], metric: MetricDefinition) -> Mapping[str, Columns]:
+    """Do the same to the columns of each arm's units, arms pooled."""
+    if _quantile(metric) is None:
+        return arms
+    pooled = {name: np.concatenate([columns[name] for columns in arms.values()]) for name in metric.columns}
+    limits = _limits(pooled, metric)
+    return arms if limits is None else {arm: _lowered(columns, metric, limits) for arm, columns in arms.items()}
 
 
-def _with(units: pa.Table, name: str, column: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> pa.Table:
-    return units.set_column(units.schema.get_field_index(name), name, pa.array(column))
+def _quantile(metric: MetricDefinition) -> float | None:
+    return metric.declared.winsorise if metric.declared else None
+
+
+def _limits(columns: Columns, metric: MetricDefinition) -> Winsorised | None:
+    quantile = _quantile(metric)
+    if quantile is None or not len(columns[metric.numerator]):
+        return None
+    numerator, present = columns[metric.numerator], columns[metric.covariate_denominator] > 0
+    limit = float(np.quantile(numerator, quantile, method="higher"))
+    before = columns[metric.covariate_numerator][present]
+    covariate_limit = float(np.quantile(before, quantile, method="higher")) if len(before) else None
+    return Winsorised(metric.name, quantile, limit, int(np.count_nonzero(numerator > limit)), covariate_limit)
+
+
+def _lowered(columns: Columns, metric: MetricDefinition, limits: Winsorised) -> Columns:
+    lowered = {**columns, metric.numerator: np.minimum(columns[metric.numerator], limits.limit)}
+    if limits.covariate_limit is not None:
+        before = columns[metric.covariate_numerator]
+        lowered[metric.covariate_numerator] = np.minimum(before, limits.covariate_limit)
+    return lowered

@@ -12,8 +12,11 @@ from recsys.experiment.routing import Router
 from recsys.specs.experiment import Arm, Experiment, LayerRange, Plan
 from recsys.specs.layer import Layer
 
-_JUDGED_APART: Final = frozenset({"arms", "overrides", "plan", "slot", "ratio", "model_version", "weeks", "end"})
-"""Fields of an experiment, an arm or a plan that have rules of their own; any other, also a new one, is fixed."""
+_JUDGED_APART: Final = frozenset(
+    {"arms", "overrides", "owners", "plan", "slot", "ratio", "model_version", "weeks", "end"}
+)
+"""Fields of an experiment, an arm or a plan that have rules of their own or change nothing that is measured; any other,
+also a new one, is fixed."""
 
 Layers = tuple[Layer | None, Layer | None]
 """The layer of an experiment before and after an edit."""

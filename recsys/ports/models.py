@@ -130,8 +130,12 @@ class ModelRegistry(NamedWeights, Protocol):
         """Load a ranker from the registry's artefacts."""
         ...
 
+    def add_reports(self, weights: Weights, reports: Mapping[str, str]) -> None:
+        """Keep further reports with weights, file name to text; one of the same name is replaced."""
+        ...
+
     def report(self, weights: Weights, name: str) -> str:
-        """Return a report that was registered with the weights.
+        """Return a report that is kept with the weights.
 
         Raises:
             ModelError: if these weights have no report of that name.

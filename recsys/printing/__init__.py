@@ -1,5 +1,6 @@
 """How do results read on a terminal?"""
 
+from recsys.printing.champions import history, history_document, promotion, promotion_document
 from recsys.printing.data import dataset, feature_tables, features, ingestion, inspection, online_store
 from recsys.printing.event_log import (
     exported,
@@ -23,14 +24,11 @@ from recsys.printing.models import (
     campaign,
     campaign_document,
     compared,
-    history,
-    history_document,
-    promotion,
-    promotion_document,
     trained,
     tuned,
     tuned_document,
 )
+from recsys.printing.overrides import overridden, overrides_document
 from recsys.printing.plans import applied, plan, plan_document
 from recsys.printing.power import power
 from recsys.printing.requests import why
@@ -62,6 +60,8 @@ __all__ = [
     "ingestion",
     "inspection",
     "online_store",
+    "overridden",
+    "overrides_document",
     "plan",
     "plan_document",
     "power",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from recsys.printing.overrides import overridden, overrides_document
 from recsys.printing.terminal import percent, table
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def replayed(done: "Replayed") -> str:
     )
 
 
-def evaluation(done: "Evaluated") -> str:
+def evaluation(done: "Evaluated", page: str) -> str:
     """Show health, arms, effects and the verdict."""
     analysis, verdict = done.document["analysis"], done.document["verdict"]
     arms = [[arm["arm"], arm["model_version"], f"{arm['units']:,}", f"{arm['requests']:,}"] for arm in analysis["arms"]]
@@ -47,6 +48,7 @@ def evaluation(done: "Evaluated") -> str:
         table(["metric", "role", "control", "treatment", "relative effect", "p", ""], effects, right=(2, 3)),
         f"  health: {_health(analysis['health'])}",
         f"  {_reached(analysis)}",
+        *_by_epoch(analysis),
         f"  verdict: {verdict['name']}. {verdict['reason']}",
     ]
     frozen = done.document["frozen"]
@@ -54,7 +56,24 @@ def evaluation(done: "Evaluated") -> str:
         lines.append(
             f"  report frozen at {frozen[:10]}{' before' if done.reused else ''}, digest {done.document['digest']}"
         )
+    lines += [f"  next: {step}" for step in done.document["next"]]
+    lines.append(f"  report: {page}{_beside(done)}")
     return "\n".join(lines)
+
+
+def _beside(done: "Evaluated") -> str:
+    if done.report.failure is not None:
+        undone = "not kept in the registry" if done.document["frozen"] else "not frozen, which the next evaluation does"
+        return f"; {undone}: {done.report.failure}"
+    return f"; kept in the registry with {', '.join(done.report.beside)}" if done.report.beside else ""
+
+
+def _by_epoch(analysis: Mapping[str, Any]) -> Iterator[str]:
+    if analysis.get("compared_by_epoch"):
+        yield (
+            "  arms did not grow in proportion: compared within the allocation epochs in which units came new;"
+            f" {analysis['uncompared_units']:,} that had come before are in none"
+        )
 
 
 def _mean(value: float | None) -> str:
@@ -142,6 +161,7 @@ def experiment_status(found: "Sequence[Status]") -> str:
     if len(found) == 1:
         planned, end = found[0].planned_end, found[0].experiment.plan.window()[1]
         lines += [f"  ends before its planned end, {planned:%Y-%m-%d %H:%M}"] if end < planned else []
+        lines += overridden(found[0].overrides)
         lines += [
             f"  epoch {number} from {epoch.start:%Y-%m-%d %H:%M}: "
             + ", ".join(f"{arm} {ratio / 100:g} %" for arm, ratio in epoch.ratios.items())
@@ -168,6 +188,7 @@ def experiment_status_document(found: "Sequence[Status]") -> list[dict[str, Any]
             "layer": None if status.experiment.layer is None else status.experiment.layer.model_dump(mode="json"),
             "applied": status.applied,
             "verdict": status.verdict,
+            "overrides": overrides_document(status.overrides),
             "epochs": [
                 {"start": epoch.start.isoformat(), "end": epoch.end.isoformat(), "ratios": dict(epoch.ratios)}
                 for epoch in status.epochs

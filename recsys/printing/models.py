@@ -1,4 +1,4 @@
-"""How do a training, the champion's moves and a batch of lists read?"""
+"""How do a training, a search, a comparison and a batch of lists read?"""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -7,8 +7,7 @@ from recsys.printing.terminal import interval, narrow, table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from recsys.decision.promotion import Promotion
-    from recsys.ports import LedgerEntry, Trial
+    from recsys.ports import Trial
     from recsys.workflows.compare import Compared
     from recsys.workflows.serve_batch import Batch
     from recsys.workflows.serve_campaign import Campaign
@@ -199,63 +198,3 @@ def campaign_document(done: "Campaign", workspace: "Workspace") -> dict[str, Any
         "selects": done.selects,
         "reused": done.reused,
     }
-
-
-def promotion(done: "Promotion") -> str:
-    """Show how the champion moved."""
-    before = done.before.model_version if done.before else "none"
-    after = done.after.model_version if done.after else "none"
-    if not done.changed:
-        return (
-            f"  {done.model}: nothing to do, the champion is {after} (weights"
-            f" {done.after.number if done.after else '-'})"
-        )
-    number = f" (weights {done.after.number})" if done.after else ""
-    return f"  {done.model}: champion {before} -> {after}{number}; recorded as {done.action} {done.transaction}"
-
-
-def promotion_document(done: "Promotion") -> dict[str, Any]:
-    """Return a promotion as JSON values."""
-    return {
-        "action": done.action,
-        "model": done.model,
-        "before": done.before.model_version if done.before else None,
-        "after": done.after.model_version if done.after else None,
-        "weights": done.after.number if done.after else None,
-        "changed": done.changed,
-        "transaction": done.transaction,
-    }
-
-
-def history(model: str, entries: "Sequence[LedgerEntry]") -> str:
-    """Show a model's record."""
-    if not entries:
-        return f"  {model}: nothing recorded"
-    rows = [
-        [
-            f"{entry.event_timestamp:%Y-%m-%d %H:%M}",
-            entry.action,
-            entry.state,
-            str(entry.payload.get("model_version", "")),
-            str(entry.payload.get("experiment", "")),
-            entry.author,
-        ]
-        for entry in entries
-    ]
-    return table(["clock", "action", "state", "model version", "experiment", "author"], rows)
-
-
-def history_document(entries: "Sequence[LedgerEntry]") -> list[dict[str, Any]]:
-    """Return a model's record as JSON values."""
-    return [
-        {
-            "sequence": entry.sequence,
-            "transaction": entry.transaction,
-            "state": entry.state,
-            "action": entry.action,
-            "payload": dict(entry.payload),
-            "author": entry.author,
-            "at": entry.event_timestamp.isoformat(),
-        }
-        for entry in entries
-    ]

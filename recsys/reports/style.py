@@ -31,6 +31,7 @@ p { margin: .5rem 0; max-width: 48rem; }
 .verdict p { margin: .25rem 0 0; }
 .passed { border-color: var(--good); } .passed strong { color: var(--good); }
 .refused { border-color: var(--bad); } .refused strong { color: var(--bad); }
+.open { border-color: var(--soft); } .open strong { color: var(--soft); }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: .6rem 1.5rem; margin: 1rem 0; }
 dt { color: var(--soft); font-size: .85rem; } dd { margin: 0; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; margin: .75rem 0 1rem; }

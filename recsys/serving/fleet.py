@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from recsys.serving.following import Down
 from recsys.serving.resolver import Resolver
+from recsys.serving.state import OVERRIDE_TAG
 from recsys.serving.stores import Stores
 from recsys.specs.experiment import Experiment
 from recsys.specs.layer import Layer
@@ -227,6 +228,8 @@ def served(resolver: Resolver) -> dict[str, Any]:
         "champion": champion.weights.model_version if champion else None,
         "models": {name: model.weights.number for name, model in state.models.items()},
     }
+    if champion is not None and OVERRIDE_TAG in champion.weights.tags:
+        document["override"] = champion.weights.tags[OVERRIDE_TAG]
     if state.copied is not None:
         document["copied"] = state.copied.isoformat()
     if state.troubles:

@@ -84,7 +84,7 @@ class Follower:
         loaded = self._loaded_before(before)
         arms, champion = self._named()
         models = {version: self._load(weights, loaded) for version, weights in arms.items()}
-        best = None if champion is None else self._load(champion, loaded)
+        best = None if champion is None else _named_anew(self._load(champion, loaded), champion)
         return self._items.follow(replace(before, models=models, champion=best, routers=self._routers))
 
     def restored(self, before: ServingState, at: datetime) -> ServingState:
@@ -112,7 +112,7 @@ class Follower:
         arms, champion = self._named()
         self._wanted = {(weights.model, weights.number) for weights in (*arms.values(), champion) if weights}
         models = {name: self._trusted(weights, before.models.get(name), loaded) for name, weights in arms.items()}
-        best = None if champion is None else self._trusted(champion, before.champion, loaded)
+        best = None if champion is None else _named_anew(self._trusted(champion, before.champion, loaded), champion)
         self._kept = {key: model for key, model in loaded.items() if key in self._wanted}
         return replace(before, models=_present(models), champion=best, routers=self._routers)
 
@@ -214,3 +214,9 @@ def _attempt(
 
 def _present(models: Mapping[str, LoadedModel | None]) -> dict[str, LoadedModel]:
     return {version: model for version, model in models.items() if model is not None}
+
+
+def _named_anew(model: LoadedModel | None, weights: Weights) -> LoadedModel | None:
+    """Let a loaded model be of these very weights: it may have been loaded before they had a tag."""
+    same = model is None or model.key != (weights.model, weights.number) or model.weights == weights
+    return model if model is None or same else replace(model, weights=weights)

@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from recsys.candidates.retrieval import Retrieval
 from recsys.experiment.routing import Router
 from recsys.ports import FeatureSet, ItemModelStore, OnlineFeatures, Ranker, ViewInfo, Weights
 from recsys.serving.breaker import Breaker
 from recsys.serving.item_matrix import ItemMatrix
+
+OVERRIDE_TAG: Final = "recsys.override"
+"""Tag of a champion that was made although something spoke against it: why; no store has it."""
 
 
 @dataclass(frozen=True)

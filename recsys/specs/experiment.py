@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from recsys.specs.base import Moment, Spec
+from recsys.specs.problem import Owners
 from recsys.specs.traffic import RATIO_UNITS, bucket_range, checked_seed, checked_share, to_buckets
 
 
@@ -145,6 +146,8 @@ class Experiment(Spec):
 
     hypothesis: str
     """One sentence that the experiment can refute."""
+    owners: Owners | None = None
+    """Who answers for it; by default who answers for the problem of its placement."""
     placement: str
     """The placement whose traffic is split."""
     unit: Literal["user_id", "session_id"] = "user_id"

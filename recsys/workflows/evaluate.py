@@ -6,27 +6,22 @@ accepts no other.
 
 import json
 import uuid
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
-
+from recsys.decision.evidence import registered, report_digest
+from recsys.decision.next_steps import next_steps
 from recsys.decision.verdict import Verdict, VerdictName, decide
-from recsys.errors import ExperimentError
-from recsys.evaluation.analysis import Analysis, analyse
-from recsys.evaluation.health import check_health
-from recsys.evaluation.metric_definition import MetricDefinition, metric_definitions
+from recsys.errors import ExperimentError, StoreError
+from recsys.evaluation.analysis import Analysis
 from recsys.evaluation.part import Part, part_of
-from recsys.evaluation.terms import event_types, window_of
-from recsys.evaluation.unit_metrics import LogTables, unit_metrics
 from recsys.experiment.routing import window
-from recsys.planning.lifecycle import FREEZE, epochs_of, planned_end
-from recsys.specs.catalog import digest
-from recsys.specs.experiment import Experiment
-from recsys.specs.problem import Problem
+from recsys.planning.lifecycle import FREEZE, planned_end
 from recsys.workflows.exclusive import FEATURES, exclusive
+from recsys.workflows.experiment_analysis import about, counted_metrics, experiment_digest, read_analysis
+from recsys.workflows.experiment_report import KeptReport, keep_report
 from recsys.workflows.git import author, commit
 from recsys.workflows.workspace import Workspace
 
@@ -39,10 +34,13 @@ class Evaluated:
     """An experiment's report."""
 
     document: dict[str, Any]
-    """`analysis`, `verdict`, `experiment_digest`, `metrics` (what the declared ones count), and `frozen` (when, or null
-    while it runs, or where a part was looked at)."""
+    """`about` (who owns it, and what it is about), `analysis`, `verdict`, `next` (what to look at, or do), `metrics`
+    (what the declared ones count), `experiment_digest`, and `frozen` (when, or null while it runs, or where a part was
+    looked at)."""
     reused: bool
     """Whether it was frozen before."""
+    report: KeptReport
+    """Where it can be read."""
 
     @property
     def verdict(self) -> dict[str, Any]:
@@ -51,7 +49,12 @@ class Evaluated:
 
 
 def evaluate(
-    workspace: Workspace, name: str, *, since: datetime | None = None, until: datetime | None = None
+    workspace: Workspace,
+    name: str,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    folder: Path | None = None,
 ) -> Evaluated:
     """Evaluate an experiment up to the environment's clock, or return its frozen report.
 
@@ -61,6 +64,7 @@ def evaluate(
         since: with `until`, a part to look at: requests from this moment on. Such a look is never frozen, has no
             verdict, and promotes nothing.
         until: and before this one.
+        folder: where the page and its JSON are written; reports/experiments of the state by default.
 
     Raises:
         ExperimentError: if nothing was logged for it, its declaration changed after the report was frozen, or nothing
@@ -73,22 +77,31 @@ def evaluate(
         exclusive(workspace, f"experiment-{name}", command),
         exclusive(workspace, FEATURES, command, shared=True),
     ):
-        return _evaluate(workspace, name) if part is None else _look(workspace, name, part)
+        if part is not None:
+            looked = _look(workspace, name, part)
+            return Evaluated(looked, False, keep_report(workspace, looked, folder))
+        document, reused = _evaluate(workspace, name)
+        try:
+            document = document if reused else _frozen(workspace, name, document)
+        except StoreError as error:
+            return Evaluated(document, False, replace(keep_report(workspace, document, folder), failure=str(error)))
+        return Evaluated(document, reused, keep_report(workspace, document, folder))
 
 
-def _look(workspace: Workspace, name: str, part: Part) -> Evaluated:
+def _look(workspace: Workspace, name: str, part: Part) -> dict[str, Any]:
     """Describe a part of an experiment, whether it is over or not."""
     reason = (
         f"A look at {part.start.isoformat()} to {part.end.isoformat()} only describes it; `recsys evaluate {name}`"
         " judges the whole."
     )
     none = {"name": NO_VERDICT, "reason": reason, "treatment_arm": None, "model_version": None}
-    return Evaluated(_document(workspace, name, _analysis(workspace, name, part)) | {"verdict": none}, reused=False)
+    return _document(workspace, name, read_analysis(workspace, name, part)) | {"verdict": none, "next": []}
 
 
-def _evaluate(workspace: Workspace, name: str) -> Evaluated:
+def _evaluate(workspace: Workspace, name: str) -> tuple[dict[str, Any], bool]:
+    """Return the report, and whether it was frozen before."""
     experiment = workspace.catalog.experiment(name)
-    declared = _digest(workspace, experiment)
+    declared = experiment_digest(experiment, workspace.catalog.metrics)
     frozen = frozen_report(workspace, name)
     if frozen is not None:
         if frozen["experiment_digest"] != declared:
@@ -97,79 +110,25 @@ def _evaluate(workspace: Workspace, name: str) -> Evaluated:
                 f" frozen at {frozen['frozen']}; undo the edit, or declare a new experiment"
             )
             raise ExperimentError(message)
-        return Evaluated(frozen, reused=True)
+        return frozen, True
     now = workspace.clock.now()
-    analysis = _analysis(workspace, name)
+    analysis = read_analysis(workspace, name)
     planned = planned_end(workspace.ledger.entries(), name)
     verdict = decide(analysis, experiment, now, planned_end=planned)
-    document = _document(workspace, name, analysis) | {"verdict": _verdict(verdict)}
-    if verdict.name is not VerdictName.WAIT and now >= window(experiment)[1]:
-        document = _freeze(workspace, name, document)
-    return Evaluated(document, reused=False)
+    document = _document(workspace, name, analysis)
+    return document | {"verdict": _verdict(verdict), "next": list(next_steps(verdict, name))}, False
 
 
 def _document(workspace: Workspace, name: str, analysis: Analysis) -> dict[str, Any]:
     experiment = workspace.catalog.experiment(name)
     return {
         "experiment": name,
-        "experiment_digest": _digest(workspace, experiment),
-        "metrics": _declared(workspace, experiment),
+        "about": about(workspace, experiment),
+        "experiment_digest": experiment_digest(experiment, workspace.catalog.metrics),
+        "metrics": counted_metrics(experiment, workspace.catalog.metrics),
         "frozen": None,
         "analysis": analysis.to_dict(),
     }
-
-
-def _analysis(workspace: Workspace, name: str, part: Part | None = None) -> Analysis:
-    """Read the log and compare the arms."""
-    experiment = workspace.catalog.experiment(name)
-    now = workspace.clock.now()
-    placement = workspace.catalog.placement(experiment.placement)
-    problem = workspace.catalog.problem(placement.problem)
-    target = problem.target
-    definitions = metric_definitions(experiment, workspace.catalog.metrics)
-    counted = _event_types(workspace, name, problem, definitions)
-    start, end = window(experiment)
-    since = start - timedelta(weeks=experiment.metrics.covariate_weeks)
-    exposures = workspace.event_log.exposures(experiment.placement, since, end)
-    if not len(exposures):
-        message = (
-            f"experiment {name}: no exposures of placement {experiment.placement} since {since:%Y-%m-%d} are logged;"
-            f" serve it, or run `recsys replay {name}`"
-        )
-        raise ExperimentError(message)
-    log = LogTables(
-        exposures=exposures,
-        impressions=workspace.event_log.impressions(experiment.placement, since, end),
-        outcomes=pa.concat_tables(
-            workspace.event_log.outcomes(event_type, since, end + window_of(target.horizon, definitions))
-            for event_type in counted
-        ),
-    )
-    metrics = unit_metrics(
-        workspace.engine,
-        name,
-        experiment,
-        log,
-        now=now,
-        horizon=target.horizon,
-        event_type=target.event,
-        default_model=placement.model,
-        declared=workspace.catalog.metrics,
-        part=part,
-    )
-    layer = workspace.catalog.layer_of(experiment)
-    health = check_health(
-        workspace.engine,
-        name,
-        experiment,
-        exposures,
-        now=now,
-        layer=layer,
-        part=part,
-        epochs=epochs_of(workspace.ledger.entries(), name, experiment),
-        impressions=log.impressions,
-    )
-    return analyse(name, experiment, metrics, health)
 
 
 def frozen_report(workspace: Workspace, name: str) -> dict[str, Any] | None:
@@ -180,48 +139,21 @@ def frozen_report(workspace: Workspace, name: str) -> dict[str, Any] | None:
     return None
 
 
-def _digest(workspace: Workspace, experiment: Experiment) -> str:
-    """Return the digest of an experiment's declaration, and of what its declared metrics count."""
-    content = experiment.model_dump(mode="json")
-    metrics = _declared(workspace, experiment)
-    return digest({"experiment": content, "metrics": metrics} if metrics else content)
-
-
-def _declared(workspace: Workspace, experiment: Experiment) -> dict[str, Any]:
-    """Return what an experiment's declared metrics count, by name."""
-    declared = workspace.catalog.metrics
-    named = [name for name in dict.fromkeys(experiment.metrics.names()) if name in declared]
-    return {name: declared[name].model_dump(mode="json", exclude={"description"}) for name in named}
-
-
-def _event_types(
-    workspace: Workspace, name: str, problem: Problem, definitions: Sequence[MetricDefinition]
-) -> tuple[str, ...]:
-    """Return the types of outcomes that count, ascending; a stage of the problem may not have happened yet.
+def _frozen(workspace: Workspace, name: str, document: dict[str, Any]) -> dict[str, Any]:
+    """Freeze a report whose planned end has come, with what the registry knows of the weights it judged.
 
     Raises:
-        ExperimentError: if a metric counts a type that is neither logged nor of the problem.
+        StoreError: if the registry or the ledger does not answer; nothing is frozen then, and the next evaluation is.
     """
-    stages = {problem.target.event, *(problem.funnel.stages if problem.funnel else ())}
-    counted = event_types(definitions)
-    strange = set(counted) - stages
-    if strange:
-        logged = workspace.event_log.event_types()
-        unknown = sorted(strange - set(logged))
-        if unknown:
-            metric = next(each.name for each in definitions if unknown[0] in event_types([each]))
-            message = (
-                f"experiment {name}: metric {metric} counts {unknown[0]}, an event type that is not logged; logged:"
-                f" {', '.join(logged) or 'none'}; of the problem: {', '.join(sorted(stages))}"
-            )
-            raise ExperimentError(message)
-    return tuple(sorted({problem.target.event, *counted}))
-
-
-def _freeze(workspace: Workspace, name: str, document: dict[str, Any]) -> dict[str, Any]:
     now = workspace.clock.now()
-    content = document | {"frozen": now.isoformat(), "git_commit": commit(workspace.root)}
-    content["digest"] = digest(json.loads(json.dumps(content)))
+    if document["verdict"]["name"] == VerdictName.WAIT or now < window(workspace.catalog.experiment(name))[1]:
+        return document
+    content = document | {
+        "frozen": now.isoformat(),
+        "git_commit": commit(workspace.root),
+        "registered": registered(workspace.registry, document["analysis"]),
+    }
+    content["digest"] = report_digest(json.loads(json.dumps(content)))
     workspace.ledger.append(
         transaction=str(uuid.uuid4()),
         state="done",

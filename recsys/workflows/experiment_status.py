@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from recsys.decision.champion import Override, overrides_among
 from recsys.experiment.epochs import Epoch
 from recsys.planning.lifecycle import FREEZE, Event, Stage, epochs_of, history, planned_end, stage
 from recsys.planning.refusals import read_experiment
@@ -31,6 +32,8 @@ class Status:
     history: tuple[Event, ...]
     verdict: str | None
     """Of the frozen report."""
+    overrides: tuple[Override, ...]
+    """Arms' versions that became champion although something spoke against it."""
 
 
 def experiment_status(workspace: Workspace, name: str | None = None) -> Sequence[Status]:
@@ -50,27 +53,29 @@ def experiment_status(workspace: Workspace, name: str | None = None) -> Sequence
     if name is not None and name not in applied:
         workspace.catalog.experiment(name)
     names = sorted(applied.keys() | declared.keys()) if name is None else [name]
-    now = workspace.clock.now()
     counting = {**declared, **applied}
     return [
-        _status(each, counting[each], _agrees(applied.get(each), declared.get(each)), entries, now) for each in names
+        _status(workspace, each, counting[each], _agrees(applied.get(each), declared.get(each)), entries)
+        for each in names
     ]
 
 
 def _status(
-    name: str, experiment: Experiment, applied: bool | None, entries: Sequence[LedgerEntry], now: datetime
+    workspace: Workspace, name: str, experiment: Experiment, applied: bool | None, entries: Sequence[LedgerEntry]
 ) -> Status:
     frozen = [each for each in entries if each.action == FREEZE and each.subject == name and each.state == "done"]
+    versions = [arm.model_version for arm in experiment.arms.values()]
     verdict = str(frozen[-1].payload["verdict"]["name"]) if frozen else None
     return Status(
         name=name,
-        stage=stage(experiment, now, decided=bool(frozen)),
+        stage=stage(experiment, workspace.clock.now(), decided=bool(frozen)),
         experiment=experiment,
         applied=applied,
         planned_end=planned_end(entries, name) or experiment.plan.window()[1],
         epochs=epochs_of(entries, name, experiment),
         history=history(entries, name),
         verdict=verdict,
+        overrides=overrides_among(workspace.ledger, versions) if entries else (),
     )
 
 

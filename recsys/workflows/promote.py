@@ -3,44 +3,35 @@
 `recsys promote`, `rollback` and `history`: the champion moves on evidence, and on record.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 
 from recsys.decision import promotion
+from recsys.decision.champion import Override, overrides_among
 from recsys.decision.promotion import Promotion
-from recsys.errors import DecisionError
 from recsys.ports import LedgerEntry
-from recsys.workflows.evaluate import frozen_report
+from recsys.workflows.evidence import collect
 from recsys.workflows.exclusive import ALIASES, exclusive
 from recsys.workflows.git import author
 from recsys.workflows.workspace import Workspace
 
 
-def promote_experiment(workspace: Workspace, name: str) -> Promotion:
-    """Make the winning arm's logic the champion, if the experiment's frozen report says SHIP.
+def promote_experiment(workspace: Workspace, name: str, override: str | None = None) -> Promotion:
+    """Make the winning arm's logic the champion, if the experiment's frozen report says SHIP and still holds.
+
+    Args:
+        workspace: the project.
+        name: the experiment.
+        override: why the arm that the verdict names, or the only treatment, shall be champion whatever is refused.
 
     Raises:
-        DecisionError: if there is no frozen report yet, or its verdict is another.
+        DecisionError: with a line a reason: see docs/experiments.md.
     """
     workspace.catalog.experiment(name)
     with _moving(workspace, f"recsys promote {name}"):
-        return _promote_experiment(workspace, name)
-
-
-def _promote_experiment(workspace: Workspace, name: str) -> Promotion:
-    report = frozen_report(workspace, name)
-    if report is None:
-        message = f"experiment {name}: no frozen report yet; run `recsys evaluate {name}` once its planned end has come"
-        raise DecisionError(message)
-    verdict = report["verdict"]
-    evidence = {
-        "experiment": name,
-        "verdict": verdict["name"],
-        "reason": verdict["reason"],
-        "model_version": verdict["model_version"] or "none",
-        "digest": report["digest"],
-    }
-    return promotion.promote_verdict(workspace.registry, workspace.ledger, workspace.clock, evidence, author())
+        evidence, refused = collect(workspace, name, anyhow=override is not None)
+        ports = (workspace.registry, workspace.ledger, workspace.clock)
+        return promotion.promote_verdict(*ports, evidence, author(), refused=refused, override=override)
 
 
 def promote_first(workspace: Workspace, model_version: str, override: str | None = None) -> Promotion:
@@ -49,7 +40,7 @@ def promote_first(workspace: Workspace, model_version: str, override: str | None
     Args:
         workspace: the project.
         model_version: such as basket/v1.
-        override: why weights that failed their gate shall be served all the same.
+        override: why weights that failed their gate shall be served all the same; recorded.
 
     Raises:
         DecisionError: if the model has a champion, or the weights did not pass their gate.
@@ -84,6 +75,11 @@ def accept(workspace: Workspace, model: str) -> Promotion:
 def history(workspace: Workspace, model: str) -> Sequence[LedgerEntry]:
     """Return what happened to a model's aliases, oldest first."""
     return promotion.history(workspace.ledger, model)
+
+
+def overrides(workspace: Workspace, model_versions: Iterable[str]) -> tuple[Override, ...]:
+    """Return which of some model versions became champion by an override, wherever they are shown; by their names."""
+    return overrides_among(workspace.ledger, model_versions)
 
 
 @contextmanager

@@ -2,16 +2,17 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from recsys.data.knowledge import known_sql
-from recsys.decision.champion import ChampionStatus, champion_status
+from recsys.decision.champion import ChampionStatus, champion_status, overrides
 from recsys.experiment.routing import routers_of
 from recsys.ports import Clock, Decisions, FeatureReader, ItemModelStore, NamedWeights, Weights
 from recsys.serving.freshness import SessionFeatures
 from recsys.serving.resolver import Resolver
-from recsys.serving.state import Online
+from recsys.serving.state import OVERRIDE_TAG, Online
 from recsys.specs.experiment import Experiment
 from recsys.workflows.table_records import declared_tables, sources, transforms_module
 from recsys.workflows.workspace import Workspace
@@ -80,7 +81,7 @@ def recorded_champion(workspace: Workspace, model: str) -> Weights | None:
 def champion_to_serve(
     registry: NamedWeights, ledger: Decisions, model: str, moved: Callable[[str, ChampionStatus], None]
 ) -> Weights | None:
-    """Return the champion that the ledger knows.
+    """Return the champion that the ledger knows, tagged with its override if it was made by one.
 
     Args:
         registry: the alias.
@@ -89,10 +90,14 @@ def champion_to_serve(
         moved: told the model and the status where the alias was moved from outside.
     """
     status = champion_status(registry, ledger, model)
-    if status.agrees:
-        return status.alias
-    moved(model, status)
-    return next((weights for weights in registry.search(model) if weights.number == status.recorded), None)
+    champion = status.alias
+    if not status.agrees:
+        moved(model, status)
+        champion = next((weights for weights in registry.search(model) if weights.number == status.recorded), None)
+    override = None if champion is None else overrides(ledger, model).get(champion.model_version)
+    if champion is None or override is None:
+        return champion
+    return replace(champion, tags={**champion.tags, OVERRIDE_TAG: override.reason})
 
 
 def say_moved(model: str, status: ChampionStatus) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.candidates.pool import to_numpy
-from recsys.decision.promotion import GATE_TAG, REASON_TAG, recover, refresh, was_in_service
+from recsys.decision.logic_weights import GATE_TAG, REASON_TAG
+from recsys.decision.promotion import recover, refresh, was_in_service
 from recsys.errors import ModelError
 from recsys.modeling.decision_times import TEST, TRAIN, VALIDATION
 from recsys.modeling.offline_evaluation import GateResult

@@ -159,6 +159,12 @@ class TestModelRegistry:
         assert registry.report(weights, "card.md") == "żółć"
         with pytest.raises(ModelError, match=r"no report other\.json"):
             registry.report(weights, "other.json")
+        registry.add_reports(weights, {"other.json": "[]", "card.md": "again"})
+        assert registry.report(weights, "other.json") == "[]"
+        assert registry.report(weights, "card.md") == "again"
+        assert registry.report(weights, "report.json") == '{"gate": "passed"}'
+        with pytest.raises(ModelError):
+            registry.add_reports(replace(weights, number=99), {"other.json": "[]"})
 
 
 _QUIET = """

@@ -238,3 +238,18 @@ def test_an_end_that_was_chosen_later_never_ships(evidence: Analysis, name: str,
 def test_a_part_of_a_day_is_a_day() -> None:
     found = decide(analysis(), declare(), END, planned_end=END + timedelta(hours=1))
     assert "it ended 1 day before its plan" in found.reason
+
+
+def test_a_part_decides_nothing() -> None:
+    with pytest.raises(DecisionError, match="a verdict needs the whole experiment"):
+        decide(analysis(state="part"), declare(), END)
+
+
+def test_a_secondary_metric_has_moved_if_it_has_after_adjustment() -> None:
+    def adjusted(p_value: float) -> Analysis:
+        evidence = analysis(FLAT, FLAT, GOOD)
+        primary, guardrail, secondary = evidence.effects
+        return replace(evidence, effects=(primary, guardrail, replace(secondary, adjusted_p_value=p_value)))
+
+    assert verdict(adjusted(0.04)).name == VerdictName.ITERATE
+    assert verdict(adjusted(0.06)).name == VerdictName.STOP

@@ -168,6 +168,7 @@ def test_an_exposure_that_stands_twice_is_told_from_a_second_request() -> None:
 def test_lists_that_were_lost_are_counted_by_arm() -> None:
     rows = table_of(rows_of(UNITS) + rows_of(UNITS[:50], fallback="empty list"))
     shown = pa.table({"request_id": rows["request_id"].slice(0, len(rows_of(UNITS)))})
+    shown = shown.append_column("position", pa.array([1] * shown.num_rows))
     found = check_health(FakeEngine(), "e", EXPERIMENT, rows, now=NOW, impressions=shown)
     assert found.lost_lists == {"control": 0, "treatment": 0}  # an empty list by a fallback has no slot to lose
     few = shown.filter(pc.not_equal(pc.list_element(pc.split_pattern(shown["request_id"], "7"), 0), ""))

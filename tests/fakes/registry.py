@@ -14,6 +14,7 @@ class FakeRegistry:
         """Start empty."""
         self._registered: dict[tuple[str, int], tuple[Weights, Registration]] = {}
         self._aliases: dict[tuple[str, str], int] = {}
+        self._added: dict[tuple[str, int], dict[str, str]] = {}
 
     def register(self, registration: Registration) -> Weights:
         """Keep a registration as the next version of its model."""
@@ -52,9 +53,15 @@ class FakeRegistry:
         """Return the ranker that was registered."""
         return self._find(weights).ranker
 
+    def add_reports(self, weights: Weights, reports: Mapping[str, str]) -> None:
+        """Keep further reports."""
+        self._find(weights)
+        self._added.setdefault((weights.model, weights.number), {}).update(reports)
+
     def report(self, weights: Weights, name: str) -> str:
-        """Return a report that was registered with the weights."""
-        reports: Mapping[str, str] = self._find(weights).reports
+        """Return a report that is kept with the weights."""
+        added = self._added.get((weights.model, weights.number), {})
+        reports: Mapping[str, str] = {**self._find(weights).reports, **added}
         if name not in reports:
             message = f"weights {weights.model}/{weights.number}: they have no report {name}"
             raise ModelError(message)

@@ -14,6 +14,7 @@ from recsys.wiring import open_workspace
 from recsys.workflows.evaluate import evaluate
 from recsys.workflows.features import build_tables, materialize
 from recsys.workflows.ingest import ingest
+from recsys.workflows.plan import apply
 from recsys.workflows.promote import promote_first
 from recsys.workflows.replay import replay
 from recsys.workflows.train import train
@@ -77,6 +78,7 @@ def replayed(shop: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Works
     project = tmp_path_factory.mktemp("replayed") / "project"
     shutil.copytree(shop.root, project)
     workspace = open_workspace("local", project)
+    apply(workspace)
     replay(workspace, "home_ranker")
     evaluate(workspace, "home_ranker")
     return workspace

@@ -97,6 +97,10 @@ def test_a_refusal_is_one_line_and_exit_code_1(
 
 def test_bad_usage_is_exit_code_2(terminal: Terminal) -> None:
     assert terminal.run("promote")[0] == 2
+    for alone in (("--override",), ("--reason", "a law"), ("--override", "--reason", " ")):
+        code, _, err = terminal.run("promote", "home_ranker", *alone)
+        assert code == 2
+        assert "--override and --reason go together" in err
     assert terminal.run("train")[0] == 2
     assert terminal.run("launch")[0] == 2
 

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from recsys.adapters.sql_event_log import SqlLedger
+from recsys.planning.lifecycle import FREEZE
 from recsys.wiring import open_workspace
-from recsys.workflows.evaluate import FREEZE
+from recsys.workflows.experiment_analysis import experiment_digest
+from tests.decision.reports import frozen_report
 from tests.integration.conftest import ROOT, copy_project, edit
 
 HOUSEHOLDS = 25
@@ -142,17 +144,16 @@ def first(forker: Forker, tmp_path_factory: pytest.TempPathFactory) -> Shop:
 def second(first: Shop, forker: Forker) -> Shop:
     """The same with basket/v2 in service, and a frozen report that says it shall be champion."""
     project = first.copy("second")
-    done = forker.run(project, "train", "basket/v2")
-    assert not done["error"], done
+    for command in (("train", "basket/v2"), ("apply",)):
+        done = forker.run(project, *command)
+        assert not done["error"], done
     workspace = open_workspace("local", project)
     ledger = SqlLedger(f"sqlite:///{workspace.state}/event_log.db")
-    verdict = {
-        "name": "SHIP",
-        "reason": "planted by a test",
-        "treatment_arm": "treatment",
-        "model_version": "basket/v2",
-    }
-    payload = {"experiment": "home_ranker", "frozen": "2018-01-01", "verdict": verdict, "digest": "0123456789abcdef"}
+    experiment = workspace.catalog.experiment("home_ranker")
+    declared = experiment_digest(experiment, workspace.catalog.metrics)
+    weights = workspace.registry.resolve("basket", "logic-v2")
+    assert weights is not None
+    payload = frozen_report("home_ranker", experiment, declared, weights)
     ledger.append(
         transaction="frozen",
         state="done",

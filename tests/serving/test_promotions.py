@@ -11,13 +11,18 @@ import pytest
 from recsys.adapters.mlflow_registry import MlflowRegistry
 from recsys.decision import promotion
 from recsys.decision.champion import champion_status
+from recsys.experiment.routing import Router
 from recsys.ports import Exposure, Registration, Weights
+from recsys.serving.fleet import served
 from recsys.serving.resolver import Resolver
 from recsys.serving.state import Online
+from recsys.specs.experiment import Experiment
+from recsys.workflows.serving import champion_to_serve
 from tests.fakes.clock import FixedClock
 from tests.fakes.item_models import FakeItemModels
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.ranker import FakeRanker, load_fake_ranker
+from tests.fakes.registry import FakeRegistry
 from tests.serving.small_shop import NOW, placement
 from tests.serving.test_resolver import small
 
@@ -100,3 +105,45 @@ def test_of_ten_thousand_answers_during_twenty_promotions_none_mixes_weights(reg
         factor = known[exposure.weights]
         assert (exposure.model_version, exposure.fallback) == (f"basket/v{factor}", None)
         assert [item.score for item in exposure.items] == [9 * factor, 2 * factor, 2 * factor]
+
+
+def test_a_service_says_by_what_override_its_champion_was_made() -> None:
+    """The same weights served an arm before: they are not loaded again, and what is told of them is new."""
+    registry, ledger, clock = FakeRegistry(), FakeLedger(), FixedClock(NOW)
+    ranker = FakeRanker((("times", 1.0),))
+    weights = registry.register(Registration("basket/v1", ranker, {"recsys.gate": "failed"}, {}, {}, {}, pa.table({})))
+    registry.set_alias(weights, "logic-v1")
+    arm = {"model_version": "basket/v1", "slot": [0.0, 0.5], "ratio": 0.5}
+    experiment = Experiment.model_validate(
+        {
+            "hypothesis": "better",
+            "placement": "home",
+            "seed": "home:",
+            "arms": {"control": arm, "treatment": {**arm, "slot": [0.5, 1.0]}},
+            "metrics": {"primary": {"name": "precision@10", "minimum_effect": 0.1}},
+            "plan": {"units": 10, "start": NOW.isoformat(), "weeks": 1},
+        }
+    )
+    features = small()
+    features.materialize(NOW)
+    resolver = Resolver(
+        "home",
+        placement(),
+        Online(features, FakeItemModels()),
+        registry,
+        lambda model: champion_to_serve(registry, ledger, model, lambda *_: None),
+        [Router("home_ranker", experiment)],
+        clock,
+        lambda _: "frequency",
+    )
+    resolver.follow()
+    assert "override" not in served(resolver)
+    before = resolver.state.models["basket/v1"]
+    promotion.promote_first(registry, ledger, clock, "basket/v1", "ada", override="a law changes")
+    resolver.follow()
+    assert served(resolver)["override"] == "a law changes"
+    champion = resolver.state.champion
+    assert champion is not None
+    assert champion.ranker is before.ranker
+    resolver.follow()
+    assert served(resolver)["override"] == "a law changes"

@@ -90,11 +90,12 @@ class SmallProject:
         """Move the clock."""
         self.clock.set(moment)
 
-    def train(self, version: str) -> Weights:
-        """Register weights of a version as its logic is now."""
+    def train(self, version: str, **more: str) -> Weights:
+        """Register weights of a version as its logic is now; what else is given are tags after `recsys.`."""
         workspace = self.open()
         features = self.declared_features().feature_set(workspace.catalog.model(version).feature_service)
-        tags = {"recsys.logic_digest": workspace.catalog.logic_digest(version, features.digest)}
+        tags = {f"recsys.{name}": value for name, value in more.items()}
+        tags |= {"recsys.logic_digest": workspace.catalog.logic_digest(version, features.digest)}
         return self.registry_kept.register(Registration(version, FakeRanker(), tags, {}, {}, {}, pa.table({})))
 
     def shop(self) -> None:

@@ -1,6 +1,7 @@
 """Does an evaluation read what its metrics count, and is its evidence that of the metrics as they are declared?"""
 
 import copy
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from recsys import printing, schema
-from recsys.errors import DecisionError, ExperimentError
+from recsys.errors import DecisionError, ExperimentError, StoreError
 from recsys.experiment.routing import Router
 from recsys.ports import Exposure, ShownItem
 from recsys.workflows.evaluate import Evaluated, evaluate
@@ -131,7 +132,7 @@ def test_a_look_at_a_part_describes_it_and_promotes_nothing(project: EvaluatedPr
     again = project.evaluate(since=START + WEEK, until=START + 2 * WEEK)
     assert again.document == looked.document
     assert project.evaluate().document == whole.document
-    assert "part from 2017-12-11" in printing.evaluation(looked)
+    assert "part from 2017-12-11" in printing.evaluation(looked, "page")
 
 
 def test_a_part_outside_of_the_experiment_is_refused(project: EvaluatedProject) -> None:
@@ -148,7 +149,85 @@ def test_secondary_metrics_are_adjusted_and_no_others(project: EvaluatedProject)
     found = done.document["analysis"]["effects"]
     adjusted = [each["adjusted_p_value"] is not None for each in found]
     assert adjusted == [each["role"] == "secondary" and each["effect"]["p_value"] is not None for each in found]
-    assert "adjusted p" in printing.evaluation(done)
+    assert "adjusted p" in printing.evaluation(done, "page")
+
+
+def test_the_report_is_a_page_and_json_and_stands_beside_the_weights(project: EvaluatedProject, tmp_path: Path) -> None:
+    judged = project.train("basket/v1")
+    project.train("basket/v2")
+    looked = project.evaluate(until=START + WEEK, folder=tmp_path / "looks")
+    assert looked.report.page == tmp_path / "looks" / "home_ranker-part.html"
+    assert looked.report.beside == ()
+    done = project.evaluate()
+    kept = done.report
+    assert kept.page == tmp_path / ".recsys/reports/experiments/home_ranker.html"
+    assert json.loads(kept.page.with_suffix(".json").read_text(encoding="utf-8")) == done.document
+    assert kept.beside == ("basket/v1 (weights 1)",)  # the log knows of no weights 2
+    page = project.registry_kept.report(judged, "experiment_home_ranker.html")
+    assert page == kept.page.read_text(encoding="utf-8")
+    assert "product: growth, engineering: ml" in page
+    assert f"kept in the registry with {kept.beside[0]}" in printing.evaluation(done, "page")
+
+
+def test_owners_of_an_experiment_go_before_those_of_its_problem(project: EvaluatedProject) -> None:
+    project.change(EXPERIMENT, "owners", {"product": "home", "engineering": "search"})
+    done = project.evaluate()
+    assert done.document["about"]["owners"] == {"product": "home", "engineering": "search"}
+    project.change(EXPERIMENT, "owners", {"product": "growth", "engineering": "search"})
+    assert project.evaluate().reused
+
+
+def test_a_registry_that_is_away_keeps_nobody_from_a_report(
+    project: EvaluatedProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: str) -> None:
+        message = "registry: does not answer"
+        raise StoreError(message)
+
+    monkeypatch.setattr(project.registry_kept, "search", away)
+    done = project.evaluate()
+    assert done.report.failure == "registry: does not answer"
+    assert done.document["frozen"] is None, "promote asks what the registry said when the report was frozen"
+    said = "not frozen, which the next evaluation does: registry: does not answer"
+    assert said in printing.evaluation(done, "page")
+    monkeypatch.undo()
+    project.train("basket/v1")
+    again = project.evaluate()
+    assert again.document["frozen"]
+    assert again.report.beside == ("basket/v1 (weights 1)",)
+
+
+def test_an_end_that_was_moved_forward_does_not_ship(project: EvaluatedProject) -> None:
+    project.come_to(START - DAY)
+    project.apply()
+    project.come_to(START + DAY)
+    project.change(EXPERIMENT, "plan.end", "2017-12-25")
+    project.apply()
+    project.come_to(START + 3 * WEEK)
+    done = project.evaluate()
+    assert done.document["frozen"]
+    assert done.verdict["name"] == "UNDERPOWERED"
+    assert "it ended 7 days before its plan" in done.verdict["reason"]
+    with pytest.raises(DecisionError, match="only SHIP promotes") as refusal:
+        promote_experiment(project.open(), "home_ranker")
+    assert "it ended 7 days before its plan" in str(refusal.value).splitlines()[-1]
+
+
+def test_a_shipped_report_promotes_the_weights_that_it_froze(project: EvaluatedProject) -> None:
+    """From the log to the champion, with nothing planted: exposures name weights 1 of both logics."""
+    project.come_to(START - DAY)
+    project.apply()
+    weights = project.train("basket/v2", gate="passed")
+    project.registry_kept.set_alias(weights, "logic-v2")
+    project.come_to(START + 4 * WEEK)
+    done = project.evaluate()
+    assert done.verdict["name"] == "SHIP", done.verdict
+    logic = weights.tags["recsys.logic_digest"]
+    missing = {"model_version": "basket/v1", "weights": 1, "logic_digest": None, "data_digest": None}
+    frozen = {"model_version": "basket/v2", "weights": 1, "logic_digest": logic, "data_digest": None}
+    assert done.document["registered"] == [missing, frozen]
+    assert promote_experiment(project.open(), "home_ranker").changed
+    assert not promote_experiment(project.open(), "home_ranker").changed
 
 
 def _event(kind: str, unit: str, item: str, at: Any) -> dict[str, Any]:

@@ -155,8 +155,20 @@ class MlflowRegistry:
         check_sample(name, ranker, sample)
         return ranker
 
+    def add_reports(self, weights: Weights, reports: Mapping[str, str]) -> None:
+        """Keep further reports with weights; one of the same name is replaced.
+
+        Raises:
+            ModelError: if there are no such weights.
+            StoreError: if the registry cannot be reached.
+        """
+        with self._connection.failures(f"keep reports of {weights.model}"):
+            run_id = self._version(weights).run_id
+            for name, text in reports.items():
+                self._connection.client.log_text(run_id, text, f"{recording.REPORTS}/{name}")
+
     def report(self, weights: Weights, name: str) -> str:
-        """Return a report that was registered with the weights.
+        """Return a report that is kept with the weights.
 
         Raises:
             ModelError: if these weights have no report of that name.

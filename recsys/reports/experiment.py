@@ -1,0 +1,247 @@
+"""What did an experiment show, as one page that anybody can read?
+
+From the JSON document of `recsys evaluate` and nothing else. It says the same numbers.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from recsys.reports import style
+from recsys.reports.drawing import INK, Document
+from recsys.reports.experiment_charts import experiment_charts, shown_effects
+from recsys.reports.markup import (
+    NOTHING,
+    facts,
+    folded,
+    listed,
+    number,
+    paragraph,
+    percent,
+    section,
+    table,
+    text,
+)
+
+_GOOD: Final = frozenset({"SHIP"})
+_OPEN: Final = frozenset({"WAIT", "NONE", "REVIEW", "ITERATE", "UNDERPOWERED"})
+_CONVENTIONS: Final = """\
+Effects are treatment by control, over units: requests of one unit are not independent. Intervals of ratios are by the
+delta method; CUPED takes out what units did before the start.
+
+The fixed interval is for one look, at the planned end. The one valid at every look is wider and holds however often the
+page is made while the experiment runs.
+
+A request counts once its outcome window has closed. Means are as measured; effects may be adjusted by CUPED, and by
+winsorising where a metric declares it.
+
+The funnel counts, of the items shown, those that an event of the stage followed in the window; an item that was shown
+twice counts twice."""
+
+
+def experiment_page(document: Document) -> str:
+    """Return a self-contained HTML page; it asks nothing of a network.
+
+    Args:
+        document: of `recsys evaluate`: experiment, about, analysis, verdict, next, experiment_digest, metrics, frozen,
+            and digest where it is frozen.
+
+    Returns:
+        HTML; the same for the same document.
+    """
+    drawn = {name: _inline(name, svg) for name, svg in experiment_charts(document).items()}
+    title = text(document["experiment"])
+    about = document["about"]
+    owners = ", ".join(f"{text(role)}: {text(team)}" for role, team in about["owners"].items())
+    hypothesis = f'<p class="issue">{text(document["analysis"]["hypothesis"])}</p>'
+    body = [
+        f'<header><h1>{title}</h1>{hypothesis}<p class="issue">{owners}</p></header>',
+        _verdict(document),
+        _asked(document),
+        _effects(document, drawn),
+        section("How it settled", drawn.get("cumulative", ""), drawn.get("daily", ""), _weeks(document)),
+        _funnel(document, drawn.get("funnel", "")),
+        _health(document),
+        _served(document),
+        section("How to read it", listed(text(" ".join(each.split())) for each in _CONVENTIONS.split("\n\n"))),
+        _provenance(document),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>\n{style.PAGE}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _verdict(document: Document) -> str:
+    found = document["verdict"]
+    kind = "passed" if found["name"] in _GOOD else "open" if found["name"] in _OPEN else "refused"
+    word = "No verdict" if found["name"] == "NONE" else text(found["name"])
+    after = document.get("next") or ()
+    following = listed(map(text, after)) if after else ""
+    return f'<div class="verdict {kind}"><strong>{word}.</strong>{paragraph(text(found["reason"]))}{following}</div>'
+
+
+def _asked(document: Document) -> str:
+    about, analysis = document["about"], document["analysis"]
+    pairs = [
+        ("business issue", about["business_issue"]),
+        ("placement, unit", f"{about['placement']}, {about['unit']}"),
+        ("from, to", f"{_minute(about['start'])}, {_minute(about['end'])} UTC"),
+        ("state", f"{analysis['state']} at {_minute(analysis['until'])} UTC"),
+        ("units exposed, planned", f"{analysis['exposed_units']:,}, {analysis['planned_units']:,}"),
+        ("requests left out, window open", number(analysis["left_out_requests"])),
+        ("outcome window", f"{analysis['horizon_seconds'] / 86_400:g} days"),
+        ("confidence", percent(analysis["confidence"], 2)),
+    ]
+    if analysis.get("compared_by_epoch"):
+        pairs.append(("compared by allocation epoch, units in none", number(analysis["uncompared_units"])))
+    if analysis.get("part"):
+        pairs.insert(3, ("looked at", f"{_minute(analysis['part'][0])} to {_minute(analysis['part'][1])} UTC"))
+    return section("What was asked", facts((name, text(value)) for name, value in pairs))
+
+
+def _effects(document: Document, drawn: Mapping[str, str]) -> str:
+    analysis = document["analysis"]
+    several = len({each["treatment_arm"] for each in analysis["effects"]}) > 1
+    lowered = {each["metric"]: each for each in analysis.get("winsorised") or ()}
+    rows = []
+    for found in shown_effects(document):
+        effect = found["effect"]
+        roles = [
+            each["role"]
+            for each in analysis["effects"]
+            if (each["treatment_arm"], each["effect"]["metric"]) == (found["treatment_arm"], effect["metric"])
+        ]
+        remarks = ["CUPED"] if effect["cuped"] else []
+        if effect["metric"] in lowered:
+            limit = lowered[effect["metric"]]
+            remarks.append(f"{limit['units']:,} units winsorised to {limit['limit']:g}")
+        rows.append(
+            [
+                text(effect["metric"]),
+                *([text(found["treatment_arm"])] if several else []),
+                text(", ".join(roles)),
+                number(effect["control"]),
+                number(effect["treatment"]),
+                _relative(effect["relative"]),
+                _relative(found["always_relative"]),
+                _p(effect["p_value"]),
+                _p(found.get("adjusted_p_value")),
+                text(", ".join(remarks)),
+            ]
+        )
+    header = ["metric", *(["treatment"] if several else []), "role", "control", "treatment", "effect", "at every look"]
+    header += ["p", "adjusted p", ""]
+    primary = next((text(each["effect"]["metric"]) for each in analysis["effects"] if each["role"] == "primary"), None)
+    return section("Effects", drawn.get("effects", ""), table(header, rows, marked=primary))
+
+
+def _weeks(document: Document) -> str:
+    points: Sequence[Mapping[str, Any]] = document["analysis"]["weekly"]
+    names = list(points[0]["means"]) if points else []
+    rows = [
+        [
+            text(each["start"][:10]),
+            text(each["arm"]),
+            number(each["requests"]),
+            *(number(each["means"][n]) for n in names),
+        ]
+        for each in points
+    ]
+    return folded("Means by week", table(["week from", "arm", "requests", *map(text, names)], rows)) if rows else ""
+
+
+def _funnel(document: Document, chart: str) -> str:
+    arms = [each for each in document["analysis"]["arms"] if each.get("funnel")]
+    if not arms:
+        return ""
+    stages = list(arms[0]["funnel"])
+    header = ["arm", "units", "requests", *map(text, stages)]
+    rows = [
+        [text(arm["arm"]), number(arm["units"]), number(arm["requests"]), *(_stage(arm, stage) for stage in stages)]
+        for arm in arms
+    ]
+    return section("Funnel", chart, table(header, rows))
+
+
+def _stage(arm: Mapping[str, Any], stage: str) -> str:
+    count, shown = arm["funnel"][stage], arm["funnel"]["impressions"]
+    if stage == "impressions" or not shown:
+        return number(count)
+    return f'{count:,} <span class="bounds">{percent(count / shown, 2)}</span>'
+
+
+def _health(document: Document) -> str:
+    health = document["analysis"]["health"]
+    failures = listed(map(text, health["failures"])) if health["failures"] else paragraph("Everything ran as declared.")
+    header = ["arm", "units", "declared share", "exposures", "stood twice", "lists lost", "by a fallback"]
+    rows = [
+        [
+            text(arm),
+            number(units),
+            percent(health["expected_shares"].get(arm)),
+            number(health["exposures"].get(arm)),
+            number(health["duplicated_exposures"].get(arm)),
+            number(health["lost_lists"].get(arm)),
+            percent(health["fallback_share"].get(arm), 2),
+        ]
+        for arm, units in health["units"].items()
+    ]
+    pairs = [
+        ("sample ratio, p", _p(health["sample_ratio_p_value"])),
+        ("units in several arms", f"{health['multiple_units']:,} ({percent(health['multiple_share'], 2)})"),
+        ("assignments that differ when recomputed", number(health["mismatched_units"])),
+    ]
+    split = [[text(_minute(each["start"])), *_against(each), _p(each["p_value"])] for each in health["epochs"]]
+    arms = list(health["units"])
+    epochs = table(["epoch from", *map(text, arms), "p"], split, caption="units, and those expected") if split else ""
+    return section("Health", failures, table(header, rows), facts(pairs), epochs)
+
+
+def _against(split: Mapping[str, Any]) -> list[str]:
+    """Write each arm's units beside those expected."""
+    return [f"{units:,} of {split['expected'][arm]:,.0f}" for arm, units in split["units"].items()]
+
+
+def _served(document: Document) -> str:
+    rows = [
+        [text(arm["arm"]), text(each["model_version"] or NOTHING), number(each["weights"]), number(each["exposures"])]
+        for arm in document["analysis"]["arms"]
+        for each in arm["weights"]
+    ]
+    return section("What answered", table(["arm", "model version", "weights", "exposures"], rows)) if rows else ""
+
+
+def _provenance(document: Document) -> str:
+    pairs = [
+        ("digest of the declaration", f"<code>{text(document['experiment_digest'])}</code>"),
+        ("digest of the analysis", f"<code>{text(document['analysis']['digest'][:16])}</code>"),
+        ("frozen", text(document["frozen"] or "no")),
+    ]
+    if document.get("digest"):
+        pairs.append(("digest of the report", f"<code>{text(document['digest'])}</code>"))
+    return section("Made from", facts(pairs))
+
+
+def _relative(values: Mapping[str, float | None]) -> str:
+    estimate, lower, upper = (values[name] for name in ("estimate", "lower", "upper"))
+    if estimate is None:
+        return NOTHING
+    if lower is None or upper is None:
+        return f"{100 * estimate:+.2f} %"
+    return f'{100 * estimate:+.2f} % <span class="bounds">[{100 * lower:+.2f}, {100 * upper:+.2f}]</span>'
+
+
+def _p(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2g}"
+
+
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ")
+
+
+def _inline(name: str, svg: str) -> str:
+    """Put a drawing into the page, whose ink it takes."""
+    return f'<figure role="img" aria-label="{text(name)}">{svg.replace(INK, "currentColor")}</figure>'
