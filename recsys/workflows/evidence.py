@@ -41,7 +41,7 @@ def collect(workspace: Workspace, name: str, *, anyhow: bool) -> tuple[dict[str,
     if arm is None and anyhow:
         arm, model_version = _only_treatment(name, declared.experiment)
     refused = [*against_report(report, declared), *against_plan(declared)]
-    if verdict["name"] == SHIP or anyhow:
+    if model_version is not None and (verdict["name"] == SHIP or anyhow):
         refused += _against_weights(workspace, report, arm, model_version)
     evidence = {
         "experiment": name,
@@ -49,7 +49,7 @@ def collect(workspace: Workspace, name: str, *, anyhow: bool) -> tuple[dict[str,
         "reason": verdict["reason"],
         "model_version": model_version,
         "arm": arm,
-        "digest": report["digest"],
+        "digest": report.get("digest"),
         "experiment_digest": report.get("experiment_digest"),
     }
     return evidence, tuple(refused)

@@ -224,3 +224,8 @@ def test_every_reason_has_its_line(tmp_path: Path) -> None:
     project.freeze(project.serve("basket/v2", gate="failed"), primary=(-0.1, 0.1))
     project.alter(lambda document: document["analysis"]["health"].update(failures=["Off."]), seal=False)
     assert len(project.refused()) == 5
+
+
+def test_a_verdict_that_names_no_arm(project: PromotedProject) -> None:
+    project.alter(lambda document: document["verdict"].update(treatment_arm=None, model_version=None))
+    assert project.refused()[-1].startswith("report: model_version is missing")
