@@ -104,7 +104,7 @@ def _health(health: Mapping[str, Any]) -> str:
 
 def _reached(analysis: Mapping[str, Any]) -> str:
     part = analysis.get("part")
-    state = f"part from {part[0][:16]} to {part[1][:16]}, looked at" if part else analysis["state"]
+    state = f"part from {part[0][:16]} to {part[1][:16]}, known" if part else analysis["state"]
     return (
         f"{state} at {analysis['until'][:10]}: {analysis['exposed_units']:,} of"
         f" {analysis['planned_units']:,} planned units; {analysis['left_out_requests']:,} requests left out, their"

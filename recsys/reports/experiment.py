@@ -79,8 +79,15 @@ def _verdict(document: Document) -> str:
     kind = "passed" if found["name"] in _GOOD else "open" if found["name"] in _OPEN else "refused"
     word = "No verdict" if found["name"] == "NONE" else text(found["name"])
     after = document.get("next") or ()
-    following = listed(map(text, after)) if after else ""
+    following = listed(map(_with_commands, after)) if after else ""
     return f'<div class="verdict {kind}"><strong>{word}.</strong>{paragraph(text(found["reason"]))}{following}</div>'
+
+
+def _with_commands(words: str) -> str:
+    """Escape a text, and set what stands in backticks as code."""
+    return "".join(
+        f"<code>{text(part)}</code>" if number % 2 else text(part) for number, part in enumerate(words.split("`"))
+    )
 
 
 def _asked(document: Document) -> str:

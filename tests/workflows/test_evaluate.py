@@ -197,6 +197,22 @@ def test_a_registry_that_is_away_keeps_nobody_from_a_report(
     assert again.report.beside == ("basket/v1 (weights 1)",)
 
 
+def test_a_report_that_was_not_kept_beside_its_weights_is_so_next_time(
+    project: EvaluatedProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        message = "registry: does not answer"
+        raise StoreError(message)
+
+    project.train("basket/v1")
+    monkeypatch.setattr(project.registry_kept, "add_reports", away)
+    done = project.evaluate()
+    assert done.document["frozen"]
+    assert (done.report.beside, done.report.failure) == ((), "registry: does not answer")
+    monkeypatch.undo()
+    assert project.evaluate().report.beside == ("basket/v1 (weights 1)",)
+
+
 def test_an_end_that_was_moved_forward_does_not_ship(project: EvaluatedProject) -> None:
     project.come_to(START - DAY)
     project.apply()
