@@ -199,7 +199,7 @@ def _experiment(workspace: Workspace, stages: Stages, server: "Server") -> None:
         entry.update(result=f"at {online.until:%Y-%m-%d}{_reused(online.reused)}")
     with stages.stage("Decision", f"recsys promote {EXPERIMENT}") as entry:
         server.wait_until_ready()
-        before = server.recommend()
+        before = server.list()
         stages.say(f"  before: {_answer(before)}")
         try:
             promoted = promoting.promote_experiment(workspace, EXPERIMENT)
@@ -238,6 +238,13 @@ class Server:
             time.sleep(0.3)
         message = f"recsys serve on port {self.port}: not ready after {_START_SECONDS} s; its log is {self.log}"
         raise StoreError(message)
+
+    def list(self) -> dict[str, Any]:
+        """Ask until there is a list: just after items came online a service may know only those of before."""
+        started = time.monotonic()
+        while not (answer := self.recommend())["items"] and time.monotonic() - started < _FOLLOW_SECONDS:
+            time.sleep(0.2)
+        return answer
 
     def recommend(self) -> dict[str, Any]:
         """Ask for one household's list."""

@@ -28,7 +28,7 @@ from recsys.serving.reranking import Ranked
 from recsys.serving.state import LoadedModel, Online, ServingState
 from recsys.specs.placement import Placement
 
-__all__ = ["EMPTY", "LAST_GOOD", "NOTHING", "POPULAR", "UNIT_UNKNOWN", "Answer", "Resolver"]
+__all__ = ["EMPTY", "LAST_GOOD", "NOTHING", "NO_CANDIDATES", "POPULAR", "UNIT_UNKNOWN", "Answer", "Resolver"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ UNIT_UNKNOWN: Final = "user features missing: the online store could not be read
 POPULAR: Final = "popular list: no model could answer"
 NOTHING: Final = "empty list: no model could answer and the placement declares no popular list"
 EMPTY: Final = "empty list: no items are materialized"
+NO_CANDIDATES: Final = "empty list: no source and filter leave an item"
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,8 @@ class Resolver:
             except Exception:
                 LOGGER.exception("placement %s: %s could not answer", self._name, model.weights.model_version)
             else:
-                rung = UNIT_UNKNOWN if reads.missing else None if state.current else LAST_GOOD
+                rung = None if state.current else LAST_GOOD
+                rung = UNIT_UNKNOWN if reads.missing else rung if listed.items else NO_CANDIDATES
                 return listed, rung, unit.session_watermarks
         items = self._popular(asked)
         return Listed(items, "", None), POPULAR if items else NOTHING, unit.session_watermarks
@@ -257,8 +259,8 @@ class Resolver:
         return shown(asked.matrix, Ranked.of(rows, values))
 
 
-_BY_A_MODEL: Final = frozenset({None, LAST_GOOD, UNIT_UNKNOWN})
-"""The rungs on which a model's scores are shown."""
+_BY_A_MODEL: Final = frozenset({None, LAST_GOOD, UNIT_UNKNOWN, NO_CANDIDATES})
+"""The rungs on which a model's scores are shown, if it was given anything to score."""
 
 
 def sampled(request_id: str, share: float) -> bool:

@@ -16,7 +16,7 @@ from recsys.errors import FeatureError, ModelError, RecsysError
 from recsys.experiment.routing import Router
 from recsys.ports import Columns, Ranker, Registration, RequestTransform, Weights
 from recsys.serving.ranking import feature_digest
-from recsys.serving.resolver import EMPTY, POPULAR, UNIT_UNKNOWN, Answer, Resolver
+from recsys.serving.resolver import EMPTY, NO_CANDIDATES, POPULAR, UNIT_UNKNOWN, Answer, Resolver
 from recsys.serving.state import Online
 from recsys.specs.experiment import Experiment
 from recsys.workflows.item_models import fit_item_models, write_item_models
@@ -559,6 +559,8 @@ def test_a_callers_list_is_ranked_without_what_nobody_knows() -> None:
     made = world(changes={"candidates": [{"source": "given", "limit": 3}]})
     assert made.shown(k=9, candidates=["d", "nobody", "a", "d", "e", "b"]) == "ead"
     assert made.shown() == ""
+    nothing = made.answer(candidates=["nobody"]).exposure
+    assert (list(nothing.items), nothing.fallback, nothing.model_version) == ([], NO_CANDIDATES, "basket/v2")
 
 
 def test_a_callers_list_that_no_source_takes_is_refused() -> None:
