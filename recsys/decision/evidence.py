@@ -21,10 +21,11 @@ Document = Mapping[str, Any]
 """A frozen report as JSON values."""
 
 SHIP: Final = "SHIP"
-DIGEST_TAGS: Final[Mapping[str, str]] = {
-    "logic_digest": "recsys.logic_digest",
-    "data_digest": "recsys.data_digest",
-}
+LOGIC_TAG: Final = "recsys.logic_digest"
+"""Tag of weights with the digest of what their logic was when they were trained."""
+DATA_TAG: Final = "recsys.data_digest"
+"""Tag of weights with the digest of the rows that they learned from."""
+DIGEST_TAGS: Final[Mapping[str, str]] = {"logic_digest": LOGIC_TAG, "data_digest": DATA_TAG}
 """What identifies weights, and the tag of the registry that has it."""
 
 
@@ -148,7 +149,7 @@ def against_weights(report: Document, arm: str, weights: Weights, known: Sequenc
         weights: of its logic, in service now.
         known: all weights of the model in the registry.
     """
-    version, logic = weights.model_version, DIGEST_TAGS["logic_digest"]
+    version = weights.model_version
     arms = {found["arm"]: found for found in report.get("analysis", {}).get("arms", ())}
     numbers = sorted(number for model_version, number in _answered(arms.get(arm, {})) if model_version == version)
     if weights.number not in numbers:
@@ -174,10 +175,10 @@ def against_weights(report: Document, arm: str, weights: Weights, known: Sequenc
                     f"{named}: tag {tag} is {tags.get(tag)} in the registry and was {then.get(field)} when the report"
                     " was frozen: what was served is what is registered: restore the registry, or run a new experiment"
                 )
-        if tags.get(logic) != weights.tags.get(logic):
+        if tags.get(LOGIC_TAG) != weights.tags.get(LOGIC_TAG):
             yield (
-                f"{named} answered in arm {arm} and are of logic {tags.get(logic)}; weights {weights.number}, in"
-                f" service, are of {weights.tags.get(logic)}: the logic that was measured is promoted: run a new"
+                f"{named} answered in arm {arm} and are of logic {tags.get(LOGIC_TAG)}; weights {weights.number}, in"
+                f" service, are of {weights.tags.get(LOGIC_TAG)}: the logic that was measured is promoted: run a new"
                 " experiment"
             )
 

@@ -137,7 +137,7 @@ def _decide_arm(analysis: Analysis, experiment: Experiment, arm: str, *, offline
         if short:
             cause = f"only {analysis.exposed_units} of {analysis.planned_units} planned units were exposed by the end"
         elif not math.isfinite(gain.upper):
-            cause = "there is too little to give an interval: a mean of 0, or fewer than two units in an arm"
+            cause = "there is too little for an interval: a mean not surely above 0, or fewer than two units in an arm"
         needed = analysis.needed_units
         more = "" if needed is None else f"; to see {minimum} takes {needed:,} units"
         return Verdict(VerdictName.UNDERPOWERED, f"{figures}; {cause}{more}.", arm, version)

@@ -14,23 +14,21 @@ from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from tea_tasting.aggr import Aggregates
 
 from recsys.evaluation.health import Health
 from recsys.evaluation.metric_definition import MetricDefinition
 from recsys.evaluation.power import units_for_minimum_effect
-from recsys.evaluation.ramps import STRATUM, pair_moments
-from recsys.evaluation.series import CumulativePoint, SeriesPoint, means, series, total, values
+from recsys.evaluation.ramps import STRATUM, pair_moments, uncompared
+from recsys.evaluation.series import CumulativePoint, SeriesPoint, means, metric_moments, series, total, values
 from recsys.evaluation.unit_metrics import UnitMetrics, funnel_column
 from recsys.evaluation.winsorising import Winsorised, winsorise
 from recsys.experiment.routing import window
 from recsys.specs.experiment import Experiment
 from recsys.specs.online_metric import ORDER_RATE
 from recsys.statistics.bootstrap import Interval
-from recsys.statistics.effects import Effect, effect, moments
+from recsys.statistics.effects import Effect, effect
 from recsys.statistics.multiplicity import adjusted_p_values
 from recsys.statistics.sequential import always_valid
-from recsys.statistics.strata import NO_STRATUM
 
 Role = Literal["primary", "guardrail", "secondary", "check"]
 State = Literal["running", "cut", "ended", "part"]
@@ -147,7 +145,7 @@ def analyse(name: str, experiment: Experiment, metrics: UnitMetrics, health: Hea
     exposed = units.num_rows
     over = metrics.until >= window(experiment)[1]
     cut = decision_cut(experiment, units["first_exposure"], now=metrics.until)
-    kept = units.filter(pc.and_(pc.greater(units["requests"], 0), pc.invert(units["several_arms"])))
+    kept = metrics.analysed
     capped, winsorised = winsorise(kept, metrics.definitions)
     confidence = 1 - experiment.plan.alpha / (len(experiment.arms) - 1)
     part = metrics.part
@@ -171,7 +169,7 @@ def analyse(name: str, experiment: Experiment, metrics: UnitMetrics, health: Hea
         health=health,
         winsorised=winsorised,
         compared_by_epoch=STRATUM in kept.column_names,
-        uncompared_units=_uncompared(kept),
+        uncompared_units=uncompared(kept, experiment),
         part=None if part is None else (part.start.isoformat(), part.end.isoformat()),
         needed_units=_needed(experiment, capped, metrics.definitions),
     )
@@ -209,14 +207,10 @@ def _effects(
                     yield with_bounds(experiment, arm, role, found, 1 - confidence)
 
 
-def _uncompared(kept: pa.Table) -> int:
-    return int(pc.sum(pc.equal(kept[STRATUM], NO_STRATUM)).as_py() or 0) if STRATUM in kept.column_names else 0
-
-
 def _needed(experiment: Experiment, kept: pa.Table, definitions: Sequence[MetricDefinition]) -> int | None:
     (primary,) = (metric for metric in definitions if metric.name == experiment.metrics.primary.name)
     control = kept.filter(pc.equal(kept["arm"], experiment.control))
-    return units_for_minimum_effect(experiment, _moments(control, primary))
+    return units_for_minimum_effect(experiment, metric_moments(control, primary))
 
 
 def _controlled(experiment: Experiment, effects: Sequence[ArmEffect]) -> tuple[ArmEffect, ...]:
@@ -256,10 +250,6 @@ def _roles(experiment: Experiment, metric: str) -> Iterator[Role]:
         yield "secondary"
     if metric == ORDER_RATE:
         yield "check"
-
-
-def _moments(rows: pa.Table, metric: MetricDefinition) -> Aggregates:
-    return moments(*(values(rows, name) for name in metric.columns))
 
 
 def _summary(arm: str, experiment: Experiment, kept: pa.Table, metrics: UnitMetrics) -> ArmSummary:

@@ -17,13 +17,12 @@ from tea_tasting.aggr import Aggregates
 from recsys import schema
 from recsys.errors import DataError
 from recsys.evaluation.arrivals import Arrivals
-from recsys.evaluation.metric_definition import MetricDefinition
-from recsys.evaluation.series import values
+from recsys.evaluation.series import metric_moments
 from recsys.evaluation.unit_metrics import UnitMetrics
 from recsys.evaluation.winsorising import winsorise
 from recsys.specs.experiment import Experiment, Guardrail, PrimaryMetric
 from recsys.specs.online_metric import EventCount, OnlineMetric
-from recsys.statistics.effects import moments, ratio_of_means, uses_covariate
+from recsys.statistics.effects import ratio_of_means, uses_covariate
 from recsys.statistics.power import minimum_detectable_effect, units_for_effect
 
 Role = Literal["primary", "guardrail", "stage"]
@@ -112,7 +111,7 @@ def needs(
         stages: `stage_metrics` of the problem's funnel.
     """
     kept = _kept(past)
-    samples = {metric.name: _moments(kept, metric) for metric in past.definitions}
+    samples = {metric.name: metric_moments(kept, metric) for metric in past.definitions}
     when = coming, math.ceil(past.horizon / _DAY)
     primary = experiment.metrics.primary
     found = [_need(experiment, primary.name, "primary", primary, samples[primary.name], when)]
@@ -156,7 +155,7 @@ def detectable_now(experiment: Experiment, metrics: UnitMetrics) -> dict[str, fl
     return {
         metric.name: _largest(
             [
-                _detectable(experiment, _moments(rows, metric), control + units, units / control)
+                _detectable(experiment, metric_moments(rows, metric), control + units, units / control)
                 if control and units
                 else None
                 for units in counts.values()
@@ -251,10 +250,4 @@ def _largest(found: Sequence[float | None]) -> float | None:
 
 def _kept(metrics: UnitMetrics) -> pa.Table:
     """Return the units that an analysis counts, lowered as it lowers them."""
-    units = metrics.units
-    kept = units.filter(pc.and_(pc.greater(units["requests"], 0), pc.invert(units["several_arms"])))
-    return winsorise(kept, metrics.definitions)[0]
-
-
-def _moments(rows: pa.Table, metric: MetricDefinition) -> Aggregates:
-    return moments(*(values(rows, name) for name in metric.columns))
+    return winsorise(metrics.analysed, metrics.definitions)[0]

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from tea_tasting.aggr import Aggregates
 
 from recsys.evaluation.metric_definition import MetricDefinition
+from recsys.evaluation.series import metric_moments
+from recsys.evaluation.split import opened_by
 from recsys.evaluation.unit_metrics import UnitMetrics
 from recsys.experiment.epochs import Epoch, proportional
-from recsys.experiment.routing import window
+from recsys.experiment.routing import Router, window
 from recsys.ports import Engine
 from recsys.specs.experiment import Experiment
-from recsys.statistics.effects import moments
-from recsys.statistics.strata import NO_STRATUM, standardise, strata_of
+from recsys.statistics.strata import FEWEST_UNITS, NO_STRATUM, standardise, strata_of
 
 STRATUM: Final = "stratum"
 """Column of units: the epoch they are compared in, or `NO_STRATUM`; only where arms are compared by epoch."""
@@ -38,8 +39,7 @@ GROUP BY unit HAVING first_exposure IS NOT NULL ORDER BY unit
 
 def with_strata(
     engine: Engine,
-    name: str,
-    experiment: Experiment,
+    router: Router,
     exposures: pa.Table | Path,
     metrics: UnitMetrics,
     epochs: Sequence[Epoch],
@@ -48,25 +48,44 @@ def with_strata(
 
     Args:
         engine: runs the SQL.
-        name: the experiment's name.
-        experiment: its declaration.
+        router: of the experiment.
         exposures: all of its placement, default traffic among them: a visit is a request, whatever it got.
         metrics: unit rows; as they are where one comparison of all units is right.
         epochs: the allocation epochs.
     """
     if len(epochs) < 2 or proportional(epochs):  # noqa: PLR2004 - one epoch has no ramp
         return metrics
-    moments_of = [round(moment.timestamp() * 1_000_000) for moment in (window(experiment)[0], metrics.until)]
-    parameters = {"experiment": [name], "starts": [moments_of[0]], "ends": [moments_of[1]]}
-    sql = _VISITS.format(unit=experiment.unit)
+    first, last = (round(at.timestamp() * 1_000_000) for at in (window(router.experiment)[0], metrics.until))
+    parameters = {"experiment": [router.name], "starts": [first], "ends": [last]}
+    sql = _VISITS.format(unit=router.experiment.unit)
     visits = engine.query(sql, {"exposures": exposures, "parameters": pa.table(parameters)})
     found = visits.take(pc.index_in(metrics.units["unit"], value_set=visits["unit"].combine_chunks()))
     first_visit, first_exposure = (
         np.asarray(found[column].to_numpy(), dtype=np.int64) for column in ("first_visit", "first_exposure")
     )
     starts = [round(epoch.start.timestamp() * 1_000_000) for epoch in epochs]
-    stratum = strata_of(first_visit, first_exposure, starts)
+    stratum = strata_of(first_visit, first_exposure, starts, opened_by(router, metrics.units, epochs))
     return replace(metrics, units=metrics.units.append_column(STRATUM, pa.array(stratum)))
+
+
+def uncompared(units: pa.Table, experiment: Experiment) -> int:
+    """Return how many units stand in no comparison: of no stratum, or of one that the other arm has too few units of.
+
+    Args:
+        units: those that are analysed.
+        experiment: the declaration; units of the control count where one treatment at least is compared with them.
+    """
+    if STRATUM not in units.column_names:
+        return 0
+    stratum, arm = units[STRATUM].to_numpy(), np.asarray(units["arm"].to_pylist(), dtype=object)
+    treatments = [name for name in experiment.arms if name != experiment.control]
+    compared = 0
+    for code in np.unique(stratum[stratum != NO_STRATUM]):
+        counts = {name: int(np.count_nonzero((stratum == code) & (arm == name))) for name in experiment.arms}
+        control = counts[experiment.control]
+        paired = [counts[name] for name in treatments if min(control, counts[name]) >= FEWEST_UNITS]
+        compared += control + sum(paired) if paired else 0
+    return int(units.num_rows) - compared
 
 
 def pair_moments(
@@ -80,16 +99,15 @@ def pair_moments(
         metric: which metric.
     """
     if STRATUM not in control:
-        return _moments(control, metric), _moments(treatment, metric)
+        return metric_moments(control, metric), metric_moments(treatment, metric)
     strata = sorted({*control[STRATUM].tolist(), *treatment[STRATUM].tolist()} - {NO_STRATUM}) or [NO_STRATUM - 1]
-    pairs = [(_moments(_of(control, stratum), metric), _moments(_of(treatment, stratum), metric)) for stratum in strata]
+    pairs = [
+        (metric_moments(_of(control, stratum), metric), metric_moments(_of(treatment, stratum), metric))
+        for stratum in strata
+    ]
     both = standardise(pairs, pooled=False)
     return both.control, both.treatment
 
 
 def _of(columns: Mapping[str, NDArray[np.float64]], stratum: float) -> dict[str, NDArray[np.float64]]:
     return {name: column[columns[STRATUM] == stratum] for name, column in columns.items()}
-
-
-def _moments(columns: Mapping[str, NDArray[np.float64]], metric: MetricDefinition) -> Aggregates:
-    return moments(*(columns[name] for name in metric.columns))

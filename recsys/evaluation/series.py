@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from tea_tasting.aggr import Aggregates
 
 from recsys.evaluation.metric_definition import MetricDefinition
 from recsys.evaluation.unit_metrics import UnitMetrics
 from recsys.specs.experiment import Experiment
 from recsys.statistics.bootstrap import Interval
+from recsys.statistics.effects import moments
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,12 @@ def means(rows: pa.Table, definitions: Sequence[MetricDefinition]) -> dict[str, 
 def values(rows: pa.Table, name: str) -> NDArray[np.float64]:
     """Return a column as float64, [rows]."""
     return np.asarray(rows[name].to_numpy(), dtype=np.float64)
+
+
+def metric_moments(rows: pa.Table | Mapping[str, NDArray[np.float64]], metric: MetricDefinition) -> Aggregates:
+    """Reduce the units of one sample to the moments that `recsys.statistics` compares."""
+    columns = {name: values(rows, name) for name in metric.columns} if isinstance(rows, pa.Table) else rows
+    return moments(*(columns[name] for name in metric.columns))
 
 
 def total(rows: pa.Table, name: str) -> int:

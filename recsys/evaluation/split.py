@@ -44,7 +44,7 @@ def epoch_splits(router: Router, units: pa.Table, epochs: Sequence[Epoch]) -> tu
         One an epoch; units whose arm is not that of their bucket stand in none, for they are a finding of their own.
     """
     arms = list(router.experiment.arms)
-    opened = _opened(router, units, epochs, arms)
+    opened = opened_by(router, units, epochs)
     first = np.asarray(units["first"].to_numpy(), dtype=np.int64)
     arm = _indices(units["arm"], arms)
     starts = np.array([round(epoch.start.timestamp() * 1_000_000) for epoch in epochs], dtype=np.int64)
@@ -73,14 +73,15 @@ def epoch_splits(router: Router, units: pa.Table, epochs: Sequence[Epoch]) -> tu
     return tuple(found)
 
 
-def _widths(epochs: Sequence[Epoch], arms: Sequence[str]) -> NDArray[np.float64]:
-    """Return how many buckets each ramp opened for each arm, [epochs, arms]."""
-    ratios = np.array([[epoch.ratios.get(arm, 0) for arm in arms] for epoch in epochs], dtype=np.float64)
-    return np.diff(ratios, axis=0, prepend=0.0)
+def opened_by(router: Router, units: pa.Table, epochs: Sequence[Epoch]) -> NDArray[np.int64]:
+    """Return the ramp that opened each unit's bucket for its arm, as the number of its epoch; -1 where none did.
 
-
-def _opened(router: Router, units: pa.Table, epochs: Sequence[Epoch], arms: Sequence[str]) -> NDArray[np.int64]:
-    """Return the ramp that opened each unit's bucket for its arm; -1 where none did."""
+    Args:
+        router: of the experiment.
+        units: unit and arm.
+        epochs: in order; arms only grow.
+    """
+    arms = list(router.experiment.arms)
     buckets = router.positions(units["unit"]).bucket
     arm = _indices(units["arm"], arms)
     slots = np.array([router.experiment.arms[name].slot_range()[0] for name in arms], dtype=np.int64)
@@ -88,6 +89,12 @@ def _opened(router: Router, units: pa.Table, epochs: Sequence[Epoch], arms: Sequ
     offset = buckets - slots[arm]
     within = (offset >= 0) & (offset < ratios[:, arm]) & (arm >= 0)
     return np.where(within.any(axis=0), within.argmax(axis=0), -1)
+
+
+def _widths(epochs: Sequence[Epoch], arms: Sequence[str]) -> NDArray[np.float64]:
+    """Return how many buckets each ramp opened for each arm, [epochs, arms]."""
+    ratios = np.array([[epoch.ratios.get(arm, 0) for arm in arms] for epoch in epochs], dtype=np.float64)
+    return np.diff(ratios, axis=0, prepend=0.0)
 
 
 def _indices(column: pa.ChunkedArray, arms: Sequence[str]) -> NDArray[np.int64]:

@@ -61,6 +61,11 @@ class UnitMetrics:
     where they were not asked for."""
 
     @property
+    def analysed(self) -> pa.Table:
+        """Return the units that are compared: with a request that counts, and seen in one arm only."""
+        return self.units.filter(pc.and_(pc.greater(self.units["requests"], 0), pc.invert(self.units["several_arms"])))
+
+    @property
     def denominates_units(self) -> bool:
         """Whether the first metric is a mean over units, so that its denominator does not grow by the day."""
         return terms_of(self.definitions[0])[1] == UNITS

@@ -3,7 +3,7 @@
 One chart a question. The same document gives the same bytes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from recsys.reports.drawing import (
@@ -12,12 +12,12 @@ from recsys.reports.drawing import (
     MODEL,
     MODEL_COLOUR,
     Document,
+    Makers,
     colours,
+    drawn,
     label,
     named_rows,
     new_figure,
-    styled,
-    to_svg,
     whisker,
 )
 from recsys.reports.markup import IntervalValues, value_at
@@ -38,7 +38,7 @@ def charts(document: Document) -> dict[str, str]:
     Returns:
         Name to SVG without a background, in a fixed order.
     """
-    makers: dict[str, Callable[[Document], Figure | None]] = {
+    makers: Makers = {
         "metrics": _metrics,
         "splits": lambda found: _over_time(found, "split"),
         "decision_times": lambda found: _over_time(found, "decision_time"),
@@ -51,13 +51,7 @@ def charts(document: Document) -> dict[str, str]:
         "importance": _importance,
         "correlation": _correlation,
     }
-    drawn = {}
-    with styled():
-        for name, make in makers.items():
-            figure = make(document)
-            if figure is not None:
-                drawn[name] = to_svg(figure)
-    return drawn
+    return drawn(makers, document)
 
 
 # ---------------------------------------------------------------- intervals beside each other

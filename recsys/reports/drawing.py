@@ -5,7 +5,7 @@ By matplotlib without its global state. Ink is one colour, so that a page can le
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Document = Mapping[str, Any]
+Makers = Mapping[str, "Callable[[Document], Figure | None]"]
+"""Name of a chart to what draws it, or says that the document has nothing for it."""
 
 INK: Final = "#24292f"
 MODEL: Final = "model"
@@ -53,6 +55,17 @@ def styled() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         yield
+
+
+def drawn(makers: Makers, document: Document) -> dict[str, str]:
+    """Draw what a document has figures for: name to SVG without a background, in the order of the makers."""
+    found = {}
+    with styled():
+        for name, make in makers.items():
+            figure = make(document)
+            if figure is not None:
+                found[name] = to_svg(figure)
+    return found
 
 
 def to_svg(figure: "Figure") -> str:

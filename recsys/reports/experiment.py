@@ -236,9 +236,10 @@ def _relative(values: Mapping[str, float | None]) -> str:
     estimate, lower, upper = (values[name] for name in ("estimate", "lower", "upper"))
     if estimate is None:
         return NOTHING
-    if lower is None or upper is None:
+    if lower is None:
         return f"{100 * estimate:+.2f} %"
-    return f'{100 * estimate:+.2f} % <span class="bounds">[{100 * lower:+.2f}, {100 * upper:+.2f}]</span>'
+    bound = "no bound" if upper is None else f"{100 * upper:+.2f}"  # a control whose mean is not surely above 0
+    return f'{100 * estimate:+.2f} % <span class="bounds">[{100 * lower:+.2f}, {bound}]</span>'
 
 
 def _p(value: float | None) -> str:

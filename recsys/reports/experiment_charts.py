@@ -1,10 +1,10 @@
 """What do the figures of an experiment look like? One chart a question; the same document gives the same bytes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from recsys.reports.drawing import COLOURS, INK, Document, named_rows, new_figure, styled, to_svg, whisker
+from recsys.reports.drawing import COLOURS, INK, Document, Makers, drawn, named_rows, new_figure, whisker
 from recsys.reports.markup import IntervalValues
 
 if TYPE_CHECKING:
@@ -26,19 +26,13 @@ def experiment_charts(document: Document) -> dict[str, str]:
     Returns:
         Name to SVG without a background, in a fixed order.
     """
-    makers: dict[str, Callable[[Document], Figure | None]] = {
+    makers: Makers = {
         "effects": _effects,
         "cumulative": _cumulative,
         "daily": _daily,
         "funnel": _funnel,
     }
-    drawn = {}
-    with styled():
-        for name, make in makers.items():
-            figure = make(document)
-            if figure is not None:
-                drawn[name] = to_svg(figure)
-    return drawn
+    return drawn(makers, document)
 
 
 def shown_effects(document: Document) -> Iterator[Mapping[str, Any]]:

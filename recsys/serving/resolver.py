@@ -174,8 +174,8 @@ class Resolver:
         model = state.champion if assignment is None else state.models.get(assignment.model_version)
         slots = k or self.placement.k
         named = request_id or str(uuid.uuid4())
-        known = stated(declared, said) if declared else NO_CONTEXT
-        wanted = Wanted(slots, at, candidates, named, deadline or Deadline(), session_id, known)
+        told = stated(declared, said) if declared else NO_CONTEXT
+        wanted = Wanted(slots, at, candidates, named, deadline or Deadline(), session_id, told)
         listed, fallback, read_of_session = self._list(state, model, user_id, wanted)
         answered = model is not None and fallback in _BY_A_MODEL
         exposure = Exposure(

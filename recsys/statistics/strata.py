@@ -26,7 +26,8 @@ from recsys.errors import DataError
 
 NO_STRATUM: Final = -1
 """Of a unit that belongs to no stratum."""
-_FEWEST_UNITS: Final = 2
+FEWEST_UNITS: Final = 2
+"""Of each arm, for a stratum to take part."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def standardise(strata: Sequence[tuple[Aggregates, Aggregates]], *, pooled: bool
     units = sum(arm.count() for stratum in strata for arm in stratum)
     if pooled:
         return Standardised(_pooled([control for control, _ in strata]), _pooled([other for _, other in strata]), 1, 0)
-    kept = [stratum for stratum in strata if min(arm.count() for arm in stratum) >= _FEWEST_UNITS]
+    kept = [stratum for stratum in strata if min(arm.count() for arm in stratum) >= FEWEST_UNITS]
     if not kept:
         nothing = _weighted([], np.empty(0), *columns)
         return Standardised(nothing, nothing, 0, units)
@@ -117,7 +118,7 @@ def standardise(strata: Sequence[tuple[Aggregates, Aggregates]], *, pooled: bool
 
 def _pooled(arms: Sequence[Aggregates]) -> Aggregates:
     """Return the moments of all units; samples without a unit have no means, and those of one no variances."""
-    seen = [arm if arm.count() >= _FEWEST_UNITS else _without_spread(arm) for arm in arms if arm.count()]
+    seen = [arm if arm.count() >= FEWEST_UNITS else _without_spread(arm) for arm in arms if arm.count()]
     return sum(seen[1:], start=seen[0]) if len(seen) > 1 else next((arm for arm in arms if arm.count()), arms[0])
 
 

@@ -1,6 +1,5 @@
 """Who gets which arm, outside of requests? `recsys experiment assign` and `export`."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from recsys.experiment.assignments import ARM, HOLDOUT, OVERRIDDEN, assignment_s
 from recsys.experiment.growthbook import growthbook_payload
 from recsys.experiment.routing import Router
 from recsys.specs.catalog import digest
-from recsys.workflows.exclusive import write_by_rename
+from recsys.workflows.exclusive import renamed_to, write_by_rename
 from recsys.workflows.workspace import Workspace
 
 BATCH_ROWS: Final = 131_072
@@ -77,24 +76,22 @@ def assign_file(
     column = column or experiment.unit
     origin = {"experiment": name, "digest": digest(experiment.model_dump(mode="json"))}
     columns = assignment_schema(column).with_metadata({f"recsys.{key}": value for key, value in origin.items()})
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    target.parent.mkdir(parents=True, exist_ok=True)
     arms: Counter[str | None] = Counter()
     rows = overridden = holdout = 0
-    try:
-        with _opened(source, column) as file, pq.ParquetWriter(partial, columns, compression="zstd") as writer:
-            for units in _units(file, source, column):
-                batch = assignments(router, units, columns)
-                writer.write_batch(batch)
-                arms.update({row["values"]: row["counts"] for row in pc.value_counts(batch[ARM]).to_pylist()})
-                overridden += pc.sum(batch[OVERRIDDEN]).as_py() or 0
-                holdout += pc.sum(batch[HOLDOUT]).as_py() or 0
-                rows += len(units)
-                if tell is not None:
-                    tell("ids", rows, file.metadata.num_rows)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        _opened(source, column) as file,
+        renamed_to(target) as partial,
+        pq.ParquetWriter(partial, columns, compression="zstd") as writer,
+    ):
+        for units in _units(file, source, column):
+            batch = assignments(router, units, columns)
+            writer.write_batch(batch)
+            arms.update({row["values"]: row["counts"] for row in pc.value_counts(batch[ARM]).to_pylist()})
+            overridden += pc.sum(batch[OVERRIDDEN]).as_py() or 0
+            holdout += pc.sum(batch[HOLDOUT]).as_py() or 0
+            rows += len(units)
+            if tell is not None:
+                tell("ids", rows, file.metadata.num_rows)
     return Assigned(name, target, rows, {arm: arms[arm] for arm in experiment.arms}, overridden, holdout)
 
 

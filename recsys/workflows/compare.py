@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from recsys.candidates.pool import to_numpy
 from recsys.decision.champion import logic_alias
+from recsys.decision.evidence import LOGIC_TAG
 from recsys.errors import ModelError
 from recsys.modeling.decision_times import TEST
 from recsys.modeling.offline_evaluation import MODEL, evaluate, plain_values
@@ -131,7 +132,7 @@ def trained_weights(workspace: Workspace, model_version: str) -> Weights:
     chosen = workspace.registry.resolve(model, logic_alias(version)) or trained[-1]
     features = workspace.features.feature_set(workspace.catalog.model(model_version).feature_service)
     logic = workspace.catalog.logic_digest(model_version, features.digest)
-    was = chosen.tags.get("recsys.logic_digest")
+    was = chosen.tags.get(LOGIC_TAG)
     if was != logic:
         message = (
             f"model version {model_version}: its logic is {logic} now and was {was} when weights {chosen.number} were"

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from recsys.errors import DataError
 from recsys.schema import SESSION, USER
+from recsys.workflows.exclusive import renamed_to
 
 Mask = Callable[[pa.RecordBatch], pa.Array]
 """Gives true for the rows that leave, of the columns that it asked for."""
@@ -107,15 +108,10 @@ def _rewrite(file: pq.ParquetFile, target: Path, leaves: Mask) -> None:
     compression = "zstd"
     if file.metadata.num_row_groups and file.metadata.num_columns:
         compression = file.metadata.row_group(0).column(0).compression.lower()
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     options: dict[str, Any] = {"compression": None if compression == "uncompressed" else compression}
-    try:
-        with pq.ParquetWriter(partial, file.schema_arrow, **options) as writer:
-            for batch in file.iter_batches():
-                writer.write_batch(batch.filter(pc.invert(pc.fill_null(leaves(batch), False))))
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with renamed_to(target) as partial, pq.ParquetWriter(partial, file.schema_arrow, **options) as writer:
+        for batch in file.iter_batches():
+            writer.write_batch(batch.filter(pc.invert(pc.fill_null(leaves(batch), False))))
 
 
 @contextmanager

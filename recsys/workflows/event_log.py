@@ -1,9 +1,9 @@
 """How does the event log leave its database? `recsys log export`: to parquet; `recsys log prune`: for good."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from recsys.experiment.routing import window
 from recsys.ports import LogRows
 from recsys.specs.base import format_duration
 from recsys.workflows.evaluate import frozen_report
-from recsys.workflows.exclusive import EVENT_LOG, exclusive, sweep
+from recsys.workflows.exclusive import EVENT_LOG, exclusive, renamed_to, sweep
 from recsys.workflows.workspace import Workspace
 
 Progress = Callable[[str, int, int], None]
@@ -164,22 +164,14 @@ def _days(workspace: Workspace, start: datetime | None, end: datetime | None) ->
 
 def _write(batches: Iterator[pa.RecordBatch], columns: pa.Schema, target: Path) -> int:
     """Write batches to a parquet file by rename; nothing where there are none."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    rows, writer = 0, None
-    try:
-        for batch in batches:
-            if writer is None:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                writer = pq.ParquetWriter(partial, columns, compression="zstd")
+    first = next(batches, None)
+    if first is None:
+        return 0
+    rows = 0
+    with renamed_to(target) as partial, pq.ParquetWriter(partial, columns, compression="zstd") as writer:
+        for batch in chain([first], batches):
             writer.write_batch(batch)
             rows += batch.num_rows
-        if writer is not None:
-            writer.close()
-            partial.replace(target)
-    finally:
-        if writer is not None:
-            writer.close()
-        partial.unlink(missing_ok=True)
     return rows
 
 

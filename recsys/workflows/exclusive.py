@@ -95,8 +95,27 @@ def sweep(folder: Path, pattern: str) -> None:
             path.unlink(missing_ok=True)
 
 
+@contextmanager
+def renamed_to(path: Path) -> Generator[Path]:
+    """Give another file beside a path to write, which takes its place when all went well and something was written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        if partial.exists():
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text so that a reader, after a kill too, finds the old or the new one and never a part."""
+    with renamed_to(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 def write_by_rename(path: Path, document: object) -> None:
-    """Write a JSON document so that a reader, after a kill too, finds the old or the new one and never a part."""
+    """Write a JSON document likewise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     partial.write_text(json.dumps(document, indent=2), encoding="utf-8")

@@ -1,8 +1,8 @@
 """What did an experiment's log say: read, counted and compared, with what its evidence rests on?"""
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -15,13 +15,15 @@ from recsys.evaluation.part import Part
 from recsys.evaluation.ramps import with_strata
 from recsys.evaluation.terms import event_types, window_of
 from recsys.evaluation.unit_metrics import LogTables, unit_metrics
-from recsys.experiment.routing import window
+from recsys.experiment.routing import Router, window
 from recsys.planning.lifecycle import epochs_of
 from recsys.specs.catalog import digest
 from recsys.specs.experiment import Experiment
 from recsys.specs.online_metric import OnlineMetric
 from recsys.specs.problem import Problem
 from recsys.workflows.workspace import Workspace
+
+_NO_TIME: Final = timedelta(0)
 
 
 def read_analysis(workspace: Workspace, name: str, part: Part | None = None) -> Analysis:
@@ -42,14 +44,7 @@ def read_analysis(workspace: Workspace, name: str, part: Part | None = None) -> 
             f" serve it, or run `recsys replay {name}`"
         )
         raise ExperimentError(message)
-    log = LogTables(
-        exposures=exposures,
-        impressions=workspace.event_log.impressions(experiment.placement, since, end),
-        outcomes=pa.concat_tables(
-            workspace.event_log.outcomes(event_type, since, end + window_of(target.horizon, definitions))
-            for event_type in counted
-        ),
-    )
+    log = log_tables(workspace, experiment, exposures, counted, since, end, window_of(target.horizon, definitions))
     metrics = unit_metrics(
         workspace.engine,
         name,
@@ -65,8 +60,8 @@ def read_analysis(workspace: Workspace, name: str, part: Part | None = None) -> 
         by_day=True,
     )
     epochs = epochs_of(workspace.ledger.entries(), name, experiment)
-    metrics = with_strata(workspace.engine, name, experiment, exposures, metrics, epochs)
     layer = workspace.catalog.layer_of(experiment)
+    metrics = with_strata(workspace.engine, Router(name, experiment, layer), exposures, metrics, epochs)
     health = check_health(
         workspace.engine,
         name,
@@ -79,6 +74,34 @@ def read_analysis(workspace: Workspace, name: str, part: Part | None = None) -> 
         impressions=log.impressions,
     )
     return with_cumulative(analyse(name, experiment, metrics, health), experiment, metrics)
+
+
+def log_tables(
+    workspace: Workspace,
+    experiment: Experiment,
+    exposures: pa.Table,
+    event_types: Iterable[str],
+    since: datetime,
+    until: datetime,
+    after: timedelta = _NO_TIME,
+) -> LogTables:
+    """Read the rest of the log that an experiment's exposures are counted with.
+
+    Args:
+        workspace: the project.
+        experiment: names the placement.
+        exposures: of it, from `since` to `until`.
+        event_types: the outcomes that count.
+        since: the first moment.
+        until: the moment after the last.
+        after: so much later an outcome may still count.
+    """
+    log = workspace.event_log
+    return LogTables(
+        exposures=exposures,
+        impressions=log.impressions(experiment.placement, since, until),
+        outcomes=pa.concat_tables(log.outcomes(each, since, until + after) for each in event_types),
+    )
 
 
 def about(workspace: Workspace, experiment: Experiment) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from recsys.errors import ModelError, StoreError
 from recsys.ports import Weights
 from recsys.reports.experiment import experiment_page
+from recsys.workflows.exclusive import write_text
 from recsys.workflows.workspace import Workspace
 
 
@@ -41,8 +42,8 @@ def keep_report(workspace: Workspace, document: Mapping[str, Any], folder: Path 
     path = (folder or workspace.state / "reports" / "experiments") / f"{name}.html"
     page = experiment_page(document)
     text = json.dumps(document, indent=2, ensure_ascii=False)
-    _write(path, page)
-    _write(path.with_suffix(".json"), text)
+    write_text(path, page)
+    write_text(path.with_suffix(".json"), text)
     if not document["frozen"]:
         return KeptReport(path, ())
     files = {f"experiment_{name}.html": page, f"experiment_{name}.json": text}
@@ -63,11 +64,3 @@ def _judged(workspace: Workspace, document: Mapping[str, Any]) -> Iterator[Weigh
         for weights in workspace.registry.search(model) if numbers else ():
             if weights.number in numbers and weights.model_version == arm["model_version"]:
                 yield weights
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file by rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.rename(path)

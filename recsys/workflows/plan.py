@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recsys.decision.champion import champion_status
+from recsys.decision.evidence import LOGIC_TAG
 from recsys.errors import FeatureError, RecsysError, SpecError
 from recsys.planning.lifecycle import epochs_of
 from recsys.planning.notes import with_notes
@@ -152,7 +153,7 @@ def _trained(registered: Mapping[str, Sequence[Weights]]) -> dict[str, list[Trai
     trained: dict[str, list[TrainedLogic]] = {}
     for known in registered.values():
         for weights in known:
-            logic = TrainedLogic(weights.number, weights.tags.get("recsys.logic_digest", "unknown"))
+            logic = TrainedLogic(weights.number, weights.tags.get(LOGIC_TAG, "unknown"))
             trained.setdefault(weights.model_version, []).append(logic)
     return trained
 

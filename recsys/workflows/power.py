@@ -13,11 +13,12 @@ from recsys.evaluation.arrivals import Arrivals, arrivals
 from recsys.evaluation.metric_definition import metric_definitions
 from recsys.evaluation.power import PAST, Need, as_if_before, detectable_now, needs, stage_metrics
 from recsys.evaluation.terms import event_types, window_of
-from recsys.evaluation.unit_metrics import LogTables, UnitMetrics, unit_metrics
+from recsys.evaluation.unit_metrics import UnitMetrics, unit_metrics
 from recsys.specs.experiment import Experiment
 from recsys.specs.online_metric import OnlineMetric
 from recsys.specs.problem import Problem
 from recsys.specs.traffic import RATIO_UNITS
+from recsys.workflows.experiment_analysis import log_tables
 from recsys.workflows.workspace import Workspace
 
 _WEEK: Final = timedelta(weeks=1)
@@ -174,11 +175,7 @@ def _read(
     since = start - timedelta(weeks=experiment.metrics.covariate_weeks)
     last = min(now, end)
     types = sorted({problem.target.event, *event_types(definitions)})
-    log = LogTables(
-        exposures=exposures,
-        impressions=workspace.event_log.impressions(experiment.placement, since, last),
-        outcomes=pa.concat_tables(workspace.event_log.outcomes(each, since, last) for each in types),
-    )
+    log = log_tables(workspace, experiment, exposures, types, since, last)
     return unit_metrics(
         workspace.engine,
         name,

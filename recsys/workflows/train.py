@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.candidates.pool import to_numpy
+from recsys.decision.evidence import DATA_TAG, LOGIC_TAG
 from recsys.decision.logic_weights import GATE_TAG, REASON_TAG
 from recsys.decision.promotion import recover, refresh, was_in_service
 from recsys.errors import ModelError
@@ -26,7 +27,7 @@ from recsys.schema import EVENT_TIMESTAMP, SCORE
 from recsys.specs.catalog import digest
 from recsys.specs.model import ModelVersion
 from recsys.workflows.dataset import built_dataset
-from recsys.workflows.exclusive import ALIASES, FEATURES, exclusive
+from recsys.workflows.exclusive import ALIASES, FEATURES, exclusive, write_text
 from recsys.workflows.fits import Fitted, fit_splits
 from recsys.workflows.git import author, commit
 from recsys.workflows.judging import REPORT, flat_metrics, judge
@@ -127,10 +128,7 @@ def _train(workspace: Workspace, model_version: str, known_at: datetime | None, 
 def _keep_page(workspace: Workspace, weights: Weights, text: str) -> Path:
     """Write the report where a browser finds it, by rename."""
     path = workspace.state / "reports" / weights.model / f"{weights.version}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.rename(path)
+    write_text(path, text)
     return path
 
 
@@ -152,8 +150,8 @@ def _identity(workspace: Workspace, model_version: str, dataset: TrainingSet, lo
     spec = workspace.catalog.model(model_version)
     return {
         "recsys.model_version": model_version.partition("/")[2],
-        "recsys.logic_digest": logic,
-        "recsys.data_digest": dataset.digest,
+        LOGIC_TAG: logic,
+        DATA_TAG: dataset.digest,
         "recsys.known_at": dataset.document["known_at"],
         "recsys.spec_digest": digest(spec.model_dump(mode="json", exclude={"search"})),
         "recsys.code_digest": code_digest(),
@@ -166,7 +164,7 @@ def _unchanged_logic(workspace: Workspace, model_version: str, features: Feature
     """Return the digest of a version's logic; refuse one that was trained before and has changed."""
     logic = workspace.catalog.logic_digest(model_version, features.digest)
     for weights in _trained_before(workspace, model_version):
-        if weights.tags.get("recsys.logic_digest") != logic:
+        if weights.tags.get(LOGIC_TAG) != logic:
             message = (
                 f"model version {model_version}: its logic is {logic} now and was"
                 f" {weights.tags.get('recsys.logic_digest')} when version {weights.number} was trained; trained"
@@ -182,7 +180,7 @@ def _existing(workspace: Workspace, model_version: str, tags: Mapping[str, str])
     same = [
         weights
         for weights in _trained_before(workspace, model_version)
-        if all(weights.tags.get(name) == tags[name] for name in ("recsys.data_digest", "recsys.known_at"))
+        if all(weights.tags.get(name) == tags[name] for name in (DATA_TAG, "recsys.known_at"))
     ]
     return same[-1] if same else None
 

@@ -133,7 +133,7 @@ def verdict(evidence: Analysis, experiment: Experiment | None = None, *, offline
             "it holds both 0 and the smallest effect worth shipping, +8.00%",
         ),
         (analysis(FLAT, exposed=60, state="ended"), {}, "UNDERPOWERED", "only 60 of 100 planned units"),
-        (analysis((math.nan, math.nan)), {}, "UNDERPOWERED", "too little to give an interval"),
+        (analysis((math.nan, math.nan)), {}, "UNDERPOWERED", "too little for an interval"),
         (analysis(FLAT), {}, "STOP", "+0.00% [-3.00%, +3.00%], which excludes"),
         (
             analysis(GOOD, state="running"),

@@ -91,7 +91,7 @@ def epochs_of(first: Experiment, second: Experiment) -> tuple[Epoch, ...]:
 def evaluate(first: Experiment, second: Experiment, log: LogTables, *, epochs: bool) -> tuple[Analysis, UnitMetrics]:
     engine, known = FakeEngine(), epochs_of(first, second) if epochs else ()
     measured = unit_metrics(engine, "e", second, log, now=END, horizon=2 * DAY, by_day=True)
-    measured = with_strata(engine, "e", second, log.exposures, measured, known)
+    measured = with_strata(engine, Router("e", second), log.exposures, measured, known)
     health = check_health(engine, "e", second, log.exposures, now=END, epochs=known)
     return with_cumulative(analyse("e", second, measured, health), second, measured), measured
 
@@ -110,6 +110,20 @@ def test_a_lopsided_ramp_is_no_effect() -> None:
     assert analysis.compared_by_epoch
     assert 0 < analysis.uncompared_units < measured.units.num_rows / 2
     assert analysis.cumulative[-1].relative == found.effect.relative
+
+
+def test_late_units_of_arms_that_grew_together_are_compared_with_one_another() -> None:
+    first, second = declare(0.05, 0.3), declare(0.5, 0.5)
+    log = live(first, second)
+    analysis, measured = evaluate(first, second, log, epochs=True)
+    (found,) = analysis.of("treatment", "primary")
+    assert analysis.compared_by_epoch
+    assert found.effect.relative.holds(0.0)
+    strata = measured.units[STRATUM].to_numpy()
+    assert (strata > 1).any(), "beyond both epochs: had come before, and were reached by the ramp"
+    assert analysis.uncompared_units == 0
+    naive, _ = evaluate(first, second, log, epochs=False)
+    assert not naive.of("treatment", "primary")[0].effect.relative.holds(0.0)
 
 
 def test_a_true_effect_is_found_by_epochs() -> None:
