@@ -1,6 +1,7 @@
 """Which servers does `serving.py` ask, and what came of it?"""
 
 import contextlib
+import http.client
 import json
 import os
 import socket
@@ -110,6 +111,17 @@ def bare_route(answer: Mapping[str, Any]) -> Iterator[Server]:
     port = _free_port()
     with _running([sys.executable, "-c", _BARE, str(port), json.dumps(answer)], ROOT, port) as process:
         yield Server(port, process)
+
+
+def post_events(server: Server, events: Sequence[Mapping[str, Any]]) -> float:
+    """Post events in one batch; return the seconds until they were acknowledged, their sessions' features pushed."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    body = json.dumps({"events": list(events)})
+    begun = time.perf_counter()
+    connection.request("POST", "/v1/events", body, {"Content-Type": "application/json"})
+    connection.getresponse().read()
+    connection.close()
+    return time.perf_counter() - begun
 
 
 def load(server: Server, bodies: Sequence[str], connections: int, seconds: float, rate: float | None = None) -> Served:

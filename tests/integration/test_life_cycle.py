@@ -1,8 +1,10 @@
 """Does the whole life cycle hold together on real data, with real Feast, CatBoost, MLflow and SQLite?"""
 
 import json
+import pickle
 from datetime import UTC, datetime, timedelta
 
+import dill  # type: ignore[import-untyped]
 import mlflow
 import numpy as np
 import pyarrow as pa
@@ -223,3 +225,22 @@ def test_a_batch_of_the_past_is_final_and_none_is_made_up(replayed: Workspace) -
 def _a_household(shop: Workspace) -> str:
     users = pq.read_table(shop.tables / "users.parquet", columns=[USER])[USER]
     return str(users[7])
+
+
+def test_nothing_that_is_served_comes_from_a_pickle(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights are CatBoost's own files and JSON; Feast makes request-time functions of their source."""
+
+    def refused(*_: object, **__: object) -> None:
+        pytest.fail("a pickle was loaded")
+
+    for module in (pickle, dill):
+        for name in ("load", "loads"):
+            monkeypatch.setattr(module, name, refused)
+    workspace = open_workspace("local", shop.root)
+    resolver = resolver_for(workspace, "home", experiments={})
+    resolver.refresh()
+    champion = resolver.state.champion
+    assert champion is not None
+    answer = resolver.recommend(_a_household(workspace)).exposure
+    assert answer.fallback is None
+    assert answer.items

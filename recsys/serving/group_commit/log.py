@@ -50,8 +50,19 @@ class GroupCommit:
 
     # -- writing
 
-    def write_exposures(self, exposures: Iterable[Exposure], within: float | None = None) -> int:
+    def write_exposures(self, exposures: Iterable[Exposure]) -> int:
         """Write exposures; return how many were new, or, buffered, how many wait now.
+
+        Raises:
+            DataError: if a value is one that the log cannot keep (acknowledged only).
+            StoreError: if they were not written, or not taken in, in time.
+        """
+        call = self._call(exposures, self._wait_seconds)
+        self._writer.take_in(call)
+        return len(call.ids) if call.commit is None else self._committed(call, call.commit)
+
+    async def write_soon(self, exposures: Iterable[Exposure], within: float | None = None) -> None:
+        """Write exposures as `write_exposures` does, without a thread that waits for the commit.
 
         Args:
             exposures: what was answered.
@@ -61,13 +72,7 @@ class GroupCommit:
             DataError: if a value is one that the log cannot keep (acknowledged only).
             StoreError: if they were not written, or not taken in, in time.
         """
-        call = self._call(exposures, within)
-        self._writer.take_in(call)
-        return len(call.ids) if call.commit is None else self._committed(call, call.commit)
-
-    async def write_soon(self, exposures: Iterable[Exposure], within: float | None = None) -> None:
-        """Write exposures as `write_exposures` does, without a thread that waits for the commit."""
-        call = self._call(exposures, within)
+        call = self._call(exposures, self._wait_seconds if within is None else min(within, self._wait_seconds))
         if not self._writer.take_in_now(call):
             await asyncio.to_thread(self._writer.take_in, call)
         if call.commit is not None:
@@ -78,12 +83,8 @@ class GroupCommit:
             except TimeoutError:
                 self._writer.take_back(call, call.commit)
 
-    def write_outcomes(self, outcomes: pa.Table, within: float | None = None) -> int:
+    def write_outcomes(self, outcomes: pa.Table) -> int:
         """Write rows of `schema.EVENTS`; return how many were new, when they are on disk.
-
-        Args:
-            outcomes: what users did.
-            within: seconds that the caller has, where it has less than a call may wait.
 
         Raises:
             DataError: if columns or values break `schema.EVENTS`.
@@ -91,7 +92,7 @@ class GroupCommit:
         """
         ids = outcomes[schema.EVENT_ID].to_pylist() if schema.EVENT_ID in outcomes.column_names else ()
         commit: Future[int] = Future()
-        call = Call((), outcomes, frozenset(ids), outcomes.num_rows, commit, self._patience(within))
+        call = Call((), outcomes, frozenset(ids), outcomes.num_rows, commit, self._wait_seconds)
         self._writer.take_in(call)
         return self._committed(call, commit)
 
@@ -155,15 +156,12 @@ class GroupCommit:
         """
         self._log.ping()
 
-    def _patience(self, within: float | None) -> float:
-        return self._wait_seconds if within is None else min(within, self._wait_seconds)
-
-    def _call(self, exposures: Iterable[Exposure], within: float | None) -> Call:
+    def _call(self, exposures: Iterable[Exposure], patience: float) -> Call:
         given = tuple(exposures)
         ids = frozenset(exposure.request_id for exposure in given)
         rows = len(given) + sum(len(exposure.items) for exposure in given)
         commit: Future[int] | None = Future() if self._durability == "acknowledged" else None
-        return Call(given, NO_OUTCOMES, ids, rows, commit, self._patience(within))
+        return Call(given, NO_OUTCOMES, ids, rows, commit, patience)
 
     def _committed(self, call: Call, commit: Future[int]) -> int:
         try:
