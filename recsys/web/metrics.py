@@ -71,8 +71,6 @@ class Metrics:
         for counter, values in ((self._events, ("new", "known")), (self._pushes, ("pushed", "failed"))):
             for value in values:
                 counter.labels(value)
-        for name in self._fleet:
-            self._lost.labels(name)
 
     def _counter(self, name: str, meaning: str, labels: Labels) -> Counter:
         return Counter(name, meaning, labels, registry=self._registry)
@@ -108,6 +106,8 @@ class Metrics:
     def observe(self) -> None:
         """Note what this process serves now."""
         self._states.observe(self._fleet)
+        for name in self._fleet:  # from its first poll on, as 0
+            self._lost.labels(name)
         self._queue.observe()
 
     def text(self) -> bytes:

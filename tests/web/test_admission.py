@@ -97,7 +97,7 @@ def test_a_log_that_hangs_costs_an_answer_no_more_than_its_time_and_then_nothing
     app = create_app(replace(service(made, log, limits=Limits(timedelta(milliseconds=200))), resolvers=fleet))
     with TestClient(app) as client:
         lost = 'recsys_exposures_lost_total{placement="home"}'
-        before = figures_of(client).get(lost, 0)
+        before = figures_of(client)[lost]
         answers = [client.post("/v1/recommend", json=ASKED) for _ in range(10)]
         assert {answer.status_code for answer in answers} == {200}
         assert {answer.json()["fallback"] for answer in answers} == {None}
