@@ -19,6 +19,7 @@ from recsys.printing.experiments import (
     exported_growthbook,
     replayed,
 )
+from recsys.printing.funnel import funnel
 from recsys.printing.models import (
     batch,
     campaign,
@@ -55,6 +56,7 @@ __all__ = [
     "features",
     "forgotten",
     "forgotten_document",
+    "funnel",
     "history",
     "history_document",
     "ingestion",
