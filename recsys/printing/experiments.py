@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recsys.printing.overrides import overridden, overrides_document
-from recsys.printing.terminal import percent, table
+from recsys.printing.terminal import interval, percent, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +49,7 @@ def evaluation(done: "Evaluated", page: str) -> str:
         f"  health: {_health(analysis['health'])}",
         f"  {_reached(analysis)}",
         *_by_epoch(analysis),
+        *_off_policy(analysis),
         f"  verdict: {verdict['name']}. {verdict['reason']}",
     ]
     frozen = done.document["frozen"]
@@ -73,6 +74,21 @@ def _by_epoch(analysis: Mapping[str, Any]) -> Iterator[str]:
         yield (
             "  arms did not grow in proportion: compared within the allocation epochs in which units came new;"
             f" {analysis['uncompared_units']:,} that had come before are in none"
+        )
+
+
+def _off_policy(analysis: Mapping[str, Any]) -> Iterator[str]:
+    """Say what each arm's lists would have brought without their exploration slot."""
+    for each in analysis.get("off_policy", ()):
+        value = each["value"]
+        if value is None:
+            yield f"  off-policy: refused: {each['refused']}"
+            continue
+        yield (
+            f"  off-policy: {each['arm']} without exploration (slot {', '.join(map(str, each['slots']))}):"
+            f" {each['metric']} a request {interval(value['ips'], 4)} by IPS, {interval(value['snips'], 4)} by SNIPS,"
+            f" effective sample {value['effective_sample_size']:,.0f} of {value['rounds']:,};"
+            f" as logged {interval(value['logged'], 4)}, difference {interval(value['gain'], 4)}"
         )
 
 

@@ -58,6 +58,7 @@ def read_analysis(workspace: Workspace, name: str, part: Part | None = None) -> 
         part=part,
         stages=_stages(problem, definitions),
         by_day=True,
+        exploration=True,
     )
     epochs = epochs_of(workspace.ledger.entries(), name, experiment)
     layer = workspace.catalog.layer_of(experiment)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,8 @@ class EvaluatedProject(SmallProject):
         """Return the one log."""
         return self.log
 
-    def live(self, units: int = 60) -> None:
-        """Log what every unit was shown, and what it did."""
+    def live(self, units: int = 60, share: float | None = None) -> None:
+        """Log what every unit was shown, and what it did; a share of the lists draws one of four into its last slot."""
         self.log = FakeEventLog()
         router = Router("home_ranker", self.open().catalog.experiment("home_ranker"))
         rows = []
@@ -49,6 +50,9 @@ class EvaluatedProject(SmallProject):
             for week in range(4):
                 at, request = START + week * WEEK, f"{unit}:{week}"
                 items = [ShownItem(f"{request}:{slot}", slot, 1.0 - slot) for slot in (1, 2, 3)]
+                if share is not None:
+                    chance = share / 4 if (number + week) % 10 < 10 * share else 1 - share
+                    items[-1] = replace(items[-1], propensity=chance)
                 self.log.write_exposures([_exposure(request, unit, found.arm, found.model_version, at, items)])
                 taken = (number + week) % 2 + (2 if found.arm == "treatment" else 1)
                 rows += [_event("purchase", unit, item.item_id, at + DAY) for item in items[:taken]]
@@ -167,6 +171,33 @@ def test_the_report_is_a_page_and_json_and_stands_beside_the_weights(project: Ev
     assert page == kept.page.read_text(encoding="utf-8")
     assert "product: growth, engineering: ml" in page
     assert f"kept in the registry with {kept.beside[0]}" in printing.evaluation(done, "page")
+
+
+def test_lists_without_exploration_are_valued_where_chances_are_logged(project: EvaluatedProject) -> None:
+    project.live(share=0.4)
+    done = project.evaluate()
+    (control, treatment) = done.document["analysis"]["off_policy"]
+    # Weights are 0 or 1 / 0.6: of 240 requests of both arms, 144 show their own item.
+    assert control["value"]["rounds"] + treatment["value"]["rounds"] == 240
+    assert control["value"]["mean_weight"]["estimate"] == pytest.approx(1, abs=0.1)
+    assert control["value"]["largest_weight"] == pytest.approx(1 / 0.6)
+    said = printing.evaluation(done, "page")
+    assert "off-policy: control without exploration (slot 3): precision@3 a request" in said
+    assert f"effective sample {control['value']['effective_sample_size']:,.0f} of" in said
+    page = done.report.page.read_text(encoding="utf-8")
+    assert "Lists without exploration" in page
+    assert f"{control['value']['snips']['estimate']:.4f}" in page
+
+
+def test_lists_without_exploration_are_refused_in_one_line_where_none_was_shown(project: EvaluatedProject) -> None:
+    project.live(share=1.0)
+    done = project.evaluate()
+    said = [line for line in printing.evaluation(done, "page").splitlines() if "off-policy" in line]
+    assert len(said) == 2
+    assert said[0].startswith("  off-policy: refused: control: the target policy shows what the logging policy never")
+    assert "list&#x27;s own item in slot 3" in done.report.page.read_text(encoding="utf-8")
+    project.live()
+    assert project.evaluate().reused, "a frozen report is not made anew"
 
 
 def test_owners_of_an_experiment_go_before_those_of_its_problem(project: EvaluatedProject) -> None:
