@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.evaluation.part import Part
+from recsys.evaluation.receipts import Receipts, receipts
 from recsys.evaluation.split import EpochSplit, epoch_splits
 from recsys.experiment.epochs import Epoch
 from recsys.experiment.routing import Router, window
@@ -57,6 +58,8 @@ class Health:
     slots were not asked for."""
     other_logic: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Of each arm the logics that answered without a fallback and are not the declared one, with their exposures."""
+    receipts: Receipts | None = None
+    """What became of the router's decisions; None where no service counted them."""
 
     @property
     def healthy(self) -> bool:
@@ -99,6 +102,7 @@ def check_health(  # noqa: PLR0913 - all that a check rests on stands in one pla
     part: Part | None = None,
     epochs: Sequence[Epoch] = (),
     impressions: pa.Table | Path | None = None,
+    routed: pa.Table | None = None,
 ) -> Health:
     """Check split, separation and assignment of an experiment's exposures.
 
@@ -112,6 +116,7 @@ def check_health(  # noqa: PLR0913 - all that a check rests on stands in one pla
         part: the requests that are looked at; all of the experiment by default.
         epochs: the experiment's allocation epochs; with several of them the split is tested in each.
         impressions: slots of these exposures, to find lists that were lost.
+        routed: the router's decisions, as `EventLog.routed` gives them, to find exposures that were lost.
 
     Returns:
         The checks and what failed.
@@ -136,7 +141,11 @@ def check_health(  # noqa: PLR0913 - all that a check rests on stands in one pla
         {"impressions": impressions} if impressions is not None else {}
     )
     received = engine.query(_REQUESTS_SQL.format(unit=experiment.unit, lost=lost), tables)
-    return _with_received(judged, experiment, received, asked=impressions is not None)
+    judged = _with_received(judged, experiment, received, asked=impressions is not None)
+    if routed is None:
+        return judged
+    found = receipts(engine, name, experiment, exposures, routed, now=now, part=part)
+    return replace(judged, receipts=found, failures=(*judged.failures, *(found.failures() if found else ())))
 
 
 def _judge(

@@ -47,6 +47,7 @@ def evaluation(done: "Evaluated", page: str) -> str:
         table(["arm", "model version", "units", "requests"], arms, right=(2, 3)),
         table(["metric", "role", "control", "treatment", "relative effect", "p", ""], effects, right=(2, 3)),
         f"  health: {_health(analysis['health'])}",
+        *_decisions(analysis["health"]),
         f"  {_reached(analysis)}",
         *_by_epoch(analysis),
         *_off_policy(analysis),
@@ -116,6 +117,18 @@ def _health(health: Mapping[str, Any]) -> str:
         f"{'; '.join(health['failures']) or 'sound'} (sample ratio p = {health['sample_ratio_p_value']:.2f}, units in"
         f" several arms {health['multiple_share']:.2%}, assignments recomputed: {health['mismatched_units']} differ)"
     )
+
+
+def _decisions(health: Mapping[str, Any]) -> Iterator[str]:
+    """Say what became of the router's decisions, where a service counted them."""
+    found = health.get("receipts")
+    if found is not None:
+        told = (
+            f"{arm} decided {count:,}, received {found['received'][arm]:,}, lost {found['lost'][arm]:,},"
+            f" never decided {found['undecided'][arm]:,}, twice {health['duplicated_exposures'].get(arm, 0):,}"
+            for arm, count in found["decided"].items()
+        )
+        yield f"  decisions over {found['hours']:,} hours: {'; '.join(told)}"
 
 
 def _reached(analysis: Mapping[str, Any]) -> str:

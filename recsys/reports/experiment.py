@@ -232,7 +232,17 @@ def _health(document: Document) -> str:
     split = [[text(_minute(each["start"])), *_against(each), _p(each["p_value"])] for each in health["epochs"]]
     arms = list(health["units"])
     epochs = table(["epoch from", *map(text, arms), "p"], split, caption="units, and those expected") if split else ""
-    return section("Health", failures, table(header, rows), facts(pairs), epochs)
+    return section("Health", failures, table(header, rows), _receipts(health.get("receipts")), facts(pairs), epochs)
+
+
+def _receipts(found: Mapping[str, Any] | None) -> str:
+    """Show what became of the router's decisions, where a service counted them."""
+    if found is None:
+        return paragraph("Decisions of the router are not compared with exposures: no service counted them.")
+    names = ("decided", "received", "lost", "undecided")
+    rows = [[text(arm), *(number(found[name][arm]) for name in names)] for arm in found["decided"]]
+    caption = f"decisions of the router and exposures received, over {found['hours']:,} hours"
+    return table(["arm", "decided", "received", "lost", "never decided"], rows, caption=caption)
 
 
 def _against(split: Mapping[str, Any]) -> list[str]:

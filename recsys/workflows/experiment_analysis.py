@@ -73,6 +73,7 @@ def read_analysis(workspace: Workspace, name: str, part: Part | None = None) -> 
         part=part,
         epochs=epochs,
         impressions=log.impressions,
+        routed=workspace.event_log.routed(name),
     )
     return with_cumulative(analyse(name, experiment, metrics, health), experiment, metrics)
 

@@ -3,7 +3,7 @@
 import copy
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from recsys import printing, schema
 from recsys.errors import DecisionError, ExperimentError, StoreError
 from recsys.experiment.routing import Router
-from recsys.ports import Exposure, ShownItem
+from recsys.ports import Exposure, RoutedCount, ShownItem
 from recsys.workflows.evaluate import Evaluated, evaluate
 from recsys.workflows.promote import promote_experiment
 from tests.fakes.event_log import FakeEventLog
@@ -198,6 +198,27 @@ def test_lists_without_exploration_are_refused_in_one_line_where_none_was_shown(
     assert "list&#x27;s own item in slot 3" in done.report.page.read_text(encoding="utf-8")
     project.live()
     assert project.evaluate().reused, "a frozen report is not made anew"
+
+
+def test_exposures_that_a_service_lost_make_a_verdict_invalid(project: EvaluatedProject) -> None:
+    shown = project.log.exposures("home", START, START + 4 * WEEK).to_pylist()
+    project.come_to(START + 4 * WEEK - DAY / 2)  # a look before the end is not frozen
+    for extra, verdict in ((0, "WAIT"), (10, "INVALID")):
+        decided: dict[tuple[str, datetime], int] = {}
+        for row in shown:
+            key = row["arm"], row["event_timestamp"]
+            decided[key] = decided.get(key, 0) + 1
+        decided["treatment", START] += extra
+        counts = [RoutedCount("w", "home_ranker", arm, hour, count) for (arm, hour), count in decided.items()]
+        project.log.write_group([], pa.Table.from_pylist([], schema.EVENTS), counts)
+        done = project.evaluate()
+        assert done.verdict["name"] == verdict
+        receipts = done.document["analysis"]["health"]["receipts"]
+        assert receipts["lost"] == {"control": 0, "treatment": extra}
+        assert receipts["hours"] == 4
+        said = printing.evaluation(done, "page")
+        assert f"lost {extra}, never decided 0, twice 0" in said
+        assert "decisions of the router and exposures received, over 4 hours" in done.report.page.read_text("utf-8")
 
 
 def test_owners_of_an_experiment_go_before_those_of_its_problem(project: EvaluatedProject) -> None:
