@@ -60,6 +60,9 @@ class Health:
     """Of each arm the logics that answered without a fallback and are not the declared one, with their exposures."""
     receipts: Receipts | None = None
     """What became of the router's decisions; None where no service counted them."""
+    default_units: Mapping[str, int] = field(default_factory=dict)
+    """Units of the placement's default traffic in the same time: `holdout`, those that the layer's holdout keeps from
+    every experiment, and `other`. Empty where the experiment's layer has no holdout."""
 
     @property
     def healthy(self) -> bool:
@@ -89,6 +92,14 @@ FROM received GROUP BY ALL ORDER BY ALL
 _LOST: Final = (
     "count(*) FILTER (fallback IS NULL AND request_id NOT IN (SELECT request_id FROM impressions WHERE position = 1))"
 )
+
+
+_DEFAULT_SQL: Final = """
+SELECT DISTINCT e.{unit} AS unit
+FROM exposures e CROSS JOIN parameters p
+WHERE e.experiment IS NULL AND e.{unit} IS NOT NULL
+  AND epoch_us(e.event_timestamp) >= epoch_us(p.starts) AND epoch_us(e.event_timestamp) < epoch_us(p.ends)
+"""
 
 
 def check_health(  # noqa: PLR0913 - all that a check rests on stands in one place
@@ -142,6 +153,10 @@ def check_health(  # noqa: PLR0913 - all that a check rests on stands in one pla
     )
     received = engine.query(_REQUESTS_SQL.format(unit=experiment.unit, lost=lost), tables)
     judged = _with_received(judged, experiment, received, asked=impressions is not None)
+    if layer is not None and layer.holdout is not None:
+        units = engine.query(_DEFAULT_SQL.format(unit=experiment.unit), tables)["unit"]
+        held = int(router.held_out(router.positions(units)).sum())
+        judged = replace(judged, default_units={"holdout": held, "other": len(units) - held})
     if routed is None:
         return judged
     found = receipts(engine, name, experiment, exposures, routed, now=now, part=part)

@@ -48,6 +48,7 @@ def evaluation(done: "Evaluated", page: str) -> str:
         table(["metric", "role", "control", "treatment", "relative effect", "p", ""], effects, right=(2, 3)),
         f"  health: {_health(analysis['health'])}",
         *_decisions(analysis["health"]),
+        *_held_out(analysis["health"]),
         f"  {_reached(analysis)}",
         *_by_epoch(analysis),
         *_off_policy(analysis),
@@ -129,6 +130,13 @@ def _decisions(health: Mapping[str, Any]) -> Iterator[str]:
             for arm, count in found["decided"].items()
         )
         yield f"  decisions over {found['hours']:,} hours: {'; '.join(told)}"
+
+
+def _held_out(health: Mapping[str, Any]) -> Iterator[str]:
+    """Say how many units of the default traffic the layer kept from every experiment."""
+    found = health.get("default_units")
+    if found:
+        yield f"  default traffic: {found['holdout']:,} units in the layer's holdout, {found['other']:,} others"
 
 
 def _reached(analysis: Mapping[str, Any]) -> str:

@@ -229,6 +229,9 @@ def _health(document: Document) -> str:
         ("units in several arms", f"{health['multiple_units']:,} ({percent(health['multiple_share'], 2)})"),
         ("assignments that differ when recomputed", number(health["mismatched_units"])),
     ]
+    default = health.get("default_units")
+    if default:
+        pairs.append(("default traffic: units held out, others", f"{default['holdout']:,}, {default['other']:,}"))
     split = [[text(_minute(each["start"])), *_against(each), _p(each["p_value"])] for each in health["epochs"]]
     arms = list(health["units"])
     epochs = table(["epoch from", *map(text, arms), "p"], split, caption="units, and those expected") if split else ""

@@ -53,7 +53,7 @@ class EvaluatedProject(SmallProject):
                 if share is not None:
                     chance = share / 4 if (number + week) % 10 < 10 * share else 1 - share
                     items[-1] = replace(items[-1], propensity=chance)
-                self.log.write_exposures([_exposure(request, unit, found.arm, found.model_version, at, items)])
+                self.log.write_exposures([exposure_of(request, unit, found.arm, found.model_version, at, items)])
                 taken = (number + week) % 2 + (2 if found.arm == "treatment" else 1)
                 rows += [_event("purchase", unit, item.item_id, at + DAY) for item in items[:taken]]
                 rows += [_event("click", unit, item.item_id, at + DAY / 2) for item in items[: (number + week) % 3]]
@@ -311,13 +311,21 @@ def _event(kind: str, unit: str, item: str, at: Any) -> dict[str, Any]:
     }
 
 
-def _exposure(request: str, unit: str, arm: str, version: str, at: Any, items: list[ShownItem]) -> Exposure:
+def purchase(unit: str, item: str, at: datetime) -> dict[str, Any]:
+    """Return a row of `schema.EVENTS`."""
+    return _event("purchase", unit, item, at)
+
+
+def exposure_of(
+    request: str, unit: str, arm: str | None, version: str, at: datetime, items: list[ShownItem]
+) -> Exposure:
+    """Return an answered request of the experiment, or of default traffic."""
     return Exposure(
         request_id=request,
         placement="home",
         user_id=unit,
         session_id=None,
-        experiment="home_ranker",
+        experiment="home_ranker" if arm else None,
         arm=arm,
         overridden=False,
         model_version=version,
