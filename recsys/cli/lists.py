@@ -55,6 +55,7 @@ def serve_batch(
 
         from recsys import printing
         from recsys.specs.base import read_moment
+        from recsys.workflows.promote import overrides
         from recsys.workflows.serve_batch import serve_batch as write
 
         moment = None if date is None else read_moment(date)
@@ -70,7 +71,9 @@ def serve_batch(
                     Path(out) if out else None,
                     lambda n, total: bar.update("units", n, total),
                 )
-            show(printing.campaign_document(campaign, workspace), as_json, printing.campaign(campaign, workspace))
+            written, said = printing.campaign_document(campaign, workspace), printing.campaign(campaign, workspace)
+            written, said = printing.with_overrides(written, said, overrides(workspace, [campaign.model_version]))
+            show(written, as_json, said)
             return
         with printing.Bar() as bar:
             done = write(
@@ -85,7 +88,9 @@ def serve_batch(
             "answered_by": dict(done.answered_by),
             "reused": done.reused,
         }
-        show(document, as_json, printing.batch(done, workspace))
+        found = overrides(workspace, done.answered_by)
+        document, said = printing.with_overrides(document, printing.batch(done, workspace), found)
+        show(document, as_json, said)
 
     run_in(env, run)
 
@@ -101,10 +106,14 @@ def why(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
+        from recsys.workflows.promote import overrides
         from recsys.workflows.why import document
         from recsys.workflows.why import why as explain
 
         found = explain(workspace, request_id, shap=shap)
-        show(document(found), as_json, printing.why(found))
+        version = found.exposure.model_version
+        overridden = overrides(workspace, [] if version is None else [version])
+        told, said = printing.with_overrides(document(found), printing.why(found), overridden)
+        show(told, as_json, said)
 
     run_in(env, run)

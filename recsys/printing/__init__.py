@@ -27,7 +27,7 @@ from recsys.printing.models import (
     tuned,
     tuned_document,
 )
-from recsys.printing.overrides import overridden, overrides_document
+from recsys.printing.overrides import overridden, overrides_document, with_overrides
 from recsys.printing.plans import applied, plan, plan_document
 from recsys.printing.power import power
 from recsys.printing.requests import why
@@ -78,4 +78,5 @@ __all__ = [
     "tuned",
     "tuned_document",
     "why",
+    "with_overrides",
 ]

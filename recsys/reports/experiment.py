@@ -1,6 +1,6 @@
 """What did an experiment show, as one page that anybody can read?
 
-From the JSON document of `recsys evaluate` and nothing else. It says the same numbers.
+From the JSON document of `recsys evaluate`, and what was overridden since. It says the same numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,12 +46,14 @@ The funnel counts, of the items shown, those that an event of the stage followed
 twice counts twice."""
 
 
-def experiment_page(document: Document) -> str:
+def experiment_page(document: Document, overridden: Sequence[Mapping[str, Any]] = ()) -> str:
     """Return a self-contained HTML page; it asks nothing of a network.
 
     Args:
         document: of `recsys evaluate`: experiment, about, analysis, verdict, next, experiment_digest, metrics, frozen,
             and digest where it is frozen.
+        overridden: of the arms' versions, those that are champion although something spoke against it: model_version,
+            reason, author, at (a datetime) and refused.
 
     Returns:
         HTML; the same for the same document.
@@ -64,6 +66,7 @@ def experiment_page(document: Document) -> str:
     body = [
         f'<header><h1>{title}</h1>{hypothesis}<p class="issue">{owners}</p></header>',
         _verdict(document),
+        _overridden(overridden),
         _asked(document),
         _effects(document, drawn),
         section("How it settled", drawn.get("cumulative", ""), drawn.get("daily", ""), _weeks(document)),
@@ -90,6 +93,18 @@ def _verdict(document: Document) -> str:
     after = document.get("next") or ()
     following = listed(map(_with_commands, after)) if after else ""
     return f'<div class="verdict {kind}"><strong>{word}.</strong>{paragraph(text(found["reason"]))}{following}</div>'
+
+
+def _overridden(found: Sequence[Mapping[str, Any]]) -> str:
+    """Say which version is champion although something spoke against it."""
+    told = (
+        f'<div class="verdict refused"><strong>Override: {text(each["model_version"])} is champion.</strong>'
+        + paragraph(f"By {text(each['author'])} at {_minute(each['at'].isoformat())} UTC: {text(each['reason'])}")
+        + listed(f"was refused: {text(line)}" for line in each["refused"])
+        + "</div>"
+        for each in found
+    )
+    return "".join(told)
 
 
 def _with_commands(words: str) -> str:
