@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from recsys.candidates.pool import instant, to_numpy
 from recsys.modeling.audience import check_units_alone
-from recsys.ports import FeatureReader, FeatureSet, Ranker, ViewInfo
+from recsys.ports import FeatureReader, FeatureSet, OnlineFeatures, Ranker, ViewInfo
 from recsys.schema import EVENT_TIMESTAMP, REQUEST_TIMESTAMP, TIMESTAMP, USER
 from recsys.serving.contact import Contactable
 from recsys.serving.ranking import feature_digest
@@ -44,7 +44,7 @@ class Selection:
 class AudienceRows:
     """The columns of a feature set for many units, from the online store, a part of the units at a time."""
 
-    def __init__(self, features: FeatureReader, wanted: FeatureSet, units: pa.Array, at: datetime) -> None:
+    def __init__(self, features: OnlineFeatures, wanted: FeatureSet, units: pa.Array, at: datetime) -> None:
         """Read every view once, and of it what the columns are made from.
 
         Args:
