@@ -35,7 +35,7 @@ from recsys.serving.units import AudienceRows
 from recsys.specs.candidates import label
 from recsys.specs.experiment import Experiment
 from recsys.specs.placement import Placement
-from recsys.workflows.sent import MADE_AT
+from recsys.workflows.batch_exposures import MADE_AT
 from recsys.workflows.table_records import declared_tables, sources, transforms_module
 from recsys.workflows.workspace import Workspace
 

