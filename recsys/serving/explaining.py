@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from recsys.candidates.retrieval import Retrieval
-from recsys.ports import ShownItem
+from recsys.ports import Columns, ShownItem
 from recsys.serving.ranking import Asked, Scored, feature_digest, plain_features, scored, shown
 from recsys.serving.reranking import Ranked, after_each
 from recsys.serving.state import LoadedModel
@@ -96,6 +96,31 @@ def explain(asked: Asked, model: LoadedModel, placement: Placement, *, shap: boo
         filtered=_filtered(asked, placement),
         stages=stages,
     )
+
+
+def explain_contact(
+    columns: Columns, model: LoadedModel, logged: ShownItem, rank: int, *, shap: bool = False
+) -> Explanation:
+    """Score a unit again that a campaign reached.
+
+    Args:
+        columns: the unit's features, one row, as known when the campaign was made.
+        model: the weights.
+        logged: the contact.
+        rank: the unit's place in the campaign's list.
+        shap: whether the score is taken apart.
+    """
+    row = np.zeros(1, dtype=np.int64)
+    score = float(model.ranker.score(columns)[0])
+    parts = model.ranker.contributions(columns) if shap else {}
+    contact = ExplainedItem(
+        item=replace(logged, score=score),
+        rank=rank,
+        sources=(),
+        features={name: values[0] for name, values in plain_features(columns, row).items()},
+        contributions=_largest_first({name: float(values[0]) for name, values in parts.items()}),
+    )
+    return Explanation((contact,), feature_digest(columns, row), candidates=1, sources={}, filtered={}, stages=())
 
 
 def _through(asked: Asked, made: Scored, placement: Placement) -> tuple[tuple[StageEffect, ...], Ranked]:
