@@ -26,7 +26,13 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class FeastFeatures:
     """The FeatureReader port on a Feast repository whose stores are the packed and ASOF ones of this package."""
 
-    def __init__(self, repository: Path, configuration: str, namespace: Path | None = None) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        configuration: str,
+        namespace: Path | None = None,
+        spark: Mapping[str, str] | None = None,
+    ) -> None:
         """Point at a repository; nothing is read before it is needed.
 
         Args:
@@ -34,15 +40,17 @@ class FeastFeatures:
             configuration: the Feast YAML inside it.
             namespace: a folder for a registry of its own, and the name of an online store of its own (a replay's): a
                 file in the folder, or a prefix on the server; the configured ones by default.
+            spark: settings of an offline store that joins on Spark; those of the configuration by default.
         """
         self._repository = repository
         self._configuration = configuration
         self._namespace = namespace
+        self._spark = spark
 
     @cached_property
     def store(self) -> "FeatureStore":
         """Feast's own store object, opened at first use."""
-        return open_store(self._repository, self._configuration, self._namespace)
+        return open_store(self._repository, self._configuration, self._namespace, self._spark)
 
     # ------------------------------------------------------------ definitions
 
