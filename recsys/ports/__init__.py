@@ -7,13 +7,14 @@ both pass the same contract tests. The small frozen types beside them are what t
 from recsys.ports.clock import Clock
 from recsys.ports.engine import Engine, FeatureTable, Step, Streams
 from recsys.ports.event_archive import EventArchive, LogRows
-from recsys.ports.event_log import Decisions, EventLog, Exposure, Ledger, LedgerEntry, NewIds, ShownItem
+from recsys.ports.event_log import Decisions, EventLog, Exposure, Ledger, LedgerEntry, NewIds, RoutedCount, ShownItem
 from recsys.ports.features import (
     Definitions,
     ErasedOnline,
     FeatureReader,
     FeatureRepository,
     FeatureSet,
+    Groups,
     OnlineFeatures,
     OnlineRows,
     RequestTransform,
@@ -51,6 +52,7 @@ __all__ = [
     "FeatureRepository",
     "FeatureSet",
     "FeatureTable",
+    "Groups",
     "ItemModelStore",
     "ItemWeights",
     "Ledger",
@@ -65,6 +67,7 @@ __all__ = [
     "Ranker",
     "Registration",
     "RequestTransform",
+    "RoutedCount",
     "ServingCopy",
     "Settings",
     "SettingsSearch",
