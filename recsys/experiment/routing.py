@@ -109,6 +109,17 @@ class Router:
         in_layer = None if self.layer is None else buckets(self.layer.seed, units)
         return Positions(buckets(self.experiment.seed, units), in_layer)
 
+    def held_out(self, positions: Positions) -> NDArray[np.bool_]:
+        """Tell of every unit whether the layer's holdout keeps it from all experiments; of nobody without a layer.
+
+        Args:
+            positions: of the units, as `positions` gives them.
+        """
+        if self.layer is None or positions.layer_bucket is None:
+            return np.zeros(len(positions.bucket), dtype=np.bool_)
+        first, last = self.layer.holdout_range()
+        return (first <= positions.layer_bucket) & (positions.layer_bucket < last)
+
     def route_many(self, units: Units, *, overrides: bool = True, positions: Positions | None = None) -> pa.Array:
         """Return every unit's arm.
 
@@ -215,6 +226,13 @@ def assign_many(routers: Iterable[Router], user_ids: Sequence[str], at: datetime
             for place, unit in enumerate(user_ids):
                 found[place] = router.override(unit) or found[place]
     return found
+
+
+def held_out(layer: Layer, units: Units) -> NDArray[np.bool_]:
+    """Tell of every unit whether it is in a layer's holdout; none is where the layer has none."""
+    first, last = layer.holdout_range()
+    position = buckets(layer.seed, units)
+    return np.asarray((first <= position) & (position < last))
 
 
 def as_text(units: Units) -> pa.Array | pa.ChunkedArray:

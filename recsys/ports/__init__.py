@@ -7,7 +7,7 @@ both pass the same contract tests. The small frozen types beside them are what t
 from recsys.ports.clock import Clock
 from recsys.ports.engine import Engine, FeatureTable, Step, Streams
 from recsys.ports.event_archive import EventArchive, LogRows
-from recsys.ports.event_log import Decisions, EventLog, Exposure, Ledger, LedgerEntry, NewIds, ShownItem
+from recsys.ports.event_log import Decisions, EventLog, Exposure, Ledger, LedgerEntry, NewIds, RoutedCount, ShownItem
 from recsys.ports.features import (
     Definitions,
     ErasedOnline,
@@ -67,6 +67,7 @@ __all__ = [
     "Ranker",
     "Registration",
     "RequestTransform",
+    "RoutedCount",
     "ServingCopy",
     "Settings",
     "SettingsSearch",

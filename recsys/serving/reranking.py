@@ -155,11 +155,14 @@ def _explored(stage: Explore, ranked: Ranked, slots: int, request_id: str) -> Ra
     if not len(following) or stage.position > slots:
         return ranked
     seed = int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=8).digest(), "little")
-    drawn = int(np.random.default_rng(seed).integers(len(following)))
+    rng = np.random.default_rng(seed)
+    drawn = int(rng.integers(len(following)))
+    explores = stage.share == 1 or rng.random() < stage.share
     places = np.arange(slots)
-    places[stage.position - 1] = following[drawn]
+    if explores:
+        places[stage.position - 1] = following[drawn]
     shown = ranked.take(places)
-    shown.propensities[stage.position - 1] = 1 / len(following)
+    shown.propensities[stage.position - 1] = stage.share / len(following) if explores else 1 - stage.share
     return shown
 
 

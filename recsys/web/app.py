@@ -113,6 +113,7 @@ def create_app(service: Service) -> FastAPI:
         began = time.perf_counter()
         with lists.admitted():
             answer = await lists.run(lambda: _answer(resolver, request, deadline))
+            service.log.decided(answer.exposure)
             logged = await _logged(answer.exposure, deadline, service.log, breaker)
         metrics.answered(answer.exposure, time.perf_counter() - began, logged=logged)
         return JSONResponse(answer.to_dict())

@@ -136,6 +136,22 @@ def test_a_look_without_data_is_a_page_too(document: dict[str, Any]) -> None:
     assert "looked at" in found.words
 
 
+def test_an_interval_without_an_upper_bound_is_shown_and_drawn_open(document: dict[str, Any]) -> None:
+    unbounded = copy.deepcopy(document)
+    (found,) = (each for each in unbounded["analysis"]["effects"] if each["role"] == "primary")
+    found["effect"]["relative"]["upper"] = found["always_relative"]["upper"] = None
+    for each in unbounded["analysis"]["cumulative"]:
+        each["relative"]["upper"] = each["always_relative"]["upper"] = None
+    said = " ".join(read(experiment_page(unbounded)).words)
+    assert f"[{100 * found['effect']['relative']['lower']:+.2f}, ∞)" in said
+    assert f"[{100 * found['always_relative']['lower']:+.2f}, ∞)" in said
+    drawn, before = experiment_charts(unbounded), experiment_charts(document)
+    assert drawn.keys() == before.keys()
+    assert "nan" not in drawn["effects"].lower()
+    # A bar from the lower bound to the end of the axis is longer than it was, and as many are drawn.
+    assert drawn["effects"].count("<path") == before["effects"].count("<path")
+
+
 def test_every_verdict_says_what_follows() -> None:
     for name in VerdictName:
         steps = next_steps(Verdict(name, "r", "treatment", "basket/v2"), "home")

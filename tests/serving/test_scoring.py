@@ -181,7 +181,14 @@ def trees() -> CatBoostRanker:
     names = ["sold", "price", "visits", "age", "times", "last"]
     values = random.normal(size=(3_000, len(names))).astype(np.float32)
     label = (values[:, 0] * values[:, 2] + values[:, 4] > 0).astype(int)
-    model = catboost.CatBoost({"loss_function": "Logloss", "iterations": 40, "depth": 5, "verbose": False})
+    settings = {
+        "loss_function": "Logloss",
+        "iterations": 40,
+        "depth": 5,
+        "verbose": False,
+        "allow_writing_files": False,
+    }
+    model = catboost.CatBoost(settings)
     model.fit(catboost.Pool(catboost.FeaturesData(values, num_feature_names=names), label))
     return CatBoostRanker(model)
 
