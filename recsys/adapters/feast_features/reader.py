@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from recsys.adapters.feast_features.definitions import describe, digest_of, request_transform
 from recsys.adapters.feast_features.opening import open_store
+from recsys.candidates.pool import PlainColumns
 from recsys.errors import FeatureError
 from recsys.ports import ErasedOnline, FeatureSet, Groups, UnitColumns, ViewInfo
 from recsys.schema import TIMESTAMP
@@ -190,9 +191,9 @@ class FeastFeatures:
         """Return the rows of many keys of each view as numpy columns, a read a view."""
         config, found = self.store.config, {}
         for view, some in keys.items():
-            columns, bounds = self._online.read_many(config, self._view_cached(view), some)
-            if bounds[-1]:
-                found[view] = Groups(columns, bounds)
+            rows, bounds = self._online.read_many(config, self._view_cached(view), some)
+            if len(rows):
+                found[view] = Groups(PlainColumns(rows), bounds, rows)
         return found
 
     def online_all(self, view: str) -> pa.Table:
