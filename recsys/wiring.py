@@ -105,7 +105,8 @@ class ChosenAdapters:
         """Return Feast's features, from the configured stores or a replay's own."""
         from recsys.adapters.feast_features import FeastFeatures
 
-        return FeastFeatures(self.root / self.declared.feature_repo, self.declared.feature_store, namespace)
+        spark = self.declared.spark.settings if self.declared.engine == "spark" else None
+        return FeastFeatures(self.root / self.declared.feature_repo, self.declared.feature_store, namespace, spark)
 
     def item_models(self, namespace: Path | None) -> ItemModelStore:
         """Return the item-item models in the state folder, or in a replay's own."""

@@ -5,6 +5,7 @@ both pass the same contract tests. The small frozen types beside them are what t
 """
 
 from recsys.ports.clock import Clock
+from recsys.ports.cluster import BatchFunction, Cluster
 from recsys.ports.engine import Engine, FeatureTable, Step, Streams
 from recsys.ports.event_archive import EventArchive, LogRows
 from recsys.ports.event_log import Decisions, EventLog, Exposure, Ledger, LedgerEntry, NewIds, RoutedCount, ShownItem
@@ -37,7 +38,9 @@ from recsys.ports.serving_copy import ServingCopy
 from recsys.ports.shop import Delivery, ShopSource, SourceCount
 
 __all__ = [
+    "BatchFunction",
     "Clock",
+    "Cluster",
     "Columns",
     "Decisions",
     "Definitions",

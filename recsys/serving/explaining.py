@@ -78,7 +78,7 @@ def explain(asked: Asked, model: LoadedModel, placement: Placement, *, shap: boo
     features = plain_features(made.columns, places)
     parts = model.ranker.contributions({name: values[places] for name, values in made.columns.items()}) if shap else {}
     names = [label(source) for source in placement.sources]
-    given = [_bits(bits, names) for bits in made.found.sources]
+    given = [_bits(bits, names) for bits in made.found[0].sources]
     items, line = [], 0
     for slot, rank in zip(shown(asked.matrix, chosen), chosen.ranks.tolist(), strict=True):
         if rank:
@@ -91,7 +91,7 @@ def explain(asked: Asked, model: LoadedModel, placement: Placement, *, shap: boo
     return Explanation(
         items=tuple(items),
         digest=feature_digest(made.columns, places),
-        candidates=len(made.order),
+        candidates=len(made.scores),
         sources=dict(Counter(name for mine in given for name in mine)),
         filtered=_filtered(asked, placement),
         stages=stages,
@@ -125,15 +125,15 @@ def explain_contact(
 
 def _through(asked: Asked, made: Scored, placement: Placement) -> tuple[tuple[StageEffect, ...], Ranked]:
     """Carry the stages out one by one; each sees what the one before it left."""
-    wanted, pool = asked.wanted, asked.matrix.pool
-    before, effects = made.ranked, []
-    steps = after_each(placement.rerank, before, pool, asked.may_get, wanted.slots, wanted.request_id)
+    slots, pool = asked.slots, asked.matrix.pool
+    before, effects = made.ranked(), []
+    steps = after_each(placement.rerank, before, pool, asked.may_get(), slots, asked.wanted[0].request_id)
     for stage, after in zip(placement.rerank, steps, strict=True):
         gone = set() if isinstance(stage, Explore) else set(before.rows.tolist()) - set(after.rows.tolist())
-        seen, then = (tuple(str(pool.ids[row]) for row in _first(each, wanted.slots).rows) for each in (before, after))
+        seen, then = (tuple(str(pool.ids[row]) for row in _first(each, slots).rows) for each in (before, after))
         effects.append(StageEffect(stage.stage, seen, then, len(gone)))
         before = after
-    return tuple(effects), _first(before, wanted.slots)
+    return tuple(effects), _first(before, slots)
 
 
 def _first(ranked: Ranked, slots: int) -> Ranked:
@@ -146,11 +146,12 @@ def _filtered(asked: Asked, placement: Placement) -> dict[str, int]:
         return {}
     pool, models = asked.matrix.pool, asked.retrieval.models
     open_to_all = placement.model_copy(update={"filters": ()})
-    union = Retrieval(open_to_all, pool, models).candidates(asked.histories, asked.instant, asked.wanted.given).rows
+    histories = asked.histories()
+    union = Retrieval(open_to_all, pool, models).candidates(histories, asked.instant, asked.wanted[0].given).rows
     counted: dict[str, int] = {}
     for each in placement.filters:
         alone = Retrieval(placement.model_copy(update={"filters": (each,)}), pool, models)
-        out = int((~alone.may_get(union, asked.histories, asked.instant)).sum())
+        out = int((~alone.may_get(union, histories, asked.instant)).sum())
         counted[each.filter] = counted.get(each.filter, 0) + out
     return counted
 

@@ -24,13 +24,13 @@ from recsys.modeling.context import remembered, stated
 from recsys.modeling.moments import fitted_models
 from recsys.ports import Exposure, FeatureTable, ItemWeights, Streams
 from recsys.schema import CREATED_TIMESTAMP, ITEM, SESSION, TIMESTAMP
-from recsys.serving.assembly import UnitRows
 from recsys.serving.explaining import Explanation, explain, explain_contact
 from recsys.serving.item_matrix import ItemMatrix, read_matrix
+from recsys.serving.ladder import UNIT_UNKNOWN
 from recsys.serving.past import PastFeatures, PastRequest
 from recsys.serving.ranking import Asked, Wanted, known
-from recsys.serving.resolver import UNIT_UNKNOWN
 from recsys.serving.state import LoadedModel
+from recsys.serving.unit_rows import UnitRows
 from recsys.serving.units import AudienceRows
 from recsys.specs.candidates import label
 from recsys.specs.experiment import Experiment
@@ -143,7 +143,7 @@ class Recomputing:
         past = self._past(as_of, units=exposure.fallback != UNIT_UNKNOWN)
         matrix, retrieval = self._online(exposure, placement, model, past, stamps)
         reads = PastRequest(past, lambda view: self._session_rows(exposure, view, stamps.get(view)))
-        unit = UnitRows(reads, matrix, exposure.user_id, _made_at(exposure), exposure.session_id)
+        unit = UnitRows(reads, matrix, [exposure.user_id], _made_at(exposure), [exposure.session_id])
         views = {name: past.view(name) for name in placement.history_views}
         wanted = Wanted(
             slots=int(exposure.asked.get("k", len(exposure.items))),
@@ -153,7 +153,7 @@ class Recomputing:
             session=exposure.session_id,
             context=stated(placement.context, remembered(placement.context, exposure.asked.get("context", {}))),
         )
-        asked = Asked(matrix, retrieval, unit, lambda view: unit.history(views[view]), wanted)
+        asked = Asked(matrix, retrieval, unit, views, [wanted])
         return Why(exposure, arm, as_of, explain(asked, model, placement, shap=shap))
 
     def _contact(self, exposure: Exposure, version: str, number: int, *, shap: bool) -> Why:

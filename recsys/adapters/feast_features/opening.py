@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,9 @@ def _unchecked(target: Any = None, **_: Any) -> Any:  # noqa: ANN401 - as typegu
     return (lambda decorated: decorated) if target is None else target
 
 
-def open_store(repository: Path, configuration: str, namespace: Path | None) -> "FeatureStore":
+def open_store(
+    repository: Path, configuration: str, namespace: Path | None, spark: Mapping[str, str] | None = None
+) -> "FeatureStore":
     """Open the feature store of a repository.
 
     Args:
@@ -46,6 +49,8 @@ def open_store(repository: Path, configuration: str, namespace: Path | None) -> 
         configuration: the Feast YAML inside it.
         namespace: a folder for a registry of its own, and the name of an online store of its own; the configured ones
             if None.
+        spark: settings for an offline store that joins on Spark, instead of the configured ones: a process has one
+            session.
 
     Raises:
         FeatureError: the configuration or the registry is missing or damaged, or the online store has no namespaces.
@@ -63,6 +68,8 @@ def open_store(repository: Path, configuration: str, namespace: Path | None) -> 
     if namespace is not None:
         raw = _own_namespace(raw, repository, namespace)
     config = RepoConfig(**raw)
+    if spark is not None and hasattr(config.offline_store, "spark_conf"):
+        config.offline_store.spark_conf = dict(spark)
     config.repo_path = repository
     declared = str(config.registry if isinstance(config.registry, str) else config.registry.path)
     if "://" not in declared and not Path(repository, declared).exists():
