@@ -4,6 +4,7 @@ Each Protocol has one real implementation per technology under adapters/ and one
 both pass the same contract tests. The small frozen types beside them are what travels through.
 """
 
+from recsys.ports.checks import Check, Finding, Status
 from recsys.ports.clock import Clock
 from recsys.ports.engine import Engine, FeatureTable, Step, Streams
 from recsys.ports.event_archive import EventArchive, LogRows
@@ -36,6 +37,7 @@ from recsys.ports.serving_copy import ServingCopy
 from recsys.ports.shop import Delivery, ShopSource, SourceCount
 
 __all__ = [
+    "Check",
     "Clock",
     "Columns",
     "Decisions",
@@ -51,6 +53,7 @@ __all__ = [
     "FeatureRepository",
     "FeatureSet",
     "FeatureTable",
+    "Finding",
     "ItemModelStore",
     "ItemWeights",
     "Ledger",
@@ -71,6 +74,7 @@ __all__ = [
     "ShopSource",
     "ShownItem",
     "SourceCount",
+    "Status",
     "Step",
     "Streams",
     "TrainingRows",
