@@ -3,6 +3,7 @@
 from recsys.printing.campaigns import campaign, campaign_document, sent, sent_document
 from recsys.printing.champions import history, history_document, promotion, promotion_document
 from recsys.printing.data import dataset, feature_tables, features, ingestion, inspection, online_store
+from recsys.printing.doctor import diagnosis, diagnosis_document
 from recsys.printing.event_log import (
     exported,
     exported_document,
@@ -44,6 +45,8 @@ __all__ = [
     "campaign_document",
     "compared",
     "dataset",
+    "diagnosis",
+    "diagnosis_document",
     "evaluation",
     "experiment_status",
     "experiment_status_document",
