@@ -176,7 +176,7 @@ class Resolver:
         named = request_id or str(uuid.uuid4())
         told = stated(declared, said) if declared else NO_CONTEXT
         wanted = Wanted(slots, at, candidates, named, deadline or Deadline(), session_id, told)
-        listed, fallback, read_of_session = self._list(state, model, user_id, wanted)
+        listed, fallback, read_of_session = self.listed(state, model, user_id, wanted)
         answered = model is not None and fallback in _BY_A_MODEL
         exposure = Exposure(
             request_id=named,
@@ -203,10 +203,10 @@ class Resolver:
         )
         return Answer(exposure)
 
-    def _list(
+    def listed(
         self, state: ServingState, model: LoadedModel | None, user_id: str, wanted: Wanted
     ) -> tuple[Listed, str | None, dict[str, str]]:
-        """Return the list, the rung that it comes from, and what was read of the session, by view."""
+        """Return the list by a model, the rung that it comes from, and what was read of the session, by view."""
         if state.matrix is None or state.retrieval is None:
             return Listed([], "", None), EMPTY, {}
         reads = GuardedReads(self._online.features, self._online.breaker, wanted.deadline)
