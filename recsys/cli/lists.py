@@ -19,7 +19,7 @@ def serve(
     ] = None,
     env: Env = "local",
 ) -> None:
-    """Answer over HTTP: POST /v1/recommend, /v1/events, GET /healthz, /readyz, /metrics, /docs; follows promotions."""
+    """Answer over HTTP: POST /v1/recommend, /v1/events, GET /healthz, /readyz, /metrics, /docs, and / for people."""
 
     def run(workspace: "Workspace") -> None:
         from recsys.web.server import run_server

@@ -63,20 +63,8 @@ def experiment_page(document: Document, overridden: Sequence[Mapping[str, Any]] 
     about = document["about"]
     owners = ", ".join(f"{text(role)}: {text(team)}" for role, team in about["owners"].items())
     hypothesis = f'<p class="issue">{text(document["analysis"]["hypothesis"])}</p>'
-    body = [
-        f'<header><h1>{title}</h1>{hypothesis}<p class="issue">{owners}</p></header>',
-        _verdict(document),
-        _overridden(overridden),
-        _asked(document),
-        _effects(document, drawn),
-        section("How it settled", drawn.get("cumulative", ""), drawn.get("daily", ""), _weeks(document)),
-        _funnel(document, drawn.get("funnel", "")),
-        _off_policy(document),
-        _health(document),
-        _served(document),
-        section("How to read it", listed(text(" ".join(each.split())) for each in _CONVENTIONS.split("\n\n"))),
-        _provenance(document),
-    ]
+    header = f'<header><h1>{title}</h1>{hypothesis}<p class="issue">{owners}</p></header>'
+    body = [header, *experiment_parts(document, drawn, overridden).values()]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -84,6 +72,33 @@ def experiment_page(document: Document, overridden: Sequence[Mapping[str, Any]] 
         + "\n".join(part for part in body if part)
         + "\n</body>\n</html>\n"
     )
+
+
+def experiment_parts(
+    document: Document, drawn: Mapping[str, str], overridden: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, str]:
+    """Return the parts of the page by name, as HTML, in their order; empty where the document has nothing to say.
+
+    Args:
+        document: of `recsys evaluate`.
+        drawn: name of a chart to the figure that shows it, as HTML.
+        overridden: as for the page.
+    """
+    return {
+        "verdict": _verdict(document),
+        "overridden": _overridden(overridden),
+        "asked": _asked(document),
+        "effects": _effects(document, drawn),
+        "settled": section("How it settled", drawn.get("cumulative", ""), drawn.get("daily", ""), _weeks(document)),
+        "funnel": _funnel(document, drawn.get("funnel", "")),
+        "off_policy": _off_policy(document),
+        "health": _health(document),
+        "served": _served(document),
+        "conventions": section(
+            "How to read it", listed(text(" ".join(each.split())) for each in _CONVENTIONS.split("\n\n"))
+        ),
+        "provenance": _provenance(document),
+    }
 
 
 def _verdict(document: Document) -> str:

@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from recsys.specs.base import Duration, Moment, Spec
 from recsys.specs.variables import expanded
+
+_ADDRESS: Final = r"^https?://[^\s?#]*[^\s?#/]$"
 
 
 class ReplayClock(Spec):
@@ -120,6 +122,11 @@ class Serving(Spec):
     """Rows (exposures, their slots, events) that may wait for the log; beyond them a writer waits for room."""
     log_wait: Duration = timedelta(seconds=2)
     """How long a writer waits for room and for its commit; then an event is refused, and an exposure is lost."""
+    mlflow_ui: str | None = Field(default=None, pattern=_ADDRESS)
+    """The address of MLflow's own UI, such as http://127.0.0.1:5000: the console's pages link into it."""
+    feast_ui: str | None = Field(default=None, pattern=_ADDRESS)
+    """The address of the project in Feast's own UI, such as http://127.0.0.1:8888/p/shop: the console's pages link into
+    it."""
 
 
 class Environment(Spec):
