@@ -45,6 +45,9 @@ def serve_batch(
         Optional[str], typer.Option("--date", help="The lists of this moment; the clock's time by default.")
     ] = None,
     out: Annotated[Optional[str], typer.Option("--out", help="A folder; <state>/batch/<placement> by default.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Of a placement: keep the parts that a run which was ended has written.")
+    ] = False,
     env: Env = "local",
     as_json: Json = False,
 ) -> None:
@@ -59,8 +62,11 @@ def serve_batch(
 
         moment = None if date is None else read_moment(date)
         if channel is not None or placement in workspace.catalog.audiences:
+            from recsys.errors import SpecError
             from recsys.workflows.serve_campaign import serve_campaign
 
+            if resume:
+                raise SpecError([f"audience {placement}: --resume: its list is one pass; leave it out, and run it again"])
             with printing.Bar() as bar:
                 campaign = serve_campaign(
                     workspace,
@@ -74,7 +80,12 @@ def serve_batch(
             return
         with printing.Bar() as bar:
             done = write(
-                workspace, placement, moment, Path(out) if out else None, lambda n, total: bar.update("lists", n, total)
+                workspace,
+                placement,
+                moment,
+                Path(out) if out else None,
+                lambda n, total, rows: bar.update_with_rows("lists", n, total, rows),
+                resume=resume,
             )
         document = {
             "placement": done.placement,
@@ -84,6 +95,7 @@ def serve_batch(
             "rows": done.rows,
             "answered_by": dict(done.answered_by),
             "reused": done.reused,
+            "resumed": done.resumed,
         }
         show(document, as_json, printing.batch(done, workspace))
 
