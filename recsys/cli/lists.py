@@ -45,6 +45,9 @@ def serve_batch(
         Optional[str], typer.Option("--date", help="The lists of this moment; the clock's time by default.")
     ] = None,
     out: Annotated[Optional[str], typer.Option("--out", help="A folder; <state>/batch/<placement> by default.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Of a placement: keep the parts that a run which was ended has written.")
+    ] = False,
     env: Env = "local",
     as_json: Json = False,
 ) -> None:
@@ -60,8 +63,11 @@ def serve_batch(
 
         moment = None if date is None else read_moment(date)
         if channel is not None or placement in workspace.catalog.audiences:
+            from recsys.errors import SpecError
             from recsys.workflows.serve_campaign import serve_campaign
 
+            if resume:
+                raise SpecError([f"audience {placement}: --resume: its list is one pass; leave it out, and run it again"])
             with printing.Bar() as bar:
                 campaign = serve_campaign(
                     workspace,
@@ -77,7 +83,12 @@ def serve_batch(
             return
         with printing.Bar() as bar:
             done = write(
-                workspace, placement, moment, Path(out) if out else None, lambda n, total: bar.update("lists", n, total)
+                workspace,
+                placement,
+                moment,
+                Path(out) if out else None,
+                lambda n, total, rows: bar.update_with_rows("lists", n, total, rows),
+                resume=resume,
             )
         document = {
             "placement": done.placement,
@@ -87,6 +98,7 @@ def serve_batch(
             "rows": done.rows,
             "answered_by": dict(done.answered_by),
             "reused": done.reused,
+            "resumed": done.resumed,
         }
         found = overrides(workspace, done.answered_by)
         document, said = printing.with_overrides(document, printing.batch(done, workspace), found)
