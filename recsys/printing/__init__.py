@@ -28,6 +28,7 @@ from recsys.printing.models import (
     tuned,
     tuned_document,
 )
+from recsys.printing.monitoring import skew
 from recsys.printing.overrides import overridden, overrides_document
 from recsys.printing.plans import applied, plan, plan_document
 from recsys.printing.power import power
@@ -72,6 +73,7 @@ __all__ = [
     "replayed",
     "simulated",
     "simulated_document",
+    "skew",
     "table",
     "trained",
     "tuned",

@@ -84,6 +84,17 @@ class Why:
         }
 
 
+@dataclass(frozen=True)
+class Remade:
+    """What one logged list was made from."""
+
+    asked: Asked
+    model: LoadedModel
+    placement: Placement
+    as_of: datetime
+    """How far the online store had come: the newest watermark of what was materialized."""
+
+
 def why(workspace: Workspace, request_id: str, *, shap: bool = False) -> Why:
     """Explain a logged request.
 
@@ -127,8 +138,21 @@ class Recomputing:
             FeatureError: if a view or feature that it read is not declared any more.
         """
         arm = self._arm_now(exposure)
-        if exposure.model_version is None or exposure.weights is None:
+        remade = self.remade(exposure)
+        if remade is None:
             return Why(exposure, arm, None, None)
+        made = explain(remade.asked, remade.model, remade.placement, shap=shap)
+        return Why(exposure, arm, remade.as_of, made)
+
+    def remade(self, exposure: Exposure) -> Remade | None:
+        """Return what a logged list was made from, as of its watermark; None where no model answered.
+
+        Raises:
+            ModelError: if its weights are not in the registry any more.
+            FeatureError: if a view or feature that it read is not declared any more.
+        """
+        if exposure.model_version is None or exposure.weights is None:
+            return None
         placement = self._workspace.catalog.placement(exposure.placement)
         stamps = {name: datetime.fromisoformat(stamp) for name, stamp in exposure.watermarks.items()}
         as_of = max(stamp for name, stamp in stamps.items() if self._materialized(name))
@@ -147,7 +171,7 @@ class Recomputing:
             context=stated(placement.context, remembered(placement.context, exposure.asked.get("context", {}))),
         )
         asked = Asked(matrix, retrieval, unit, lambda view: unit.history(views[view]), wanted)
-        return Why(exposure, arm, as_of, explain(asked, model, placement, shap=shap))
+        return Remade(asked, model, placement, as_of)
 
     def _materialized(self, name: str) -> bool:
         """Tell whether a watermark is of what a materialize brought, and not of a session or an item-item model."""
