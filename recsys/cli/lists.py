@@ -67,7 +67,8 @@ def serve_batch(
             from recsys.workflows.serve_campaign import serve_campaign
 
             if resume:
-                raise SpecError([f"audience {placement}: --resume: its list is one pass; leave it out, and run it again"])
+                finding = f"audience {placement}: --resume: its list is one pass; leave it out, and run it again"
+                raise SpecError([finding])
             with printing.Bar() as bar:
                 campaign = serve_campaign(
                     workspace,

@@ -28,6 +28,7 @@ from recsys.printing.models import (
     tuned,
     tuned_document,
 )
+from recsys.printing.monitoring import skew
 from recsys.printing.overrides import overridden, overrides_document, with_overrides
 from recsys.printing.plans import applied, plan, plan_document
 from recsys.printing.power import power
@@ -76,6 +77,7 @@ __all__ = [
     "sent_document",
     "simulated",
     "simulated_document",
+    "skew",
     "table",
     "trained",
     "tuned",
