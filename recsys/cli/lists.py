@@ -66,7 +66,9 @@ def serve_batch(
             from recsys.workflows.serve_campaign import serve_campaign
 
             if resume:
-                raise SpecError([f"audience {placement}: --resume: its list is one pass; leave it out, and run it again"])
+                raise SpecError(
+                    [f"audience {placement}: --resume: its list is one pass; leave it out, and run it again"]
+                )
             with printing.Bar() as bar:
                 campaign = serve_campaign(
                     workspace,
