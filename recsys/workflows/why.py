@@ -24,13 +24,13 @@ from recsys.modeling.context import remembered, stated
 from recsys.modeling.moments import fitted_models
 from recsys.ports import Exposure, FeatureTable, ItemWeights, Streams
 from recsys.schema import CREATED_TIMESTAMP, ITEM, SESSION, TIMESTAMP
-from recsys.serving.assembly import UnitRows
 from recsys.serving.explaining import Explanation, explain, explain_contact
 from recsys.serving.item_matrix import ItemMatrix, read_matrix
+from recsys.serving.ladder import UNIT_UNKNOWN
 from recsys.serving.past import PastFeatures, PastRequest
 from recsys.serving.ranking import Asked, Wanted, known
-from recsys.serving.resolver import UNIT_UNKNOWN
 from recsys.serving.state import LoadedModel
+from recsys.serving.unit_rows import UnitRows
 from recsys.serving.units import AudienceRows
 from recsys.specs.candidates import label
 from recsys.specs.experiment import Experiment
@@ -89,6 +89,17 @@ class Why:
         }
 
 
+@dataclass(frozen=True)
+class Remade:
+    """What one logged list was made from."""
+
+    asked: Asked
+    model: LoadedModel
+    placement: Placement
+    as_of: datetime
+    """How far the online store had come: the newest watermark of what was materialized."""
+
+
 def why(workspace: Workspace, request_id: str, *, shap: bool = False) -> Why:
     """Explain a logged request.
 
@@ -132,10 +143,23 @@ class Recomputing:
             FeatureError: if a view or feature that it read is not declared any more.
         """
         arm = self._arm_now(exposure)
-        if exposure.model_version is None or exposure.weights is None:
-            return Why(exposure, arm, None, None)
-        if exposure.placement in self._workspace.catalog.audiences:
+        if exposure.model_version and exposure.weights is not None and self._is_contact(exposure):
             return self._contact(exposure, exposure.model_version, exposure.weights, shap=shap)
+        remade = self.remade(exposure)
+        if remade is None:
+            return Why(exposure, arm, None, None)
+        made = explain(remade.asked, remade.model, remade.placement, shap=shap)
+        return Why(exposure, arm, remade.as_of, made)
+
+    def remade(self, exposure: Exposure) -> Remade | None:
+        """Return what a logged list was made from, as of its watermark; None where no model answered, or none of lists.
+
+        Raises:
+            ModelError: if its weights are not in the registry any more.
+            FeatureError: if a view or feature that it read is not declared any more.
+        """
+        if exposure.model_version is None or exposure.weights is None or self._is_contact(exposure):
+            return None
         placement = self._workspace.catalog.placement(exposure.placement)
         stamps = {name: datetime.fromisoformat(stamp) for name, stamp in exposure.watermarks.items()}
         as_of = max(stamp for name, stamp in stamps.items() if self._materialized(name))
@@ -143,7 +167,7 @@ class Recomputing:
         past = self._past(as_of, units=exposure.fallback != UNIT_UNKNOWN)
         matrix, retrieval = self._online(exposure, placement, model, past, stamps)
         reads = PastRequest(past, lambda view: self._session_rows(exposure, view, stamps.get(view)))
-        unit = UnitRows(reads, matrix, exposure.user_id, _made_at(exposure), exposure.session_id)
+        unit = UnitRows(reads, matrix, [exposure.user_id], _made_at(exposure), [exposure.session_id])
         views = {name: past.view(name) for name in placement.history_views}
         wanted = Wanted(
             slots=int(exposure.asked.get("k", len(exposure.items))),
@@ -153,8 +177,11 @@ class Recomputing:
             session=exposure.session_id,
             context=stated(placement.context, remembered(placement.context, exposure.asked.get("context", {}))),
         )
-        asked = Asked(matrix, retrieval, unit, lambda view: unit.history(views[view]), wanted)
-        return Why(exposure, arm, as_of, explain(asked, model, placement, shap=shap))
+        asked = Asked(matrix, retrieval, unit, views, [wanted])
+        return Remade(asked, model, placement, as_of)
+
+    def _is_contact(self, exposure: Exposure) -> bool:
+        return exposure.placement in self._workspace.catalog.audiences
 
     def _contact(self, exposure: Exposure, version: str, number: int, *, shap: bool) -> Why:
         """Explain whom a campaign reached: one unit, by its features when the campaign was made."""
