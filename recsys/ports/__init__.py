@@ -4,6 +4,7 @@ Each Protocol has one real implementation per technology under adapters/ and one
 both pass the same contract tests. The small frozen types beside them are what travels through.
 """
 
+from recsys.ports.checks import Check, Finding, Status
 from recsys.ports.clock import Clock
 from recsys.ports.cluster import BatchFunction, Cluster
 from recsys.ports.engine import Engine, FeatureTable, Step, Streams
@@ -39,6 +40,7 @@ from recsys.ports.shop import Delivery, ShopSource, SourceCount
 
 __all__ = [
     "BatchFunction",
+    "Check",
     "Clock",
     "Cluster",
     "Columns",
@@ -55,6 +57,7 @@ __all__ = [
     "FeatureRepository",
     "FeatureSet",
     "FeatureTable",
+    "Finding",
     "Groups",
     "ItemModelStore",
     "ItemWeights",
@@ -77,6 +80,7 @@ __all__ = [
     "ShopSource",
     "ShownItem",
     "SourceCount",
+    "Status",
     "Step",
     "Streams",
     "TrainingRows",
