@@ -94,7 +94,12 @@ class ChosenAdapters:
         """Return what runs SQL and transforms."""
         from recsys.adapters.duckdb_engine import DuckDBEngine
 
-        return DuckDBEngine(self.declared.limits, self.state / "spill")
+        local = DuckDBEngine(self.declared.limits, self.state / "spill")
+        if self.declared.engine == "duckdb":
+            return local
+        from recsys.adapters.spark_engine import SparkEngine
+
+        return SparkEngine(local, self.declared.spark.settings)
 
     def features(self, namespace: Path | None) -> FeatureReader:
         """Return Feast's features, from the configured stores or a replay's own."""

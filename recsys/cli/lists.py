@@ -35,7 +35,11 @@ def serve_batch(
         str, typer.Argument(help="registry/placements/<placement>.yaml, or audiences/<audience>.yaml")
     ],
     channel: Annotated[
-        Optional[str], typer.Option("--channel", help="Of an audience: its capacity cuts the one list of units.")
+        Optional[str],
+        typer.Option(
+            "--channel",
+            help="Of an audience: its capacity cuts the one list of units. It is one pass: a killed one is run again.",
+        ),
     ] = None,
     date: Annotated[
         Optional[str], typer.Option("--date", help="The lists of this moment; the clock's time by default.")
@@ -58,7 +62,15 @@ def serve_batch(
         if channel is not None or placement in workspace.catalog.audiences:
             from recsys.workflows.serve_campaign import serve_campaign
 
-            campaign = serve_campaign(workspace, placement, channel, moment, Path(out) if out else None)
+            with printing.Bar() as bar:
+                campaign = serve_campaign(
+                    workspace,
+                    placement,
+                    channel,
+                    moment,
+                    Path(out) if out else None,
+                    lambda n, total: bar.update("units", n, total),
+                )
             written, said = printing.campaign_document(campaign, workspace), printing.campaign(campaign, workspace)
             written, said = printing.with_overrides(written, said, overrides(workspace, [campaign.model_version]))
             show(written, as_json, said)

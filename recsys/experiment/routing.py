@@ -201,6 +201,13 @@ def assign(routers: Iterable[Router], user_id: str, session_id: str | None, at: 
     return found
 
 
+def held_out(layer: Layer, units: Units) -> NDArray[np.bool_]:
+    """Tell of every unit whether it is in a layer's holdout; none is where the layer has none."""
+    first, last = layer.holdout_range()
+    position = buckets(layer.seed, units)
+    return np.asarray((first <= position) & (position < last))
+
+
 def as_text(units: Units) -> pa.Array | pa.ChunkedArray:
     """Return ids as large Arrow strings."""
     column = units if isinstance(units, pa.Array | pa.ChunkedArray) else pa.array(units, pa.large_string())

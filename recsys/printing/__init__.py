@@ -1,5 +1,6 @@
 """How do results read on a terminal?"""
 
+from recsys.printing.campaigns import campaign, campaign_document, sent, sent_document
 from recsys.printing.champions import history, history_document, promotion, promotion_document
 from recsys.printing.data import dataset, feature_tables, features, ingestion, inspection, online_store
 from recsys.printing.event_log import (
@@ -21,8 +22,6 @@ from recsys.printing.experiments import (
 )
 from recsys.printing.models import (
     batch,
-    campaign,
-    campaign_document,
     compared,
     trained,
     tuned,
@@ -70,6 +69,8 @@ __all__ = [
     "pruned",
     "pruned_document",
     "replayed",
+    "sent",
+    "sent_document",
     "simulated",
     "simulated_document",
     "table",

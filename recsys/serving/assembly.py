@@ -17,6 +17,7 @@ from recsys.candidates.pool import codes_of, unknown
 from recsys.errors import FeatureError
 from recsys.ports import FeatureSet, UnitColumns, ViewInfo
 from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM, REQUEST_TIMESTAMP, SESSION, USER
+from recsys.serving.computing import with_computed
 from recsys.serving.item_matrix import ItemMatrix
 from recsys.serving.reads import UnitReader
 
@@ -166,16 +167,8 @@ def assemble(
     }
     for view in wanted.views:
         values.update(_columns(view, matrix, unit, rows))
-    for transform in wanted.transforms:
-        absent = [name for name in transform.inputs if name not in values]
-        if absent:
-            message = (
-                f"request-time features {transform.name}: input {absent[0]!r} is neither a feature nor what the"
-                f" request brings along ({', '.join([REQUEST_TIMESTAMP, *(given or {})])})"
-            )
-            raise FeatureError(message)
-        values.update(transform.function({name: values[name] for name in transform.inputs}))
-    return {name: values[name] for name in wanted.columns}
+    whole = with_computed(values, wanted.transforms)
+    return {name: whole[name] for name in wanted.columns}
 
 
 def _columns(view: ViewInfo, matrix: ItemMatrix, unit: UnitRows, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

@@ -75,6 +75,20 @@ class Limits(Spec):
         return int(float(self.memory.removesuffix(unit)) * scale ** "BKMGT".index(unit[0]))
 
 
+class Spark(Spec):
+    """How Spark is reached, for `engine: spark`."""
+
+    master: str = "local[2]"
+    """Spark's master: local[threads], spark://host:port, yarn or k8s://...."""
+    conf: dict[str, str] = Field(default_factory=dict)
+    """Any of Spark's own settings, such as spark.executor.memory."""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """All of Spark's settings."""
+        return {"spark.master": self.master, **self.conf}
+
+
 class Serving(Spec):
     """Who may ask `recsys serve`, and for how much at once."""
 
@@ -122,8 +136,11 @@ class Environment(Spec):
     retention: Duration | None = None
     """How long the event log keeps exposures and outcomes, in whole days; `recsys log prune` deletes what is older. For
     ever by default; the ledger always is."""
-    engine: Literal["duckdb"] = "duckdb"
-    """What runs feature transforms and evaluation queries."""
+    engine: Literal["duckdb", "spark"] = "duckdb"
+    """What runs feature transforms; queries of evaluation stay on DuckDB. With spark, `feature_store` names a
+    configuration whose offline store joins on Spark too. It needs the extra recsys[spark] and Java 17."""
+    spark: Spark = Spark()
+    """How Spark is reached, for `engine: spark`."""
     clock: Literal["system"] | ReplayClock = "system"
     """The time that every TTL, maturity and declaration is checked against."""
     data: Data

@@ -119,7 +119,16 @@ def _serve_batch(
         rows += _write(partial, start // CHUNK_UNITS, answers)
         if progress is not None:
             progress(start + len(chunk), len(units))
-    document = {"identity": identity, "units": len(units), "rows": rows, "answered_by": dict(answered)}
+    stamps = resolver.state.watermarks
+    document = {
+        "identity": identity,
+        "placement": placement,
+        "at": moment.isoformat(),
+        "watermarks": {name: stamp.isoformat() for name, stamp in stamps.items() if stamp is not None},
+        "units": len(units),
+        "rows": rows,
+        "answered_by": dict(answered),
+    }
     (partial / MANIFEST).write_text(json.dumps(document, indent=2))
     put_in_place(folder)
     return Batch(placement, moment, folder, len(units), rows, dict(answered), reused=False)

@@ -4,12 +4,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from recsys import schema
 from recsys.candidates.pool import columns_of, to_numpy
 from recsys.errors import FeatureError
-from recsys.ports import ErasedOnline, FeatureSet, RequestTransform, UnitColumns, ViewInfo
+from recsys.ports import ErasedOnline, FeatureSet, Groups, RequestTransform, UnitColumns, ViewInfo
 from recsys.specs.catalog import digest
 
 Row = dict[str, Any]
@@ -189,6 +190,15 @@ class FakeFeatures:
         """Return the same rows of each view, by column."""
         found = {view: self.online_group(view, key, within=within) for view, key in keys.items()}
         return {view: columns_of(table) for view, table in found.items() if table is not None}
+
+    def online_groups(self, keys: Mapping[str, Sequence[str]]) -> Mapping[str, Groups]:
+        """Return the rows of one first key after another."""
+        found = {}
+        for view, some in keys.items():
+            tables = [self._online_table(view, lambda each, key=key: each[0] == key) for key in some]
+            if any(map(len, tables)):
+                found[view] = Groups(columns_of(pa.concat_tables(tables)), np.cumsum([0, *map(len, tables)]))
+        return found
 
     def online_all(self, view: str) -> pa.Table:
         """Return every row of a view."""

@@ -18,7 +18,8 @@ from recsys.errors import FeatureError, LeakageError, ModelError, SpecError
 from recsys.modeling import audience
 from recsys.modeling.training_set import LEARN
 from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, REQUEST_TIMESTAMP, SCORE, TIMESTAMP, USER
-from recsys.serving.units import unit_columns
+from recsys.serving.contact import contactable
+from recsys.serving.units import AudienceRows
 from recsys.specs.metric import LIST_METRICS
 from recsys.wiring import open_workspace
 from recsys.workflows import training_data
@@ -159,14 +160,39 @@ def test_a_campaign_reaches_the_units_with_the_highest_probabilities(project: Wo
         table = pq.read_table(done.folder / "arm=default")
         assert (done.units, len(table), done.weights) == (capacity, capacity, trained.weights.number)
         assert table["rank"].to_pylist() == list(range(1, capacity + 1))
-        assert len(set(table["request_id"].to_pylist())) == 1
+        assert len(set(table["request_id"].to_pylist())) == capacity
         scores = table[SCORE].to_numpy()
         assert (np.diff(scores) <= 0).all()
         assert 0 < scores.min() <= scores.max() < 1
-        assert done.expected_precision == pytest.approx(scores.mean())
+        assert done.precision is not None
+        assert done.precision.estimate == pytest.approx(scores.mean())
+        assert done.precision.lower <= done.precision.estimate <= done.precision.upper
         lists[channel] = table[USER].to_pylist()
     assert lists["email"][:20] == lists["sms"]
     assert lists["sms"][:5] == lists["phone"]
+
+
+def test_what_a_campaign_should_reach_is_told_of_all_eligible_units(project: Workspace, trained: Trained) -> None:
+    """Recall is the share of the expected redeemers that the list holds; a longer list holds more of them."""
+    model = project.catalog.model(COUPON)
+    wanted = project.features.feature_set(model.feature_service)
+    audience_spec = project.catalog.audience("coupon_mailing")
+    eligible = contactable(project.features, audience_spec, "sms", [], frozenset(), NOW).units
+    ranker = project.registry.load(trained.weights)
+    columns = AudienceRows(project.features, wanted, eligible, NOW).columns(np.arange(len(eligible)))
+    scores = np.sort(ranker.score(columns))[::-1]
+    recalls = []
+    for channel, capacity in (("phone", 5), ("sms", 20), ("email", 50)):
+        recall = serve_campaign(project, "coupon_mailing", channel).recall
+        assert recall is not None
+        assert recall.estimate == pytest.approx(scores[:capacity].sum() / scores.sum())
+        assert 0 <= recall.lower < recall.estimate < recall.upper <= 1
+        recalls.append(recall.estimate)
+    assert recalls == sorted(recalls)
+    tested = serve_campaign(project, "coupon_mailing", "sms").tested
+    highest = trained.report["reliability"]["bins"][-1]
+    assert tested is not None
+    assert (tested.predicted, tested.observed.estimate) == (highest["predicted"], highest["observed"]["estimate"])
 
 
 def test_its_scores_are_those_of_training_rows_of_that_moment(project: Workspace, trained: Trained) -> None:
@@ -178,7 +204,7 @@ def test_its_scores_are_those_of_training_rows_of_that_moment(project: Workspace
     stamps = pa.array([NOW] * len(eligible), TIMESTAMP)
     asked = pa.table({USER: eligible, EVENT_TIMESTAMP: stamps, REQUEST_TIMESTAMP: stamps})
     joined = project.features.historical(asked, wanted)
-    online = unit_columns(project.features, wanted, eligible, NOW)
+    online = AudienceRows(project.features, wanted, eligible, NOW).columns(np.arange(len(eligible)))
     for name in wanted.columns:
         np.testing.assert_array_equal(online[name], to_numpy(joined[name]), err_msg=name)
     ranker = project.registry.load(trained.weights)

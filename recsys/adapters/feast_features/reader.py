@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from recsys.adapters.feast_features.definitions import describe, digest_of, request_transform
 from recsys.adapters.feast_features.opening import open_store
 from recsys.errors import FeatureError
-from recsys.ports import ErasedOnline, FeatureSet, UnitColumns, ViewInfo
+from recsys.ports import ErasedOnline, FeatureSet, Groups, UnitColumns, ViewInfo
 from recsys.schema import TIMESTAMP
 
 if TYPE_CHECKING:
@@ -176,6 +176,15 @@ class FeastFeatures:
         """Return the rows of one key of each view as numpy columns, each unpacked when it is asked for."""
         wanted = [(self._view_cached(view), key) for view, key in keys.items()]
         found: Mapping[str, UnitColumns] = self._online.read_columns(self.store.config, wanted, within)
+        return found
+
+    def online_groups(self, keys: Mapping[str, Sequence[str]]) -> Mapping[str, Groups]:
+        """Return the rows of many keys of each view as numpy columns, a read a view."""
+        config, found = self.store.config, {}
+        for view, some in keys.items():
+            columns, bounds = self._online.read_many(config, self._view_cached(view), some)
+            if bounds[-1]:
+                found[view] = Groups(columns, bounds)
         return found
 
     def online_all(self, view: str) -> pa.Table:
