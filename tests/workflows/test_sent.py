@@ -82,6 +82,19 @@ def logged(project: CampaignProject, *users: str) -> dict[str, Exposure]:
 # ---------------------------------------------------------------- lists of a placement
 
 
+def test_what_was_sent_counts_as_decided_once(project: CampaignProject, tmp_path: Path) -> None:
+    """Else an evaluation would take it for exposures that nobody decided, in the hours that a service counted."""
+    rows = [*listed("u1", "abc", "control"), *listed("u2", "bc", "treatment"), *listed("u3", "c")]
+    folder = batch(tmp_path / "batch", [*rows, *listed("u4", "a", "treatment", overridden=True)])
+    project.clock.set(LATER)
+    for _ in range(2):
+        log_sent(project.open(), folder)
+    found = project.log_kept.routed("home_ranker").to_pylist()
+    hour = LATER.replace(minute=0)
+    wanted = [(arm, hour, 1, 0) for arm in ("control", "treatment")]
+    assert [tuple(row.values()) for row in found] == wanted
+
+
 def test_each_list_is_an_exposure_of_its_arm_at_the_moment_of_sending(project: CampaignProject) -> None:
     folder = batch(project.root / "out", [*listed("a", "xyz"), *listed("b", "yx", "treatment"), *listed("c", "z")])
     project.come_to(LATER)
