@@ -99,13 +99,19 @@ class ChosenAdapters:
         """Return what runs SQL and transforms."""
         from recsys.adapters.duckdb_engine import DuckDBEngine
 
-        return DuckDBEngine(self.declared.limits, self.state / "spill")
+        local = DuckDBEngine(self.declared.limits, self.state / "spill")
+        if self.declared.engine == "duckdb":
+            return local
+        from recsys.adapters.spark_engine import SparkEngine
+
+        return SparkEngine(local, self.declared.spark.settings)
 
     def features(self, namespace: Path | None) -> FeatureReader:
         """Return Feast's features, from the configured stores or a replay's own."""
         from recsys.adapters.feast_features import FeastFeatures
 
-        return FeastFeatures(self.root / self.declared.feature_repo, self.declared.feature_store, namespace)
+        spark = self.declared.spark.settings if self.declared.engine == "spark" else None
+        return FeastFeatures(self.root / self.declared.feature_repo, self.declared.feature_store, namespace, spark)
 
     def item_models(self, namespace: Path | None) -> ItemModelStore:
         """Return the item-item models in the state folder, or in a replay's own."""

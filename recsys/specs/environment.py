@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from recsys.specs.base import Duration, Moment, Spec
 from recsys.specs.variables import expanded
+
+_ADDRESS: Final = r"^https?://[^\s?#]*[^\s?#/]$"
 
 
 class ReplayClock(Spec):
@@ -77,6 +79,20 @@ class Limits(Spec):
         return int(float(self.memory.removesuffix(unit)) * scale ** "BKMGT".index(unit[0]))
 
 
+class Spark(Spec):
+    """How Spark is reached, for `engine: spark`."""
+
+    master: str = "local[2]"
+    """Spark's master: local[threads], spark://host:port, yarn or k8s://...."""
+    conf: dict[str, str] = Field(default_factory=dict)
+    """Any of Spark's own settings, such as spark.executor.memory."""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """All of Spark's settings."""
+        return {"spark.master": self.master, **self.conf}
+
+
 class Serving(Spec):
     """Who may ask `recsys serve`, and for how much at once."""
 
@@ -106,6 +122,11 @@ class Serving(Spec):
     """Rows (exposures, their slots, events) that may wait for the log; beyond them a writer waits for room."""
     log_wait: Duration = timedelta(seconds=2)
     """How long a writer waits for room and for its commit; then an event is refused, and an exposure is lost."""
+    mlflow_ui: str | None = Field(default=None, pattern=_ADDRESS)
+    """The address of MLflow's own UI, such as http://127.0.0.1:5000: the console's pages link into it."""
+    feast_ui: str | None = Field(default=None, pattern=_ADDRESS)
+    """The address of the project in Feast's own UI, such as http://127.0.0.1:8888/p/shop: the console's pages link into
+    it."""
 
 
 class Environment(Spec):
@@ -131,8 +152,11 @@ class Environment(Spec):
     retention: Duration | None = None
     """How long the event log keeps exposures and outcomes, in whole days; `recsys log prune` deletes what is older. For
     ever by default; the ledger always is."""
-    engine: Literal["duckdb"] = "duckdb"
-    """What runs feature transforms and evaluation queries."""
+    engine: Literal["duckdb", "spark"] = "duckdb"
+    """What runs feature transforms; queries of evaluation stay on DuckDB. With spark, `feature_store` names a
+    configuration whose offline store joins on Spark too. It needs the extra recsys[spark] and Java 17."""
+    spark: Spark = Spark()
+    """How Spark is reached, for `engine: spark`."""
     clock: Literal["system"] | ReplayClock = "system"
     """The time that every TTL, maturity and declaration is checked against."""
     data: Data

@@ -112,7 +112,7 @@ class _Build:
         """Add the steps that are due in place, and note each: a killed build goes on after the last one noted."""
         for path in folder.glob("*.parquet"):
             if path.name not in entry["files"]:  # whole, but killed before it was noted
-                path.unlink()
+                sweep(folder, path.name)
         noted = dict(entry)
         for path, until, rows in self._steps(table, entry, folder):
             noted = self._noted(table, noted, {**noted["files"], path.name: rows}, until, finished=False)
@@ -153,7 +153,7 @@ class _Build:
                 transforms_module(workspace), table, step, sources(workspace), existing=folder, output=path
             )
             if table.is_stream and not rows and entry["files"]:
-                path.unlink()  # nothing happened in its sessions, and a shop may build every hour
+                sweep(folder, path.name)  # nothing happened in its sessions, and a shop may build every hour
                 continue
             yield path, step.until, rows
 

@@ -2,9 +2,8 @@
 
 - `engine`: `DuckDBEngine`, the Engine port, spilling to disk beyond the memory limit
 - `streams`: `PreparedStreams`, transforms of stream tables that run on few events again and again
-- `modules`: a feature repository's transforms.py as functions
+- `texts`: paths and texts in SQL
 - `checks`: what `recsys doctor` asks
-- `failures`: what DuckDB says, on one line, and what to do
 """
 
 from recsys.adapters.duckdb_engine.checks import duckdb_findings

@@ -3,6 +3,7 @@
 import os
 import sys
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,7 +43,9 @@ def _unchecked(target: Any = None, **_: Any) -> Any:  # noqa: ANN401 - as typegu
     return (lambda decorated: decorated) if target is None else target
 
 
-def open_store(repository: Path, configuration: str, namespace: Path | None) -> "FeatureStore":
+def open_store(
+    repository: Path, configuration: str, namespace: Path | None, spark: Mapping[str, str] | None = None
+) -> "FeatureStore":
     """Open the feature store of a repository.
 
     Args:
@@ -50,6 +53,8 @@ def open_store(repository: Path, configuration: str, namespace: Path | None) -> 
         configuration: the Feast YAML inside it.
         namespace: a folder for a registry of its own, and the name of an online store of its own; the configured ones
             if None.
+        spark: settings for an offline store that joins on Spark, instead of the configured ones: a process has one
+            session.
 
     Raises:
         FeatureError: the configuration or the registry is missing or damaged, or the online store has no namespaces.
@@ -58,18 +63,20 @@ def open_store(repository: Path, configuration: str, namespace: Path | None) -> 
     prepare_feast()
     if namespace is not None:
         raw = _own_namespace(raw, repository, namespace, configuration)
-    store = _store_of(raw, repository)
+    store = _store_of(raw, repository, spark)
     # The packed stores can be read during a materialize, and a killed one leaves this state behind. The setting of the
     # same name does this too, but warns at every command where the registry is a file.
     opened_registry(store, repository, configuration).serve_features_while_materializing = True
     return store
 
 
-def _store_of(raw: dict[str, Any], repository: Path) -> "FeatureStore":
+def _store_of(raw: dict[str, Any], repository: Path, spark: Mapping[str, str] | None = None) -> "FeatureStore":
     from feast import FeatureStore
     from feast.repo_config import RepoConfig
 
     config = RepoConfig(**raw)
+    if spark is not None and hasattr(config.offline_store, "spark_conf"):
+        config.offline_store.spark_conf = dict(spark)
     config.repo_path = repository
     declared = registry_path(raw)
     if "://" not in declared and not Path(repository, declared).exists():

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from recsys.adapters.feast_configuration import registry_failures
 from recsys.adapters.feast_features.definitions import describe, digest_of, request_transform
 from recsys.adapters.feast_features.opening import open_store
+from recsys.candidates.pool import PlainColumns
 from recsys.errors import FeatureError
-from recsys.ports import ErasedOnline, FeatureSet, UnitColumns, ViewInfo
+from recsys.ports import ErasedOnline, FeatureSet, Groups, UnitColumns, ViewInfo
 from recsys.schema import TIMESTAMP
 
 if TYPE_CHECKING:
@@ -27,7 +28,13 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class FeastFeatures:
     """The FeatureReader port on a Feast repository whose stores are the packed and ASOF ones of this package."""
 
-    def __init__(self, repository: Path, configuration: str, namespace: Path | None = None) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        configuration: str,
+        namespace: Path | None = None,
+        spark: Mapping[str, str] | None = None,
+    ) -> None:
         """Point at a repository; nothing is read before it is needed.
 
         Args:
@@ -35,15 +42,17 @@ class FeastFeatures:
             configuration: the Feast YAML inside it.
             namespace: a folder for a registry of its own, and the name of an online store of its own (a replay's): a
                 file in the folder, or a prefix on the server; the configured ones by default.
+            spark: settings of an offline store that joins on Spark; those of the configuration by default.
         """
         self._repository = repository
         self._configuration = configuration
         self._namespace = namespace
+        self._spark = spark
 
     @cached_property
     def store(self) -> "FeatureStore":
         """Feast's own store object, opened at first use."""
-        return open_store(self._repository, self._configuration, self._namespace)
+        return open_store(self._repository, self._configuration, self._namespace, self._spark)
 
     # ------------------------------------------------------------ definitions
 
@@ -193,6 +202,15 @@ class FeastFeatures:
         """Return the rows of one key of each view as numpy columns, each unpacked when it is asked for."""
         wanted = [(self._view_cached(view), key) for view, key in keys.items()]
         found: Mapping[str, UnitColumns] = self._online.read_columns(self.store.config, wanted, within)
+        return found
+
+    def online_groups(self, keys: Mapping[str, Sequence[str]]) -> Mapping[str, Groups]:
+        """Return the rows of many keys of each view as numpy columns, a read a view."""
+        config, found = self.store.config, {}
+        for view, some in keys.items():
+            rows, bounds = self._online.read_many(config, self._view_cached(view), some)
+            if len(rows):
+                found[view] = Groups(PlainColumns(rows), bounds, rows)
         return found
 
     def online_all(self, view: str) -> pa.Table:
