@@ -21,7 +21,7 @@ from recsys.printing import sent, sent_document
 from recsys.workflows import batch_exposures as module
 from recsys.workflows.batch_folder import MANIFEST
 from recsys.workflows.sent import log_sent
-from tests.workflows.campaign_project import NOW, CampaignProject
+from tests.workflows.campaign_project import NOW, USERS, CampaignProject
 from tests.workflows.files_project import FilesProject
 
 LATER = NOW + timedelta(hours=3)
@@ -220,6 +220,13 @@ def test_a_campaigns_contacts_are_exposures_of_its_audience(project: CampaignPro
     assert set(best.watermarks) == {"active", "consent", "taste"}
     assert len(best.feature_digest) == 16
     assert log_sent(project.open(), made.folder).new == 0
+
+
+def test_a_campaign_that_reached_nobody_logs_nothing(project: CampaignProject) -> None:
+    project.consent(dict.fromkeys(USERS))
+    done = log_sent(project.open(), project.serve().folder)
+    assert (done.lists, done.new) == (0, 0)
+    assert "0 exposures logged" in sent(done, project.open())
 
 
 def test_a_list_that_was_made_again_before_it_was_sent_is_logged_as_it_is_now(project: CampaignProject) -> None:
