@@ -21,6 +21,7 @@ from recsys.printing.experiments import (
     exported_growthbook,
     replayed,
 )
+from recsys.printing.funnel import funnel
 from recsys.printing.models import (
     batch,
     compared,
@@ -58,6 +59,7 @@ __all__ = [
     "features",
     "forgotten",
     "forgotten_document",
+    "funnel",
     "history",
     "history_document",
     "ingestion",
