@@ -28,7 +28,7 @@ from recsys.printing.models import (
     tuned,
     tuned_document,
 )
-from recsys.printing.monitoring import skew
+from recsys.printing.monitoring import diagnosis, drift, skew
 from recsys.printing.overrides import overridden, overrides_document
 from recsys.printing.plans import applied, plan, plan_document
 from recsys.printing.power import power
@@ -46,6 +46,8 @@ __all__ = [
     "campaign_document",
     "compared",
     "dataset",
+    "diagnosis",
+    "drift",
     "evaluation",
     "experiment_status",
     "experiment_status_document",
