@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-reliability test-all oracles docs lock ui clean
+.PHONY: help install demo check format test test-reliability test-all oracles spark docs screenshots lock ui clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -59,15 +59,27 @@ oracles: .oracles/recbole .oracles/obp  ## Fetch the public data that tests and 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .oracles obp==0.4.1
 	@touch $@
 
+spark: $(VENV)/.spark  ## Add the extra spark to .venv, from a lock of its own (it needs Java 17 to run)
+
+$(VENV)/.spark: $(STAMP) requirements-spark.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-spark.lock
+	@touch $@
+
 docs: $(STAMP)  ## Make the generated references anew
 	$(BIN)/python docs/generate.py
+
+screenshots: demo  ## Take the console's pictures anew, over the demo's project (needs Debian's chromium)
+	$(BIN)/python docs/screenshots.py
 
 ui: $(STAMP)  ## MLflow's own UI over the local registry
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///.recsys/mlflow.db
 
-lock:  ## Resolve requirements.lock anew (needs uv)
+lock:  ## Resolve requirements.lock and requirements-spark.lock anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --extra demo --extra postgres --extra redis \
 	  --group dev --generate-hashes --no-emit-index-url --no-strip-extras --no-header --upgrade -o requirements.lock
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["spark"], sep="\n")' \
+	  | uv pip compile - --universal --python-version 3.11 --constraint requirements.lock \
+	  --generate-hashes --no-emit-index-url --no-strip-extras --no-header --upgrade -o requirements-spark.lock
 
 clean:  ## Remove what the commands wrote (not the virtual environment)
 	rm -rf .recsys

@@ -78,6 +78,11 @@ EXPOSURES: Final = pa.schema(
 )
 """One row an answered request, as the event log gives it back."""
 
+ROUTED: Final = pa.schema(
+    [("arm", pa.string()), ("period", TIMESTAMP), ("decided", pa.int64()), ("excused", pa.int64())]
+)
+"""One row an arm and hour: how often the router gave it, and how many of these rightly have no exposure."""
+
 CONTEXTS: Final = pa.schema([(REQUEST_ID, pa.string()), ("context", pa.string())])
 """One row an answered request that said something of its moment, as the event log gives it back; `context` is a JSON
 object."""

@@ -2,17 +2,24 @@
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import hypothesis
 import pytest
 
-REQUIRE_SERVERS: Final = "RECSYS_REQUIRE_SERVERS"
-"""Set to 1 where Redis and PostgreSQL have to answer: a skipped server test then fails."""
+REQUIRED: Final = {
+    "server": ("RECSYS_REQUIRE_SERVERS", "start the server"),
+    "browser": ("RECSYS_REQUIRE_BROWSER", "apt-get install chromium, and make install"),
+    "spark": ("RECSYS_REQUIRE_SPARK", "make spark, and install Java 17"),
+}
+"""Marker -> the variable that is 1 where such tests have to run, and what to do: a skipped one then fails."""
 
-_NOT_ALLOWED: Final = f": a server test may not be skipped, because {REQUIRE_SERVERS}=1; start the server"
+_NOT_ALLOWED: Final = {
+    marker: f": a {marker} test may not be skipped, because {variable}=1; {advice}"
+    for marker, (variable, advice) in REQUIRED.items()
+}
 _TESTS: Final = Path(__file__).parent
 
 for _name, _value in {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "FEAST_USAGE": "False"}.items():
@@ -24,7 +31,8 @@ hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 _LANES: Final = ("reliability", "chaos", "integration", "failures")
-"""Folders whose tests share a shop that is dear to make: each folder in one process. The longest begins first."""
+"""Folders whose tests share a shop that is dear to make: each folder in one process. The longest begins first.
+Tests with `spark` in their name share a session, and a process too."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,6 +49,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
             folder = file.split("/")[1]
+            if "spark" in nodeid:
+                return "spark"
             return folder if folder in _LANES else file
 
     return ByShop(config, log)
@@ -59,24 +69,36 @@ def pytest_runtest_setup() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Turn the skip of a server test into a failure where servers are required."""
+    """Turn the skip of a test into a failure where what it needs is required."""
     report = yield
-    if report.skipped and not hasattr(report, "wasxfail") and _required() and item.get_closest_marker("server"):
+    required = [marker for marker in REQUIRED if _required(marker) and item.get_closest_marker(marker)]
+    if report.skipped and not hasattr(report, "wasxfail") and required:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         line = f"{item.nodeid}: {reason.removeprefix('Skipped: ')}"
         report.outcome = "failed"
-        report.longrepr = line + _NOT_ALLOWED
+        report.longrepr = line + _NOT_ALLOWED[required[0]]
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one place which server tests did not run."""
-    failed = terminalreporter.stats.get("failed", [])
-    lines = [str(report.longrepr) for report in failed if str(report.longrepr).endswith(_NOT_ALLOWED)]
-    if lines:
-        terminalreporter.section(f"{len(lines)} server tests skipped, and {REQUIRE_SERVERS}=1", sep="=", red=True)
-        for line in lines:
-            terminalreporter.write_line(line.removesuffix(_NOT_ALLOWED))
+    """Say in one place which tests did not run that had to."""
+    failed = [str(report.longrepr) for report in terminalreporter.stats.get("failed", [])]
+    for marker, ending in _NOT_ALLOWED.items():
+        lines = [line.removesuffix(ending) for line in failed if line.endswith(ending)]
+        if lines:
+            title = f"{len(lines)} {marker} tests skipped, and {REQUIRED[marker][0]}=1"
+            terminalreporter.section(title, sep="=", red=True)
+            for line in lines:
+                terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[Mapping[str, str]]:
+    """Give the settings of the one Spark session of this process."""
+    from tests.spark import spark_session
+
+    with spark_session() as settings:
+        yield settings
 
 
 def _close_connection(store: Any) -> None:
@@ -84,5 +106,5 @@ def _close_connection(store: Any) -> None:
         store._conn.close()
 
 
-def _required() -> bool:
-    return os.environ.get(REQUIRE_SERVERS) == "1"
+def _required(marker: str) -> bool:
+    return os.environ.get(REQUIRED[marker][0]) == "1"

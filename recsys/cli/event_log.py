@@ -1,4 +1,4 @@
-"""How does what was recorded leave: exported, pruned, forgotten?"""
+"""How do lists that were sent get into the log, and how does what was recorded leave: exported, pruned, forgotten?"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -14,6 +14,34 @@ log_app = typer.Typer(help="The log of exposures and outcomes.", no_args_is_help
 app.add_typer(log_app, name="log")
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@log_app.command("sent")
+def log_sent(
+    folder: Annotated[Path, typer.Argument(help="Of a batch, such as .recsys/batch/home/date=2017-12-04.")],
+    at: Annotated[Optional[str], typer.Option("--at", help="When it was sent; the clock's time by default.")] = None,
+    only: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--only",
+            help="Whom it was really sent to: a text with one id a line, or a .parquet with user_id; all by default.",
+        ),
+    ] = None,
+    env: Env = "local",
+    as_json: Json = False,
+) -> None:
+    """Log the lists of a batch, or the contacts of a campaign, as exposures once they are sent; again logs no more."""
+
+    def run(workspace: "Workspace") -> None:
+        from recsys import printing
+        from recsys.specs.base import read_moment
+        from recsys.workflows.sent import log_sent as log
+
+        with printing.Bar() as bar:
+            done = log(workspace, folder, None if at is None else read_moment(at), only, bar.update)
+        show(printing.sent_document(done, workspace), as_json, printing.sent(done, workspace))
+
+    run_in(env, run)
 
 
 @log_app.command("export")

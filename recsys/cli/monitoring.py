@@ -102,7 +102,7 @@ def diagnose(
 
         with printing.Bar() as bar:
             found = diagnose_all(workspace, name, bar.update)
-        show(document(found), as_json, printing.diagnosis(found))
+        show(document(found), as_json, printing.trouble(found))
         if gauges is not None:
             write_diagnoses(gauges, found, datetime.now(UTC))
         _end([alert for each in found for alert in each.alerts])

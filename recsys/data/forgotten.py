@@ -5,7 +5,7 @@ an id can see that it was forgotten; nobody can read an id from it.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from typing import Final
 
 _PREFIX: Final = "recsys forgotten user: "
@@ -14,6 +14,11 @@ _PREFIX: Final = "recsys forgotten user: "
 def tombstone(user: str) -> str:
     """Return the digest of a user's id, 64 hex digits."""
     return hashlib.sha256((_PREFIX + user).encode()).hexdigest()
+
+
+def is_forgotten(users: Iterable[str], tombstones: Container[str]) -> Iterator[bool]:
+    """Tell of each user whether somebody of that id was forgotten."""
+    return (tombstone(user) in tombstones for user in users)
 
 
 def forgotten_sql(user: str, tombstones: Iterable[str]) -> str:

@@ -171,7 +171,7 @@ def _differs(value: Any, other: Any) -> Any:  # noqa: ANN401 - Ibis values
 
     differs = ~value.identical_to(other)
     if value.type().is_floating():
-        far = (value - other).abs() / ibis.greatest(value.abs(), other.abs()) > SAME_SHARE
+        far = (value - other).abs() / ibis.greatest(value.abs(), other.abs()).nullif(0) > SAME_SHARE
         differs &= far.fill_null(True)
     return differs
 

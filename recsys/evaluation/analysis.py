@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys.evaluation.exploration import ArmOffPolicy, off_policy
 from recsys.evaluation.health import Health
 from recsys.evaluation.metric_definition import MetricDefinition
 from recsys.evaluation.power import units_for_minimum_effect
@@ -113,6 +114,8 @@ class Analysis:
     needed_units: int | None = None
     """Units over all arms that show the primary's minimum effect with the plan's power, by the control's units here;
     None where they say nothing."""
+    off_policy: Sequence[ArmOffPolicy] = ()
+    """What each arm's lists would have brought without their exploration slot; nothing where none was drawn."""
 
     def of(self, treatment_arm: str, role: Role) -> tuple[ArmEffect, ...]:
         """Return the effects of one treatment arm in one role."""
@@ -172,6 +175,7 @@ def analyse(name: str, experiment: Experiment, metrics: UnitMetrics, health: Hea
         uncompared_units=uncompared(kept, experiment),
         part=None if part is None else (part.start.isoformat(), part.end.isoformat()),
         needed_units=_needed(experiment, capped, metrics.definitions),
+        off_policy=off_policy(experiment, metrics, confidence),
     )
 
 

@@ -53,7 +53,7 @@ _SHOWN: Final = """, listed AS (
 
 _ROWS: Final = """
 , request_rows AS (
-    SELECT r.unit, r.arm, r.arm AS arm_of_day, r.day, r.moment, r.is_before,
+    SELECT {more}r.unit, r.arm, r.arm AS arm_of_day, r.day, r.moment, r.is_before,
            r.closes <= r.ends AND NOT r.is_before AS counts{columns}
     FROM requests r{joins}
 )
@@ -75,6 +75,27 @@ UNION ALL BY NAME
 SELECT 2 AS of_days, unit, day{sums}
 FROM request_rows WHERE counts GROUP BY unit, day"""
 """Millions of rows: they are left without an order of their units."""
+
+_EXPLORED: Final = """
+, drawn AS (
+    SELECT request_id, product(propensity) AS logged, bool_and(propensity > 0.5) AS own
+    FROM impressions WHERE propensity < 1 GROUP BY request_id
+)
+SELECT r.unit, r.arm, coalesce(d.logged, 1.0) AS logged, coalesce(d.own, true) AS own, count(*) AS requests,
+       {reward} AS reward
+FROM request_rows r LEFT JOIN drawn d ON r.request_id = d.request_id
+WHERE counts GROUP BY r.unit, r.arm, d.logged, d.own ORDER BY ALL
+"""
+
+ANY_DRAWN: Final = "SELECT position FROM impressions WHERE propensity < 1 LIMIT 1"
+"""A row where chance filled any slot of any list."""
+
+_DRAWN_SLOTS: Final = """
+SELECT r.arm, i.position, max(i.propensity) AS likeliest
+FROM requests r JOIN impressions i ON r.request_id = i.request_id
+WHERE i.propensity < 1 AND NOT r.is_before AND r.closes <= r.ends
+GROUP BY ALL ORDER BY ALL
+"""
 
 _WEIGHTS: Final = """
 SELECT arm, model_version, weights, count(*) AS exposures
@@ -106,6 +127,26 @@ def units_sql(unit: str, terms: Sequence[Term], by_day: Sequence[Term] = ()) -> 
     return _rows(unit, _named(terms)) + _UNITS.format(sums=sums, by_day=added)
 
 
+def explored_sql(unit: str, term: Term) -> str:
+    """Return the SQL of what requests brought, by the chance with which their lists were drawn.
+
+    Args:
+        unit: user_id or session_id.
+        term: what is summed.
+
+    Returns:
+        SQL of one row a unit, arm and chance: unit, arm, logged (the product of the propensities of its slots), own
+        (whether every slot shows the likelier item), requests, reward. Of requests that count, in a fixed order.
+    """
+    rows = _rows(unit, _named([term]), "r.request_id, ")
+    return rows + _EXPLORED.format(reward=_sum("term_0", term, "counts"))
+
+
+def drawn_slots_sql(unit: str) -> str:
+    """Return the SQL of the slots that chance filled: arm, position, likeliest (its largest propensity below 1)."""
+    return _REQUESTS.format(unit=unit, columns="") + _DRAWN_SLOTS
+
+
 def weights_sql(unit: str) -> str:
     """Return the SQL of the versions that answered: arm, model_version, weights, exposures."""
     return _REQUESTS.format(unit=unit, columns="e.model_version, e.weights, ") + _WEIGHTS
@@ -115,8 +156,8 @@ def _named(terms: Sequence[Term]) -> dict[str, Term]:
     return {f"term_{number}": term for number, term in enumerate(terms)}
 
 
-def _rows(unit: str, named: Mapping[str, Term]) -> str:
-    """Return the SQL of one row a request, with what each term gives."""
+def _rows(unit: str, named: Mapping[str, Term], more: str = "") -> str:
+    """Return the SQL of one row a request, with what each term gives, and more columns of the request."""
     outcomes = {name: term for name, term in named.items() if term.source == "outcomes"}
     lists = {name: term for name, term in named.items() if term.source == "impressions"}
     parts = [_REQUESTS.format(unit=unit, columns="row_number() OVER () AS request, ")]
@@ -130,7 +171,7 @@ def _rows(unit: str, named: Mapping[str, Term]) -> str:
         parts.append(_SHOWN.format(columns=counted))
         joins += " LEFT JOIN listed l ON r.request_id = l.listed_request"
         columns += "".join(f", l.{name}" for name in lists)
-    parts.append(_ROWS.format(columns=columns, joins=joins))
+    parts.append(_ROWS.format(more=more, columns=columns, joins=joins))
     return "".join(parts)
 
 

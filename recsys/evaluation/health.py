@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.evaluation.part import Part
+from recsys.evaluation.receipts import Receipts, receipts
 from recsys.evaluation.split import EpochSplit, epoch_splits
 from recsys.experiment.epochs import Epoch
 from recsys.experiment.routing import Router, window
@@ -57,6 +58,11 @@ class Health:
     slots were not asked for."""
     other_logic: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Of each arm the logics that answered without a fallback and are not the declared one, with their exposures."""
+    receipts: Receipts | None = None
+    """What became of the router's decisions; None where no service counted them."""
+    default_units: Mapping[str, int] = field(default_factory=dict)
+    """Units of the placement's default traffic in the same time: `holdout`, those that the layer's holdout keeps from
+    every experiment, and `other`. Empty where the experiment's layer has no holdout."""
 
     @property
     def healthy(self) -> bool:
@@ -88,6 +94,14 @@ _LOST: Final = (
 )
 
 
+_DEFAULT_SQL: Final = """
+SELECT DISTINCT e.{unit} AS unit
+FROM exposures e CROSS JOIN parameters p
+WHERE e.experiment IS NULL AND e.{unit} IS NOT NULL
+  AND epoch_us(e.event_timestamp) >= epoch_us(p.starts) AND epoch_us(e.event_timestamp) < epoch_us(p.ends)
+"""
+
+
 def check_health(  # noqa: PLR0913 - all that a check rests on stands in one place
     engine: Engine,
     name: str,
@@ -99,6 +113,7 @@ def check_health(  # noqa: PLR0913 - all that a check rests on stands in one pla
     part: Part | None = None,
     epochs: Sequence[Epoch] = (),
     impressions: pa.Table | Path | None = None,
+    routed: pa.Table | None = None,
 ) -> Health:
     """Check split, separation and assignment of an experiment's exposures.
 
@@ -112,6 +127,7 @@ def check_health(  # noqa: PLR0913 - all that a check rests on stands in one pla
         part: the requests that are looked at; all of the experiment by default.
         epochs: the experiment's allocation epochs; with several of them the split is tested in each.
         impressions: slots of these exposures, to find lists that were lost.
+        routed: the router's decisions, as `EventLog.routed` gives them, to find exposures that were lost.
 
     Returns:
         The checks and what failed.
@@ -136,7 +152,15 @@ def check_health(  # noqa: PLR0913 - all that a check rests on stands in one pla
         {"impressions": impressions} if impressions is not None else {}
     )
     received = engine.query(_REQUESTS_SQL.format(unit=experiment.unit, lost=lost), tables)
-    return _with_received(judged, experiment, received, asked=impressions is not None)
+    judged = _with_received(judged, experiment, received, asked=impressions is not None)
+    if layer is not None and layer.holdout is not None:
+        units = engine.query(_DEFAULT_SQL.format(unit=experiment.unit), tables)["unit"]
+        held = int(router.held_out(router.positions(units)).sum())
+        judged = replace(judged, default_units={"holdout": held, "other": len(units) - held})
+    if routed is None:
+        return judged
+    found = receipts(engine, name, experiment, exposures, routed, now=now, part=part)
+    return replace(judged, receipts=found, failures=(*judged.failures, *(found.failures() if found else ())))
 
 
 def _judge(

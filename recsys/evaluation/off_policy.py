@@ -35,6 +35,8 @@ class OffPolicyValue:
     """Self-normalised: a little biased, narrower, and the same if the reward is counted from another zero."""
     logged: Interval
     """What the logging policy brought, by the same rounds."""
+    gain: Interval
+    """What the target would have brought more, a round: `ips` less `logged`, as they vary together."""
     mean_weight: Interval
     """1 but for chance where propensities are right and everything the target shows has support."""
     effective_sample_size: float
@@ -45,15 +47,23 @@ class OffPolicyValue:
 
 
 def off_policy_value(
-    rewards: ArrayLike, logged: ArrayLike, target: ArrayLike, units: ArrayLike, *, confidence: float = 0.95
+    rewards: ArrayLike,
+    logged: ArrayLike,
+    target: ArrayLike,
+    units: ArrayLike,
+    *,
+    rounds: ArrayLike | None = None,
+    confidence: float = 0.95,
 ) -> OffPolicyValue:
     """Value a target policy by a log of another one.
 
     Args:
-        rewards: what each round brought, [rounds], such as 1 for a click.
-        logged: the probability with which the logging policy showed what it showed, [rounds], in (0, 1].
-        target: the probability with which the target policy shows the same there, [rounds], in [0, 1].
-        units: code of the unit of each round, [rounds], any whole numbers; rounds of a unit belong together.
+        rewards: what each round brought, [rows], such as 1 for a click.
+        logged: the probability with which the logging policy showed what it showed, [rows], in (0, 1].
+        target: the probability with which the target policy shows the same there, [rows], in [0, 1].
+        units: code of the unit of each round, [rows], any whole numbers; rounds of a unit belong together.
+        rounds: how many rounds of one unit, with the same probabilities, a row stands for, [rows], at least 1; its
+            reward is their sum. One each by default.
         confidence: coverage of the intervals, in (0, 1).
 
     Returns:
@@ -63,25 +73,27 @@ def off_policy_value(
         DataError: if lengths differ, no round is logged, a reward is not finite, or a probability out of its range.
     """
     columns = [np.asarray(values, dtype=np.float64) for values in (rewards, logged, target)]
+    columns.append(np.ones(columns[0].shape) if rounds is None else np.asarray(rounds, dtype=np.float64))
     codes, unit = np.unique(np.asarray(units), return_inverse=True)
     _check(columns, unit)
-    reward, propensity, wanted = columns
+    reward, propensity, wanted, count = columns
     weight = wanted / propensity
 
     def by_unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.bincount(unit, values, minlength=len(codes)).astype(np.float64)
 
-    rounds, weights = by_unit(np.ones(len(unit))), by_unit(weight)
-    gained = by_unit(weight * reward)
-    squares = float((weight**2).sum())
+    counts, weights = by_unit(count), by_unit(weight * count)
+    gained, brought = by_unit(weight * reward), by_unit(reward)
+    squares = float((weight**2 * count).sum())
     return OffPolicyValue(
-        ips=_interval(moments(gained, rounds), confidence),
+        ips=_interval(moments(gained, counts), confidence),
         snips=_interval(moments(gained, weights), confidence),
-        logged=_interval(moments(by_unit(reward), rounds), confidence),
-        mean_weight=_interval(moments(weights, rounds), confidence),
-        effective_sample_size=float(weight.sum()) ** 2 / squares if squares else 0.0,
+        logged=_interval(moments(brought, counts), confidence),
+        gain=_interval(moments(gained - brought, counts), confidence),
+        mean_weight=_interval(moments(weights, counts), confidence),
+        effective_sample_size=float(weights.sum()) ** 2 / squares if squares else 0.0,
         largest_weight=float(weight.max()),
-        rounds=len(unit),
+        rounds=int(count.sum()),
         units=len(codes),
     )
 
@@ -134,7 +146,7 @@ def _interval(unit_moments: Aggregates, confidence: float) -> Interval:
 
 
 def _check(columns: Sequence[NDArray[np.float64]], unit: NDArray[np.int64]) -> None:
-    reward, propensity, wanted = columns
+    reward, propensity, wanted, count = columns
     lengths = {column.shape for column in (*columns, unit)}
     if len(lengths) != 1 or reward.ndim != 1 or not len(reward):
         message = (
@@ -153,4 +165,7 @@ def _check(columns: Sequence[NDArray[np.float64]], unit: NDArray[np.int64]) -> N
         raise DataError(message)
     if not ((wanted >= 0) & (wanted <= 1)).all():
         message = "the target policy has a probability outside [0, 1]; give that with which it shows the logged item"
+        raise DataError(message)
+    if not (count >= 1).all():
+        message = "a row stands for no round; leave it out"
         raise DataError(message)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys import schema
-from recsys.evaluation.attribution import units_sql, weights_sql
+from recsys.evaluation.attribution import ANY_DRAWN, drawn_slots_sql, explored_sql, units_sql, weights_sql
 from recsys.evaluation.metric_definition import MetricDefinition, metric_definitions
 from recsys.evaluation.part import Part
 from recsys.evaluation.terms import UNITS, Term, stage_terms, terms_of, window_of
@@ -59,6 +59,12 @@ class UnitMetrics:
     by_day: pa.Table | None = None
     """Of the first metric, one row a unit and day, in any order: unit, day, numerator and denominator (float64). None
     where they were not asked for."""
+    drawn_slots: pa.Table | None = None
+    """One row an arm and slot that was drawn by chance: arm, position, likeliest (the largest propensity below 1)."""
+    explored: pa.Table | None = None
+    """Of the first metric, one row a unit, arm and chance of its lists: unit, arm, logged (float64, the propensity of
+    all slots together), own (bool, whether each slot shows the likelier item), requests, reward (float64, the sum of
+    its numerator). None where no slot was drawn, or they were not asked for."""
 
     @property
     def analysed(self) -> pa.Table:
@@ -94,6 +100,7 @@ def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one pla
     part: Part | None = None,
     stages: Sequence[str] = (),
     by_day: bool = False,
+    exploration: bool = False,
 ) -> UnitMetrics:
     """Attribute outcomes to requests and sum them by unit.
 
@@ -117,6 +124,7 @@ def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one pla
         part: the requests that are looked at; all of the experiment by default.
         stages: event types of the funnel, from the widest; impressions come before them.
         by_day: whether the first metric is asked for by unit and day too.
+        exploration: whether it is asked for by what was drawn too; impressions then have their propensities.
 
     Returns:
         Unit rows, daily sums and weight versions.
@@ -158,6 +166,8 @@ def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one pla
         for stage, term in zip((IMPRESSIONS, *stages), funnel, strict=False)
     }
     units = _units(of_units, definitions, terms)
+    # Asked first, as the slots of millions of lists are not joined to learn that nothing was drawn.
+    explores = exploration and engine.query(ANY_DRAWN, {"impressions": log.impressions}).num_rows > 0
     return UnitMetrics(
         definitions=definitions,
         units=pa.table({**dict(zip(units.column_names, units.columns, strict=True)), **counted}),
@@ -168,6 +178,8 @@ def unit_metrics(  # noqa: PLR0913 - all that a count rests on stands in one pla
         part=part,
         stages=(IMPRESSIONS, *stages) if stages else (),
         by_day=_by_day(grouped.filter(pc.equal(of_days, 2)), first, terms) if by_day else None,
+        drawn_slots=engine.query(drawn_slots_sql(experiment.unit), tables) if explores else None,
+        explored=engine.query(explored_sql(experiment.unit, first[0]), tables) if explores else None,
     )
 
 

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 import pyarrow.compute as pc
 
-from recsys.experiment.bucketing import Units, buckets
-from recsys.experiment.routing import Router
+from recsys.experiment.bucketing import Units
+from recsys.experiment.routing import Router, held_out
 from recsys.specs.experiment import Arm, Experiment, LayerRange, Plan
 from recsys.specs.layer import Layer
 
@@ -73,11 +73,7 @@ def moved_by_layer(experiment: Experiment, layers: tuple[Layer, Layer], units: U
         layers: before and after.
         units: ids without nulls; testers are not counted.
     """
-    held = []
-    for layer in layers:
-        first, last = layer.holdout_range()
-        position = buckets(layer.seed, units)
-        held.append((first <= position) & (position < last))
+    held = [held_out(layer, units) for layer in layers]
     old, new = (Router("edited", experiment, layer) for layer in layers)
     had, gets = old.route_many(units, overrides=False), new.route_many(units, overrides=False)
     lost = np.asarray(pc.and_(pc.is_valid(had), pc.fill_null(pc.not_equal(had, gets), fill_value=True)))

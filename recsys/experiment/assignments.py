@@ -58,11 +58,8 @@ def assignments(router: Router, units: pa.Array, columns: pa.Schema) -> pa.Recor
     arms = router.route_many(units, positions=positions)
     names = pa.array(router.experiment.arms, pa.string())
     versions = pa.array([arm.model_version for arm in router.experiment.arms.values()], pa.string())
-    held = np.zeros(len(units), dtype=np.bool_)
     in_layer = pa.nulls(len(units), pa.int16())
-    if router.layer is not None and positions.layer_bucket is not None:
-        first, last = router.layer.holdout_range()
-        held = (first <= positions.layer_bucket) & (positions.layer_bucket < last)
+    if positions.layer_bucket is not None:
         in_layer = pa.array(positions.layer_bucket.astype(np.int16))
     values = [
         units.cast(pa.string()),
@@ -71,6 +68,6 @@ def assignments(router: Router, units: pa.Array, columns: pa.Schema) -> pa.Recor
         versions.take(pc.index_in(arms, value_set=names)),
         pa.array(router.overridden(units)),
         in_layer,
-        pa.array(held),
+        pa.array(router.held_out(positions)),
     ]
     return pa.RecordBatch.from_arrays(values, schema=columns)

@@ -7,10 +7,11 @@ from enum import StrEnum
 from typing import Any, Final
 
 from recsys.experiment.epochs import Epoch, epochs
-from recsys.planning.refusals import read_experiment
+from recsys.planning.refusals import read_experiment, read_layer
 from recsys.planning.state import applied_events
 from recsys.ports import LedgerEntry
 from recsys.specs.experiment import Experiment
+from recsys.specs.layer import Layer
 
 FREEZE: Final = "freeze"
 """The ledger's action that keeps an experiment's report for good."""
@@ -100,6 +101,26 @@ def epochs_of(entries: Sequence[LedgerEntry], name: str, declared: Experiment | 
     if not applied and declared is not None:
         applied = ((declared.plan.start, declared),)
     return epochs(applied)
+
+
+def layer_while(entries: Sequence[LedgerEntry], experiment: Experiment) -> Layer | None:
+    """Return an experiment's layer as it was applied while the experiment ran; it may have changed since.
+
+    Args:
+        entries: of the whole ledger, in order.
+        experiment: its declaration.
+
+    Returns:
+        The last that was applied before the experiment's end, as none may change under it; None where none was.
+    """
+    if experiment.layer is None:
+        return None
+    name, (_, end) = experiment.layer.name, experiment.plan.window()
+    found = None
+    for event in applied_events(entries):
+        if event.subject == f"layers/{name}" and event.event_timestamp < end:
+            found = event.payload["content"] or found
+    return read_layer({"layers": {name: found}}, name) if found else None
 
 
 def planned_end(entries: Sequence[LedgerEntry], name: str) -> datetime | None:

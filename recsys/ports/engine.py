@@ -85,7 +85,7 @@ class Engine(Protocol):
     def transform(
         self, module: Path, table: FeatureTable, step: Step, sources: Mapping[str, Path], existing: Path, output: Path
     ) -> int:
-        """Make the rows of one step of a feature table and write them to a parquet file, by rename.
+        """Make the rows of one step of a feature table and write them as parquet, by rename.
 
         A stream table's step has its rows known in (after, until]: the transform is run on every set of events that was
         known in turn, so that no row can know of a later event.
@@ -99,7 +99,7 @@ class Engine(Protocol):
             step: which periods.
             sources: parquet files by the names of the transform's parameters; `events` is always one.
             existing: the folder of the table's earlier steps; it may be missing.
-            output: the file to write.
+            output: the file to write; it may be a folder of part files, which readers of parquet take as one.
 
         Returns:
             The number of rows written.

@@ -75,6 +75,27 @@ class LedgerEntry:
 
 
 @dataclass(frozen=True)
+class RoutedCount:
+    """How often the router of one process gave an arm in one hour, so far; testers are not counted."""
+
+    source: str
+    """The process, by a name that no other ever has: a later count of the same replaces an earlier one."""
+    experiment: str
+    arm: str
+    period: datetime
+    """The first moment of the hour, by the environment's clock."""
+    decided: int
+    excused: int = 0
+    """Of them, those that rightly have no exposure of their own: a request that was asked again under its id, or whose
+    user was forgotten."""
+
+    @staticmethod
+    def period_of(moment: datetime) -> datetime:
+        """Return the first moment of the hour."""
+        return moment.replace(minute=0, second=0, microsecond=0)
+
+
+@dataclass(frozen=True)
 class NewIds:
     """Which ids of a group were not in the log before."""
 
@@ -99,8 +120,10 @@ class EventLog(Protocol):
         """
         ...
 
-    def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table) -> NewIds:
-        """Append both in one transaction, by the same rules: all of it is written, or nothing.
+    def write_group(
+        self, exposures: Sequence[Exposure], outcomes: pa.Table, routed: Sequence[RoutedCount] = ()
+    ) -> NewIds:
+        """Append both in one transaction, by the same rules, and keep counts: all of it is written, or nothing.
 
         Returns which ids were new. Of equal ids in the group the first counts.
 
@@ -128,6 +151,10 @@ class EventLog(Protocol):
 
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
         """Return outcomes of a type with start <= event_timestamp < end, as `schema.EVENTS`."""
+        ...
+
+    def routed(self, experiment: str) -> pa.Table:
+        """Return an experiment's counts of all processes as `schema.ROUTED`, by arm and period."""
         ...
 
     def event_types(self) -> Sequence[str]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -92,6 +93,17 @@ class ErasedOnline:
 
 UnitColumns = Mapping[str, NDArray[Any]]
 """Join keys, features and timestamps of some rows of a view, by name; each is made when it is asked for."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The rows of several keys in a view, key after key."""
+
+    columns: UnitColumns
+    bounds: NDArray[np.int64]
+    """[keys + 1] the rows of key i are those from `bounds[i]` up to `bounds[i + 1]`; a key may have none."""
+    table: pa.Table | None = None
+    """The same rows as Arrow, where they were read so: texts are compared there ten times as fast as one by one."""
 
 
 class OnlineRows(Protocol):
@@ -202,6 +214,20 @@ class FeatureReader(Protocol):
 
         Raises:
             FeatureError: if the store cannot be read, or not in that time.
+        """
+        ...
+
+    def online_groups(self, keys: Mapping[str, Sequence[str]]) -> Mapping[str, Groups]:
+        """Return what many requests read of their units and sessions, a read a view: the rows of `online_columns`.
+
+        Args:
+            keys: view to the ids that rows are kept under.
+
+        Returns:
+            View to the rows of its keys, in their order; a view that has no rows of any is left out.
+
+        Raises:
+            FeatureError: if the store cannot be read.
         """
         ...
 

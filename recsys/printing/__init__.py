@@ -1,7 +1,9 @@
 """How do results read on a terminal?"""
 
+from recsys.printing.campaigns import campaign, campaign_document, sent, sent_document
 from recsys.printing.champions import history, history_document, promotion, promotion_document
 from recsys.printing.data import dataset, feature_tables, features, ingestion, inspection, online_store
+from recsys.printing.doctor import diagnosis, diagnosis_document
 from recsys.printing.event_log import (
     exported,
     exported_document,
@@ -21,15 +23,13 @@ from recsys.printing.experiments import (
 )
 from recsys.printing.models import (
     batch,
-    campaign,
-    campaign_document,
     compared,
     trained,
     tuned,
     tuned_document,
 )
-from recsys.printing.monitoring import diagnosis, drift, skew
-from recsys.printing.overrides import overridden, overrides_document
+from recsys.printing.monitoring import drift, skew, trouble
+from recsys.printing.overrides import overridden, overrides_document, with_overrides
 from recsys.printing.plans import applied, plan, plan_document
 from recsys.printing.power import power
 from recsys.printing.requests import why
@@ -47,6 +47,7 @@ __all__ = [
     "compared",
     "dataset",
     "diagnosis",
+    "diagnosis_document",
     "drift",
     "evaluation",
     "experiment_status",
@@ -73,12 +74,16 @@ __all__ = [
     "pruned",
     "pruned_document",
     "replayed",
+    "sent",
+    "sent_document",
     "simulated",
     "simulated_document",
     "skew",
     "table",
     "trained",
+    "trouble",
     "tuned",
     "tuned_document",
     "why",
+    "with_overrides",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recsys.printing.overrides import overridden, overrides_document
-from recsys.printing.terminal import percent, table
+from recsys.printing.terminal import interval, percent, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,8 +47,11 @@ def evaluation(done: "Evaluated", page: str) -> str:
         table(["arm", "model version", "units", "requests"], arms, right=(2, 3)),
         table(["metric", "role", "control", "treatment", "relative effect", "p", ""], effects, right=(2, 3)),
         f"  health: {_health(analysis['health'])}",
+        *_decisions(analysis["health"]),
+        *_held_out(analysis["health"]),
         f"  {_reached(analysis)}",
         *_by_epoch(analysis),
+        *_off_policy(analysis),
         f"  verdict: {verdict['name']}. {verdict['reason']}",
     ]
     frozen = done.document["frozen"]
@@ -76,6 +79,21 @@ def _by_epoch(analysis: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _off_policy(analysis: Mapping[str, Any]) -> Iterator[str]:
+    """Say what each arm's lists would have brought without their exploration slot."""
+    for each in analysis.get("off_policy", ()):
+        value = each["value"]
+        if value is None:
+            yield f"  off-policy: refused: {each['refused']}"
+            continue
+        yield (
+            f"  off-policy: {each['arm']} without exploration (slot {', '.join(map(str, each['slots']))}):"
+            f" {each['metric']} a request {interval(value['ips'], 4)} by IPS, {interval(value['snips'], 4)} by SNIPS,"
+            f" effective sample {value['effective_sample_size']:,.0f} of {value['rounds']:,};"
+            f" as logged {interval(value['logged'], 4)}, difference {interval(value['gain'], 4)}"
+        )
+
+
 def _mean(value: float | None) -> str:
     return "-" if value is None else f"{value:,.4f}"
 
@@ -100,6 +118,25 @@ def _health(health: Mapping[str, Any]) -> str:
         f"{'; '.join(health['failures']) or 'sound'} (sample ratio p = {health['sample_ratio_p_value']:.2f}, units in"
         f" several arms {health['multiple_share']:.2%}, assignments recomputed: {health['mismatched_units']} differ)"
     )
+
+
+def _decisions(health: Mapping[str, Any]) -> Iterator[str]:
+    """Say what became of the router's decisions, where a service counted them."""
+    found = health.get("receipts")
+    if found is not None:
+        told = (
+            f"{arm} decided {count:,}, received {found['received'][arm]:,}, lost {found['lost'][arm]:,},"
+            f" never decided {found['undecided'][arm]:,}, twice {health['duplicated_exposures'].get(arm, 0):,}"
+            for arm, count in found["decided"].items()
+        )
+        yield f"  decisions over {found['hours']:,} hours: {'; '.join(told)}"
+
+
+def _held_out(health: Mapping[str, Any]) -> Iterator[str]:
+    """Say how many units of the default traffic the layer kept from every experiment."""
+    found = health.get("default_units")
+    if found:
+        yield f"  default traffic: {found['holdout']:,} units in the layer's holdout, {found['other']:,} others"
 
 
 def _reached(analysis: Mapping[str, Any]) -> str:

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from recsys.ports import Trial
     from recsys.workflows.compare import Compared
     from recsys.workflows.serve_batch import Batch
-    from recsys.workflows.serve_campaign import Campaign
     from recsys.workflows.train import Trained
     from recsys.workflows.tune import Tuned
     from recsys.workflows.workspace import Workspace
@@ -167,34 +166,5 @@ def compared(done: "Compared") -> str:
 def batch(done: "Batch", workspace: "Workspace") -> str:
     """Show what a batch wrote."""
     answered = ", ".join(f"{units:,} by {name}" for name, units in sorted(done.answered_by.items()))
-    state = " (up to date)" if done.reused else ""
+    state = " (up to date)" if done.reused else f" ({done.resumed:,} units were done before)" if done.resumed else ""
     return f"  {done.units:,} units ({answered}), {done.rows:,} rows{state}\n  in {workspace.shown(done.folder)}/"
-
-
-def campaign(done: "Campaign", workspace: "Workspace") -> str:
-    """Show whom a campaign reaches."""
-    state = " (up to date)" if done.reused else ""
-    expected = "" if done.expected_precision is None else f"; {done.expected_precision:.1%} of them should act"
-    by = f"{done.model_version} (weights {done.weights})"
-    lines = [f"  {done.channel}: {done.units:,} of {done.eligible:,} units by {by}{expected}{state}"]
-    if not done.selects:
-        lines.append(f"  note: {done.capacity:,} are half of the eligible units or more: not a selection")
-    return "\n".join([*lines, f"  in {workspace.shown(done.folder)}/"])
-
-
-def campaign_document(done: "Campaign", workspace: "Workspace") -> dict[str, Any]:
-    """Return whom a campaign reaches as JSON values."""
-    return {
-        "audience": done.audience,
-        "channel": done.channel,
-        "capacity": done.capacity,
-        "at": done.at.isoformat(),
-        "folder": workspace.shown(done.folder),
-        "eligible": done.eligible,
-        "units": done.units,
-        "model_version": done.model_version,
-        "weights": done.weights,
-        "expected_precision": done.expected_precision,
-        "selects": done.selects,
-        "reused": done.reused,
-    }

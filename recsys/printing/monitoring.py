@@ -124,7 +124,7 @@ def _weeks(times: "Sequence[datetime]") -> str:
     return f"{len(times)} weeks from {times[0]:%Y-%m-%d}" if len(times) > 1 else f"the week of {times[0]:%Y-%m-%d}"
 
 
-def diagnosis(found: "Sequence[Diagnosed]") -> str:
+def trouble(found: "Sequence[Diagnosed]") -> str:
     """Show the three signals with their figures, where the trouble is, and the next steps."""
     lines = []
     for each in found:

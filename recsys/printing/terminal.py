@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -47,6 +47,20 @@ class Bar:
         left = f", {spent * (total - done) / (done - before):.0f} s left" if done > before and total > 1 else ""
         self._draw(f"[{'#' * filled}{'.' * (_WIDTH - filled)}] {what} {done:,}/{total:,}{left}")
 
+    def update_with_rows(self, what: str, done: int, total: int, rows: int) -> None:
+        """Show the same, and how many rows are made in a second.
+
+        Args:
+            what: is being done.
+            done: so much of it, what was done before included.
+            total: of so much.
+            rows: so many were made since the first update.
+        """
+        started, _ = self._started.setdefault(what, (time.monotonic(), done))
+        spent = time.monotonic() - started
+        rate = f", {rows / spent:,.0f} rows/s," if rows and spent else ""
+        self.update(f"{what}{rate}", done, total)
+
     def _draw(self, line: str) -> None:
         if self._shown:
             sys.stderr.write(f"\r\x1b[K{line}")
@@ -74,8 +88,7 @@ def interval(value: Mapping[str, float | None], digits: int) -> str:
     estimate, lower, upper = (value[name] for name in ("estimate", "lower", "upper"))
     if estimate is None:
         return "not defined"
-    bounds = "" if lower is None or upper is None else f" [{lower:.{digits}f}, {upper:.{digits}f}]"
-    return f"{estimate:.{digits}f}{bounds}"
+    return f"{estimate:.{digits}f}" + _bounds(lower, upper, lambda bound: f"{bound:.{digits}f}")
 
 
 def narrow(value: Mapping[str, float | None]) -> str:
@@ -83,8 +96,7 @@ def narrow(value: Mapping[str, float | None]) -> str:
     estimate, lower, upper = (value[name] for name in ("estimate", "lower", "upper"))
     if estimate is None:
         return "not defined"
-    bounds = "" if lower is None or upper is None else f" [{_pointed(lower, 3)}, {_pointed(upper, 3)}]"
-    return f"{_pointed(estimate, 4)}{bounds}"
+    return _pointed(estimate, 4) + _bounds(lower, upper, lambda bound: _pointed(bound, 3))
 
 
 def _pointed(value: float, digits: int) -> str:
@@ -95,6 +107,13 @@ def _pointed(value: float, digits: int) -> str:
 def percent(value: Mapping[str, float | None]) -> str:
     """Show a relative effect with its bounds."""
     estimate, lower, upper = (value[name] for name in ("estimate", "lower", "upper"))
-    if estimate is None or lower is None or upper is None:
+    if estimate is None or lower is None:
         return "not defined"
-    return f"{estimate:+.1%} [{lower:+.1%}, {upper:+.1%}]"
+    return f"{estimate:+.1%}" + _bounds(lower, upper, lambda bound: f"{bound:+.1%}")
+
+
+def _bounds(lower: float | None, upper: float | None, written: Callable[[float], str]) -> str:
+    """Write the bounds of an interval; JSON has null for an upper bound that there is none of, and for both of none."""
+    if lower is None:
+        return ""
+    return f" [{written(lower)}, " + ("∞)" if upper is None else f"{written(upper)}]")

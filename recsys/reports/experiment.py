@@ -1,6 +1,6 @@
 """What did an experiment show, as one page that anybody can read?
 
-From the JSON document of `recsys evaluate` and nothing else. It says the same numbers.
+From the JSON document of `recsys evaluate`, and what was overridden since. It says the same numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,10 @@ from recsys.reports.drawing import INK, Document
 from recsys.reports.experiment_charts import experiment_charts, shown_effects
 from recsys.reports.markup import (
     NOTHING,
+    estimate_with,
     facts,
     folded,
+    interval,
     listed,
     number,
     paragraph,
@@ -31,6 +33,12 @@ delta method; CUPED takes out what units did before the start.
 The fixed interval is for one look, at the planned end. The one valid at every look is wider and holds however often the
 page is made while the experiment runs.
 
+An interval without an end, [x, ∞), is of a control whose mean may be 0.
+
+Lists without exploration are valued by those in which nothing was drawn, weighted by how much likelier they are
+without a draw: IPS divides by requests, SNIPS by the weights. The mean weight is 1 but for chance; the effective sample
+is the number of requests of equal weight that would say as much. No verdict rests on it.
+
 A request counts once its outcome window has closed. Means are as measured; effects may be adjusted by CUPED, and by
 winsorising where a metric declares it.
 
@@ -38,12 +46,14 @@ The funnel counts, of the items shown, those that an event of the stage followed
 twice counts twice."""
 
 
-def experiment_page(document: Document) -> str:
+def experiment_page(document: Document, overridden: Sequence[Mapping[str, Any]] = ()) -> str:
     """Return a self-contained HTML page; it asks nothing of a network.
 
     Args:
         document: of `recsys evaluate`: experiment, about, analysis, verdict, next, experiment_digest, metrics, frozen,
             and digest where it is frozen.
+        overridden: of the arms' versions, those that are champion although something spoke against it: model_version,
+            reason, author, at (a datetime) and refused.
 
     Returns:
         HTML; the same for the same document.
@@ -53,18 +63,8 @@ def experiment_page(document: Document) -> str:
     about = document["about"]
     owners = ", ".join(f"{text(role)}: {text(team)}" for role, team in about["owners"].items())
     hypothesis = f'<p class="issue">{text(document["analysis"]["hypothesis"])}</p>'
-    body = [
-        f'<header><h1>{title}</h1>{hypothesis}<p class="issue">{owners}</p></header>',
-        _verdict(document),
-        _asked(document),
-        _effects(document, drawn),
-        section("How it settled", drawn.get("cumulative", ""), drawn.get("daily", ""), _weeks(document)),
-        _funnel(document, drawn.get("funnel", "")),
-        _health(document),
-        _served(document),
-        section("How to read it", listed(text(" ".join(each.split())) for each in _CONVENTIONS.split("\n\n"))),
-        _provenance(document),
-    ]
+    header = f'<header><h1>{title}</h1>{hypothesis}<p class="issue">{owners}</p></header>'
+    body = [header, *experiment_parts(document, drawn, overridden).values()]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -74,6 +74,33 @@ def experiment_page(document: Document) -> str:
     )
 
 
+def experiment_parts(
+    document: Document, drawn: Mapping[str, str], overridden: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, str]:
+    """Return the parts of the page by name, as HTML, in their order; empty where the document has nothing to say.
+
+    Args:
+        document: of `recsys evaluate`.
+        drawn: name of a chart to the figure that shows it, as HTML.
+        overridden: as for the page.
+    """
+    return {
+        "verdict": _verdict(document),
+        "overridden": _overridden(overridden),
+        "asked": _asked(document),
+        "effects": _effects(document, drawn),
+        "settled": section("How it settled", drawn.get("cumulative", ""), drawn.get("daily", ""), _weeks(document)),
+        "funnel": _funnel(document, drawn.get("funnel", "")),
+        "off_policy": _off_policy(document),
+        "health": _health(document),
+        "served": _served(document),
+        "conventions": section(
+            "How to read it", listed(text(" ".join(each.split())) for each in _CONVENTIONS.split("\n\n"))
+        ),
+        "provenance": _provenance(document),
+    }
+
+
 def _verdict(document: Document) -> str:
     found = document["verdict"]
     kind = "passed" if found["name"] in _GOOD else "open" if found["name"] in _OPEN else "refused"
@@ -81,6 +108,18 @@ def _verdict(document: Document) -> str:
     after = document.get("next") or ()
     following = listed(map(_with_commands, after)) if after else ""
     return f'<div class="verdict {kind}"><strong>{word}.</strong>{paragraph(text(found["reason"]))}{following}</div>'
+
+
+def _overridden(found: Sequence[Mapping[str, Any]]) -> str:
+    """Say which version is champion although something spoke against it."""
+    told = (
+        f'<div class="verdict refused"><strong>Override: {text(each["model_version"])} is champion.</strong>'
+        + paragraph(f"By {text(each['author'])} at {_minute(each['at'].isoformat())} UTC: {text(each['reason'])}")
+        + listed(f"was refused: {text(line)}" for line in each["refused"])
+        + "</div>"
+        for each in found
+    )
+    return "".join(told)
 
 
 def _with_commands(words: str) -> str:
@@ -180,6 +219,25 @@ def _stage(arm: Mapping[str, Any], stage: str) -> str:
     return f'{count:,} <span class="bounds">{percent(count / shown, 2)}</span>'
 
 
+def _off_policy(document: Document) -> str:
+    found: Sequence[Mapping[str, Any]] = document["analysis"].get("off_policy") or ()
+    refused = [text(each["refused"]) for each in found if each["value"] is None]
+    rows = [
+        [
+            text(each["arm"]),
+            text(each["metric"]),
+            ", ".join(map(str, each["slots"])),
+            *(interval(each["value"][name]) for name in ("logged", "ips", "snips", "gain", "mean_weight")),
+            f"{each['value']['effective_sample_size']:,.0f} of {each['value']['rounds']:,}",
+        ]
+        for each in found
+        if each["value"] is not None
+    ]
+    header = ["arm", "metric a request", "drawn slots", "as logged", "IPS", "SNIPS", "IPS - logged", "mean weight"]
+    told = table([*header, "effective sample"], rows) if rows else ""
+    return section("Lists without exploration", told, listed(refused) if refused else "")
+
+
 def _health(document: Document) -> str:
     health = document["analysis"]["health"]
     failures = listed(map(text, health["failures"])) if health["failures"] else paragraph("Everything ran as declared.")
@@ -201,10 +259,23 @@ def _health(document: Document) -> str:
         ("units in several arms", f"{health['multiple_units']:,} ({percent(health['multiple_share'], 2)})"),
         ("assignments that differ when recomputed", number(health["mismatched_units"])),
     ]
+    default = health.get("default_units")
+    if default:
+        pairs.append(("default traffic: units held out, others", f"{default['holdout']:,}, {default['other']:,}"))
     split = [[text(_minute(each["start"])), *_against(each), _p(each["p_value"])] for each in health["epochs"]]
     arms = list(health["units"])
     epochs = table(["epoch from", *map(text, arms), "p"], split, caption="units, and those expected") if split else ""
-    return section("Health", failures, table(header, rows), facts(pairs), epochs)
+    return section("Health", failures, table(header, rows), _receipts(health.get("receipts")), facts(pairs), epochs)
+
+
+def _receipts(found: Mapping[str, Any] | None) -> str:
+    """Show what became of the router's decisions, where a service counted them."""
+    if found is None:
+        return paragraph("Decisions of the router are not compared with exposures: no service counted them.")
+    names = ("decided", "received", "lost", "undecided")
+    rows = [[text(arm), *(number(found[name][arm]) for name in names)] for arm in found["decided"]]
+    caption = f"decisions of the router and exposures received, over {found['hours']:,} hours"
+    return table(["arm", "decided", "received", "lost", "never decided"], rows, caption=caption)
 
 
 def _against(split: Mapping[str, Any]) -> list[str]:
@@ -233,13 +304,9 @@ def _provenance(document: Document) -> str:
 
 
 def _relative(values: Mapping[str, float | None]) -> str:
-    estimate, lower, upper = (values[name] for name in ("estimate", "lower", "upper"))
-    if estimate is None:
-        return NOTHING
-    if lower is None:
-        return f"{100 * estimate:+.2f} %"
-    bound = "no bound" if upper is None else f"{100 * upper:+.2f}"  # a control whose mean is not surely above 0
-    return f'{100 * estimate:+.2f} % <span class="bounds">[{100 * lower:+.2f}, {bound}]</span>'
+    found = (values[name] for name in ("estimate", "lower", "upper"))
+    estimate, lower, upper = (None if value is None else f"{100 * value:+.2f}" for value in found)
+    return estimate_with(estimate and f"{estimate} %", lower, upper)
 
 
 def _p(value: float | None) -> str:

@@ -52,13 +52,15 @@ def _effects(document: Document) -> "Figure | None":
         return None
     several = len({each["treatment_arm"] for each in found}) > 1
     figure, (axes,) = new_figure(8, 1.1 + 0.36 * len(found))
+    reach = _reach([(each["effect"]["relative"], each["always_relative"]) for each in found])
     for place, each in enumerate(found):
-        whisker(axes, place, _percent(each["always_relative"]), _ALWAYS)
-        estimate, lower, upper = (_hundred(each["effect"]["relative"][name]) for name in ("estimate", "lower", "upper"))
+        whisker(axes, place, _percent(each["always_relative"], reach[1]), _ALWAYS)
+        fixed = _percent(each["effect"]["relative"], reach[1])
+        estimate, lower, upper = (_known(fixed[name]) for name in ("estimate", "lower", "upper"))
         axes.plot([lower, upper], [place, place], color=_FIXED, linewidth=5, solid_capstyle="butt")
         axes.plot(estimate, place, "o", color=INK, markersize=5)
     axes.axvline(0, color=INK, linewidth=1)
-    axes.set_xlim(*_reach([(each["effect"]["relative"], each["always_relative"]) for each in found]))
+    axes.set_xlim(*reach)
     names = [each["effect"]["metric"] + (f" of {each['treatment_arm']}" if several else "") for each in found]
     named_rows(axes, names)
     axes.set_title("relative effect, %", loc="left")
@@ -76,13 +78,15 @@ def _cumulative(document: Document) -> "Figure | None":
     for axes, arm in zip(panels, arms, strict=True):
         mine = [each for each in points if each["treatment_arm"] == arm]
         moments = [datetime.fromisoformat(each["end"]) - timedelta(days=1) for each in mine]
-        for name, colour in (("always_relative", _ALWAYS), ("relative", _FIXED)):
-            bounds = [[_hundred(each[name][bound]) for each in mine] for bound in ("lower", "upper")]
-            axes.fill_between(moments, *bounds, color=colour, alpha=0.35, linewidth=0)  # type: ignore[arg-type]
-        axes.plot(moments, [_hundred(each["relative"]["estimate"]) for each in mine], "o-", color=INK, markersize=3)  # type: ignore[arg-type]
-        axes.axhline(0, color=INK, linewidth=1)
         later = mine[len(mine) // 3 :]
-        axes.set_ylim(*_reach([(each["relative"], each["always_relative"]) for each in later]))
+        reach = _reach([(each["relative"], each["always_relative"]) for each in later])
+        for name, colour in (("always_relative", _ALWAYS), ("relative", _FIXED)):
+            drawn_as = [_percent(each[name], reach[1]) for each in mine]
+            bounds = [[_known(each[bound]) for each in drawn_as] for bound in ("lower", "upper")]
+            axes.fill_between(moments, *bounds, color=colour, alpha=0.35, linewidth=0)  # type: ignore[arg-type]
+        axes.plot(moments, [100 * _known(each["relative"]["estimate"]) for each in mine], "o-", color=INK, markersize=3)  # type: ignore[arg-type]
+        axes.axhline(0, color=INK, linewidth=1)
+        axes.set_ylim(*reach)
         axes.set_title(f"effect on {_primary(document)} of {arm} up to each day, %", loc="left")
         _days(axes, moments)
     _legend(figure, panels[0])
@@ -133,8 +137,9 @@ def _funnel(document: Document) -> "Figure | None":
 
 def _reach(bounds: Sequence[tuple[IntervalValues, IntervalValues]]) -> tuple[float, float]:
     """Return the percents that an axis shows: 0, the fixed bounds, and of the always-valid ones what is near them."""
-    fixed = [_hundred(interval[name]) for interval, _ in bounds for name in ("lower", "upper")]
-    always = [_hundred(interval[name]) for _, interval in bounds for name in ("lower", "upper")]
+    fixed, always = (
+        [100 * value for pair in bounds for value in pair[number].values() if value is not None] for number in (0, 1)
+    )
     low, high = min(0.0, *fixed), max(0.0, *fixed)
     width = (high - low) or 1.0
     lowest = max(low - _BEYOND * width, min([low, *always]))
@@ -159,9 +164,11 @@ def _days(axes: "Axes", moments: Sequence[datetime]) -> None:
     axes.set_xticks(shown, [f"{day:%d %b}" for day in shown])  # type: ignore[arg-type]
 
 
-def _percent(values: IntervalValues) -> dict[str, float | None]:
-    return {name: None if value is None else 100 * value for name, value in values.items()}
+def _percent(values: IntervalValues, end: float) -> dict[str, float | None]:
+    """Return percents; an interval without an upper bound is drawn to the end of the axis."""
+    found = {name: None if value is None else 100 * value for name, value in values.items()}
+    return found | ({"upper": end} if found["lower"] is not None and found["upper"] is None else {})
 
 
-def _hundred(value: float | None) -> float:
-    return float("nan") if value is None else 100 * value
+def _known(value: float | None) -> float:
+    return float("nan") if value is None else value

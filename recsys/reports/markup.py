@@ -28,10 +28,18 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 def interval(values: IntervalValues, digits: int = 4) -> str:
     """Write an estimate with its bounds, as HTML: the bounds are smaller, and left out where there are none."""
-    estimate, lower, upper = (number(values[key], digits) for key in ("estimate", "lower", "upper"))
-    if NOTHING in (lower, upper):
-        return estimate
-    return f'{estimate} <span class="bounds">[{lower}, {upper}]</span>'
+    estimate, lower, upper = (
+        None if values[key] is None else number(values[key], digits) for key in ("estimate", "lower", "upper")
+    )
+    return estimate_with(estimate, lower, upper)
+
+
+def estimate_with(estimate: str | None, lower: str | None, upper: str | None) -> str:
+    """Write an estimate and its bounds as HTML; without an upper one, JSON has null for it, the interval is open."""
+    if estimate is None or lower is None:
+        return estimate or NOTHING
+    ending = "&infin;)" if upper is None else f"{upper}]"
+    return f'{estimate} <span class="bounds">[{lower}, {ending}</span>'
 
 
 def text(value: object) -> str:
@@ -56,7 +64,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, marked: str |
         for row in rows
     )
     told = f"<caption>{caption}</caption>" if caption else ""
-    return f'<div class="wide"><table>{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        f'<div class="wide" tabindex="0"><table>{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:

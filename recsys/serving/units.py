@@ -1,12 +1,14 @@
-"""Whom should a campaign reach now? Eligible units, their features at the moment, and the best of ONE list.
+"""Whom should a campaign reach now? The units' features at the moment, and the best of ONE list.
 
 Features come from the online store by whole views, for every unit is scored; the values are those that a training row
-of the same unit and moment would have.
+of the same unit and moment would have. Units are scored a chunk at a time and only the best so far are kept: what grows
+with their number are the ids and the columns of views that the model reads, as Arrow has them, and a row number a view.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +16,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys.candidates.pool import instant, to_numpy
-from recsys.modeling.audience import check_units_alone, eligible_units
-from recsys.ports import FeatureReader, FeatureSet, Ranker, ViewInfo
+from recsys.modeling.audience import check_units_alone
+from recsys.ports import FeatureReader, FeatureSet, OnlineFeatures, Ranker, ViewInfo
 from recsys.schema import EVENT_TIMESTAMP, REQUEST_TIMESTAMP, TIMESTAMP, USER
-from recsys.specs.placement import Audience
+from recsys.serving.contact import Contactable
+from recsys.serving.ranking import row_digests
+from recsys.statistics.chances import Chances
+
+CHUNK_UNITS: Final = 50_000
+"""Units that are scored at once: enough for all of CatBoost's threads."""
 
 
 @dataclass(frozen=True)
@@ -27,59 +34,131 @@ class Selection:
     units: pa.Array
     """Their ids."""
     scores: NDArray[np.float64]
-    """One a unit, not rising."""
-    eligible: int
-    """How many units could have been reached."""
+    """One a unit, not rising; those without a number last."""
+    digests: pa.Array
+    """Of each unit's feature values, as the event log has it."""
+    everybody: Chances
+    """Of all eligible units; of use where scores are probabilities."""
+
+
+class AudienceRows:
+    """The columns of a feature set for many units, from the online store, a part of the units at a time."""
+
+    def __init__(self, features: OnlineFeatures, wanted: FeatureSet, units: pa.Array, at: datetime) -> None:
+        """Read every view once, and of it what the columns are made from.
+
+        Args:
+            features: the online store.
+            wanted: the columns, and what has to be read for them.
+            units: ids.
+            at: the moment; rows past their TTL are unknown then, and request-time features are of it.
+
+        Raises:
+            FeatureError: if a view is keyed by more than the unit.
+        """
+        check_units_alone(wanted)
+        self._wanted, self._at = wanted, at
+        needed = {*wanted.columns, *(name for each in wanted.transforms for name in each.inputs)}
+        self._read: list[tuple[pa.Table, pa.Array]] = []
+        for view in wanted.views:
+            rows = _live(features.online_all(view.name), view, at)
+            place = pc.index_in(units, value_set=rows[USER].cast(pa.string()).combine_chunks())
+            self._read.append((rows.select([name for name in view.features if name in needed]), place))
+
+    def columns(self, places: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Return the columns of some units.
+
+        Args:
+            places: [rows] of the units that were given.
+
+        Returns:
+            Column to [rows] values, in the order of the feature set; unknown numbers are NaN, texts `unknown`.
+        """
+        chosen = pa.array(places)
+        values: dict[str, NDArray[Any]] = {REQUEST_TIMESTAMP: np.full(len(places), instant(self._at))}
+        for rows, place in self._read:
+            part = rows.take(place.take(chosen))
+            values |= {name: to_numpy(part[name]) for name in part.column_names}
+        for transform in self._wanted.transforms:
+            values |= transform.function({name: values[name] for name in transform.inputs})
+        return {name: values[name] for name in self._wanted.columns}
 
 
 def select_units(
-    features: FeatureReader, audience: Audience, wanted: FeatureSet, ranker: Ranker, capacity: int, at: datetime
+    features: FeatureReader,
+    found: Contactable,
+    wanted: FeatureSet,
+    ranker: Ranker,
+    capacity: int,
+    at: datetime,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Selection:
-    """Return the units with the highest scores; of equal ones those with the smaller id.
+    """Return the units with the highest scores that may be reached; of equal ones those with the smaller id.
 
     Args:
         features: the online store.
-        audience: who is eligible.
+        found: the units; those that may not be reached are scored too, for what a campaign should have reached.
         wanted: the ranker's columns.
         ranker: scores that compare across units.
         capacity: so many units at most.
         at: the moment; rows past their TTL are unknown then.
+        progress: told how many of how many units are scored.
 
     Raises:
         FeatureError: if a view is not one of units.
     """
-    view = features.view(audience.units.view)
-    units = eligible_units(features.online_all(view.name), audience.units, at, view.ttl)
-    scores = ranker.score(unit_columns(features, wanted, units, at))
-    # Units ascend by id, so a stable order gives equal scores to the smaller one.
-    best = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")[:capacity]
-    return Selection(units.take(pa.array(best)), scores[best], len(units))
+    rows = AudienceRows(features, wanted, found.units, at)
+    best, everybody, count = _Best(capacity), Chances(), len(found.units)
+    for first in range(0, count, CHUNK_UNITS):
+        places = np.arange(first, min(first + CHUNK_UNITS, count))
+        scores = ranker.score(rows.columns(places))
+        everybody += Chances.of(scores)
+        may_be = found.reachable[places]
+        best.add(places[may_be], scores[may_be])
+        if progress is not None:
+            progress(int(places[-1]) + 1, count)
+    places, scores = best.ordered()
+    return Selection(
+        found.units.take(pa.array(places)), scores, pa.array(_digests(rows, places), pa.string()), everybody
+    )
 
 
-def unit_columns(features: FeatureReader, wanted: FeatureSet, units: pa.Array, at: datetime) -> dict[str, NDArray[Any]]:
-    """Return the columns of a feature set for many units, from the online store.
+def _digests(rows: AudienceRows, places: NDArray[np.int64]) -> Iterator[str]:
+    for first in range(0, len(places), CHUNK_UNITS):
+        part = places[first : first + CHUNK_UNITS]
+        yield from row_digests(rows.columns(part))
 
-    Args:
-        features: the online store.
-        wanted: the columns, and what has to be read for them.
-        units: ids.
-        at: the moment; rows past their TTL are unknown then, and request-time features are of it.
 
-    Returns:
-        Column to [units] values, in the order of `wanted.columns`; unknown numbers are NaN, texts `unknown`.
+class _Best:
+    """The best of all places that came by, in order of the places."""
 
-    Raises:
-        FeatureError: if a view is keyed by more than the unit.
-    """
-    check_units_alone(wanted)
-    values: dict[str, NDArray[Any]] = {REQUEST_TIMESTAMP: np.full(len(units), instant(at))}
-    for view in wanted.views:
-        rows = _live(features.online_all(view.name), view, at)
-        place = pc.index_in(units, value_set=rows[USER].cast(pa.string()).combine_chunks())
-        values |= {name: to_numpy(rows[name].combine_chunks().take(place)) for name in view.features}
-    for transform in wanted.transforms:
-        values |= transform.function({name: values[name] for name in transform.inputs})
-    return {name: values[name] for name in wanted.columns}
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._places = np.empty(0, dtype=np.int64)
+        self._scores = np.empty(0)
+
+    def add(self, places: NDArray[np.int64], scores: NDArray[np.float64]) -> None:
+        """Look at places that come after all before; of equal scores the earlier place stays."""
+        self._places = np.concatenate([self._places, places])
+        self._scores = np.concatenate([self._scores, scores])
+        spare = len(self._places) - self._capacity
+        if spare <= 0:
+            return
+        worth = _worth(self._scores)
+        least = np.partition(worth, spare)[spare]
+        kept = worth > least
+        kept[np.flatnonzero(worth == least)[: self._capacity - np.count_nonzero(kept)]] = True
+        self._places, self._scores = self._places[kept], self._scores[kept]
+
+    def ordered(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return places and scores, best first."""
+        # Places ascend, so a stable order gives equal scores to the smaller one.
+        order = np.argsort(-_worth(self._scores), kind="stable")
+        return self._places[order], self._scores[order]
+
+
+def _worth(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.nan_to_num(scores, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
 
 
 def _live(rows: pa.Table, view: ViewInfo, at: datetime) -> pa.Table:

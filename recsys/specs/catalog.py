@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from recsys.errors import SpecError
+from recsys.specs.contact import contact_findings
 from recsys.specs.environment import Environment
 from recsys.specs.experiment import Experiment
 from recsys.specs.layer import Layer
@@ -224,6 +225,9 @@ def _dangling(catalog: Catalog, present: Mapping[str, set[str]], root: str) -> I
     for kind, places in (("placements", catalog.placements), ("audiences", catalog.audiences)):
         for name, place in places.items():
             yield from _dangling_place(catalog, present, f"{root}/{kind}/{name}.yaml", kind, place)
+    for name, audience in catalog.audiences.items():
+        shown = f"{root}/audiences/{name}.yaml"
+        yield from contact_findings(audience, catalog.problems.get(audience.problem), catalog.layers, shown)
     for name in sorted(present["placements"] & present["audiences"]):
         yield f"{root}/audiences/{name}.yaml: name: a placement has it too; `recsys serve-batch` takes either"
     yield from _dangling_arms(catalog, present, root)
@@ -285,7 +289,13 @@ def _dangling_place(
 def _dangling_arms(catalog: Catalog, present: Mapping[str, set[str]], root: str) -> Iterator[str]:
     for name, experiment in catalog.experiments.items():
         shown = f"{root}/experiments/{name}.yaml"
-        yield from _missing(present, "placements", experiment.placement, "placement", shown)
+        if experiment.placement in present["audiences"]:
+            yield (
+                f"{shown}: placement: {experiment.placement}: an audience: experiments split placements; a campaign is"
+                " compared by the holdouts that its audience names"
+            )
+        else:
+            yield from _missing(present, "placements", experiment.placement, "placement", shown)
         if experiment.layer is not None:
             yield from _missing(present, "layers", experiment.layer.name, "layer.name", shown)
         for arm_name, arm in experiment.arms.items():

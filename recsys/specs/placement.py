@@ -169,5 +169,12 @@ class Audience(Spec):
     model: str
     """The registered model whose champion orders the units."""
     units: Pool
-    """Which units may be reached at a moment: a view with the unit as its only entity, a live row of which, with a
+    """Which units a campaign is about at a moment: a view with the unit as its only entity, a live row of which, with a
     feature large enough, makes a unit eligible."""
+    contact: dict[str, Pool | None] = Field(default_factory=dict)
+    """Channel to who may be contacted there: a view with the unit as its only entity, and a feature of it that says
+    yes by being at least `minimum`. A unit without a live row, or whose feature is unknown, is not contacted, so the
+    view's TTL is how long a yes holds. Null where a channel asks nobody. Empty by default; else it names every channel
+    of the problem."""
+    holdouts: tuple[str, ...] = ()
+    """Layers, each a file under registry/layers/, whose holdouts no campaign reaches."""

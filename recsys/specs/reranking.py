@@ -1,8 +1,8 @@
 """What happens to a list between the model's order and the page? Stages, carried out in the order they are declared."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recsys.specs.base import Spec
 
@@ -50,7 +50,9 @@ class Pin(Spec):
 class Explore(Spec):
     """What nobody would see otherwise: one slot for an item drawn from those that just miss the list.
 
-    Every item has the same chance, which is logged as its propensity; a request id always draws the same.
+    Every item that is drawn from has the same chance, and what is shown is logged with its own, as its propensity; a
+    request id always draws the same. With a `share` below 0.5 the list's own item stays in most lists: then the log
+    tells what lists without exploration bring.
     """
 
     stage: Literal["explore"]
@@ -59,6 +61,15 @@ class Explore(Spec):
     """The slot; the item that stood there leaves the list."""
     among: int = Field(ge=2, le=1000)
     """So many items that follow on the last slot are drawn from."""
+    share: float = Field(default=1.0, gt=0, le=1)
+    """The share of lists in which the slot is drawn: all of them, or less than half."""
+
+    @model_validator(mode="after")
+    def _tells_its_own_item(self) -> Self:
+        if 0.5 <= self.share < 1:  # noqa: PLR2004 - a half
+            message = f"share {self.share} is below 0.5 or 1: else a propensity does not tell whose item was shown"
+            raise ValueError(message)
+        return self
 
 
 Stage = Annotated[Cap | Diversity | Pin | Explore, Field(discriminator="stage")]

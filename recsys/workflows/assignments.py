@@ -1,25 +1,21 @@
 """Who gets which arm, outside of requests? `recsys experiment assign` and `export`."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys.errors import DataError
 from recsys.experiment.assignments import ARM, HOLDOUT, OVERRIDDEN, assignment_schema, assignments
 from recsys.experiment.growthbook import growthbook_payload
 from recsys.experiment.routing import Router
 from recsys.specs.catalog import digest
 from recsys.workflows.exclusive import renamed_to, write_by_rename
+from recsys.workflows.id_files import ids_of, opened_ids
 from recsys.workflows.workspace import Workspace
-
-BATCH_ROWS: Final = 131_072
-"""Rows in memory at once."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -79,11 +75,11 @@ def assign_file(
     arms: Counter[str | None] = Counter()
     rows = overridden = holdout = 0
     with (
-        _opened(source, column) as file,
+        opened_ids(source, column) as file,
         renamed_to(target) as partial,
         pq.ParquetWriter(partial, columns, compression="zstd") as writer,
     ):
-        for units in _units(file, source, column):
+        for units in ids_of(file, source, column):
             batch = assignments(router, units, columns)
             writer.write_batch(batch)
             arms.update({row["values"]: row["counts"] for row in pc.value_counts(batch[ARM]).to_pylist()})
@@ -113,50 +109,3 @@ def export_growthbook(workspace: Workspace, names: Sequence[str] = (), output: P
         write_by_rename(output, document)
     exported = tuple(router.name for router in held)
     return Exported(document, exported, tuple(router.name for router in routers if router.name not in exported))
-
-
-def _opened(source: Path, column: str) -> pq.ParquetFile:
-    try:
-        file = pq.ParquetFile(source)
-    except FileNotFoundError as error:
-        message = f"{source}: no such file: give a parquet file with a column of ids"
-        raise DataError(message) from error
-    except (pa.ArrowInvalid, OSError) as error:
-        message = f"{source}: cannot be read as parquet ({_line(error)}): give a parquet file with a column of ids"
-        raise DataError(message) from error
-    if column not in file.schema_arrow.names:
-        file.close()
-        message = (
-            f"{source}: column {column}: not there; there are {', '.join(file.schema_arrow.names) or 'none'}: name the"
-            " column of the ids with --column"
-        )
-        raise DataError(message)
-    return file
-
-
-def _units(file: pq.ParquetFile, source: Path, column: str) -> Iterator[pa.Array]:
-    """Give the ids in batches."""
-    done = 0
-    for units in _column(file, source, column):
-        if units.null_count:
-            row = done + pc.index(pc.is_null(units), value=True).as_py() + 1
-            message = (
-                f"{source}: column {column}: row {row:,} is null: every assigned unit has an id: leave such rows out;"
-                " nothing was written"
-            )
-            raise DataError(message)
-        yield units
-        done += len(units)
-
-
-def _column(file: pq.ParquetFile, source: Path, column: str) -> Iterator[pa.Array]:
-    try:
-        for batch in file.iter_batches(BATCH_ROWS, columns=[column]):
-            yield batch[column]
-    except (pa.ArrowInvalid, OSError) as error:
-        message = f"{source}: column {column}: cannot be read ({_line(error)}): write it again; nothing was written"
-        raise DataError(message) from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

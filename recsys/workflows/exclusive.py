@@ -6,13 +6,13 @@
 | `apply` | `apply` |
 | `replay`: the environment's clock | `replay` |
 | `experiment-<name>`: its exposures and report | `replay` and `evaluate` of it |
-| `batch-<placement>-<date>`, `batch-<audience>-<channel>-<date>` | `serve-batch` of it |
 | `event-log`: what leaves it | `log prune`, `forget` |
+| `batch-<placement>-<date>`, `batch-<audience>-<channel>-<date>`, `batch-<digest>` of a folder | `serve-batch` of it |
 | `features`: tables, feature tables, online store | `ingest`, `features build`, `forget`, `apply` where Feast is told |
 | `aliases`: aliases and their transactions in the ledger | `promote`, `rollback`, `accept`, the end of `train` |
 
 Commands that only read what lies under `features` share it: `train`, `tune` until its trials begin, `compare`,
-`replay`, `evaluate`, `serve-batch`, `dataset`.
+`replay`, `evaluate`, `serve-batch`, `dataset`. `log sent` shares `event-log` and the batch that it reads.
 
 A command takes what is its own first, then `features`, then `aliases`: no two commands can wait for each other.
 """

@@ -16,7 +16,7 @@ from recsys.evaluation.ramps import with_strata
 from recsys.evaluation.terms import event_types, window_of
 from recsys.evaluation.unit_metrics import LogTables, unit_metrics
 from recsys.experiment.routing import Router, window
-from recsys.planning.lifecycle import epochs_of
+from recsys.planning.lifecycle import epochs_of, layer_while
 from recsys.specs.catalog import digest
 from recsys.specs.experiment import Experiment
 from recsys.specs.online_metric import OnlineMetric
@@ -58,9 +58,11 @@ def read_analysis(workspace: Workspace, name: str, part: Part | None = None) -> 
         part=part,
         stages=_stages(problem, definitions),
         by_day=True,
+        exploration=True,
     )
-    epochs = epochs_of(workspace.ledger.entries(), name, experiment)
-    layer = workspace.catalog.layer_of(experiment)
+    entries = workspace.ledger.entries()
+    epochs = epochs_of(entries, name, experiment)
+    layer = layer_while(entries, experiment) or workspace.catalog.layer_of(experiment)
     metrics = with_strata(workspace.engine, Router(name, experiment, layer), exposures, metrics, epochs)
     health = check_health(
         workspace.engine,
@@ -72,6 +74,7 @@ def read_analysis(workspace: Workspace, name: str, part: Part | None = None) -> 
         part=part,
         epochs=epochs,
         impressions=log.impressions,
+        routed=workspace.event_log.routed(name),
     )
     return with_cumulative(analyse(name, experiment, metrics, health), experiment, metrics)
 

@@ -1,72 +1,53 @@
 """Whom does a campaign reach right now? `recsys serve-batch AUDIENCE --channel NAME`: ONE list of units, as parquet.
 
 The list is cut at the channel's capacity. Its units, features and scores are made as in training, from the online
-store; without a champion there is no list, for a campaign that nobody chose is not sent.
+store; who said no on the channel, or nothing, who is held out and who was forgotten is not in it. Without a champion
+there is no list, for a campaign that nobody chose is not sent.
 """
 
 import json
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Any
 
 from recsys.errors import FeatureError, ModelError, SpecError
 from recsys.ports import FeatureSet, Weights
+from recsys.serving.contact import contactable
 from recsys.serving.units import Selection, select_units
 from recsys.specs.catalog import digest
-from recsys.specs.model import CatBoostAlgorithm
+from recsys.specs.model import CatBoostAlgorithm, ModelVersion
 from recsys.specs.placement import Audience
-from recsys.workflows.batch_folder import MANIFEST, partial_folder, put_in_place, settle
+from recsys.statistics.bootstrap import Interval
+from recsys.statistics.chances import Chances, share_acting, share_reached
+from recsys.workflows.batch_folder import (
+    MANIFEST,
+    batch_folder,
+    lock_name,
+    partial_folder,
+    put_in_place,
+    require_own,
+    settle,
+)
+from recsys.workflows.campaign_files import Campaign, Tested, campaign_of, plain, write_campaign
 from recsys.workflows.exclusive import FEATURES, exclusive, read_written
 from recsys.workflows.features import require_materialized
+from recsys.workflows.forget import tombstones
+from recsys.workflows.judging import REPORT
 from recsys.workflows.serving import recorded_champion
+from recsys.workflows.unchanged import require_unchanged
 from recsys.workflows.workspace import Workspace
 
-DEFAULT_ARM: Final = "default"
-SCHEMA: Final = pa.schema(
-    [
-        ("request_id", pa.string()),
-        ("user_id", pa.string()),
-        ("rank", pa.int32()),
-        ("score", pa.float64()),
-        ("model_version", pa.string()),
-        ("weights", pa.int64()),
-    ]
-)
-
-
-@dataclass(frozen=True)
-class Campaign:
-    """What was written."""
-
-    audience: str
-    channel: str
-    capacity: int
-    at: datetime
-    folder: Path
-    eligible: int
-    """How many units could have been reached."""
-    units: int
-    """How many are."""
-    model_version: str
-    weights: int
-    expected_precision: float | None
-    """Mean probability of those reached: the share of them that should act. None where scores are no probabilities."""
-    reused: bool
-
-    @property
-    def selects(self) -> bool:
-        """Whether the channel reaches less than half of the eligible units: else its list is not a selection."""
-        return 2 * self.capacity < self.eligible
+Progress = Callable[[int, int], None]
 
 
 def serve_campaign(
-    workspace: Workspace, audience: str, channel: str | None, at: datetime | None = None, out: Path | None = None
+    workspace: Workspace,
+    audience: str,
+    channel: str | None,
+    at: datetime | None = None,
+    out: Path | None = None,
+    progress: Progress | None = None,
 ) -> Campaign:
     """Write the units that a channel reaches, or report the list that is there if it would come out the same.
 
@@ -76,12 +57,14 @@ def serve_campaign(
         channel: of the audience's problem; its capacity cuts the list.
         at: the list of this moment; the environment's clock by default. A list of the past is final.
         out: the folder; `<state>/batch/<audience>` by default. The channel's and date's part of it is replaced.
+        progress: told how many of how many units are scored.
 
     Raises:
         SpecError: if the audience or the channel is not declared.
-        ModelError: if the audience's model has no champion.
+        ModelError: if the audience's model has no champion, or one whose features changed since it was trained.
         FeatureError: if nothing is materialized, or the online store has moved past the moment.
-        StoreError: if the same list is being written, or the features are, for too long.
+        StoreError: if the same list is being written, or the features are, for too long; or if the folder holds
+            something else.
     """
     if audience in workspace.catalog.placements:
         problem = (
@@ -92,46 +75,80 @@ def serve_campaign(
     chosen = _channel(workspace, audience, declared, channel)
     moment = at or workspace.clock.now()
     command = f"recsys serve-batch {audience} --channel {chosen}"
+    folder = batch_folder(workspace, audience, out) / f"channel={chosen}" / f"date={moment:%Y-%m-%d}"
     with (
-        exclusive(workspace, f"batch-{audience}-{chosen}-{moment:%Y-%m-%d}", command),
+        exclusive(workspace, lock_name(workspace, f"{audience}-{chosen}-{moment:%Y-%m-%d}", folder), command),
         exclusive(workspace, FEATURES, command, shared=True),
     ):
-        return _serve(workspace, audience, chosen, moment, out)
+        return _serve(workspace, audience, chosen, moment, folder, progress)
 
 
-def _serve(workspace: Workspace, audience: str, channel: str, moment: datetime, out: Path | None) -> Campaign:
-    folder = (out or workspace.state / "batch" / audience) / f"channel={channel}" / f"date={moment:%Y-%m-%d}"
+def _serve(
+    workspace: Workspace, audience: str, channel: str, moment: datetime, folder: Path, progress: Progress | None
+) -> Campaign:
     settle(folder)
+    require_own(folder, "audience", audience)
     known = read_written(folder / MANIFEST)
     if known is not None and moment < workspace.clock.now():
-        return _campaign(folder, known, reused=True)
+        return campaign_of(folder, known, reused=True)
     declared = workspace.catalog.audience(audience)
     weights = _champion(workspace, audience, declared)
     model = workspace.catalog.model(weights.model_version)
     wanted = workspace.features.feature_set(model.feature_service)
-    identity = _identity(workspace, audience, channel, moment, weights, wanted)
+    gone = tombstones(workspace)
+    watermarks = _watermarks(workspace, audience, channel, moment, wanted)
+    identity = _identity(workspace, audience, channel, moment, weights, watermarks, gone)
     require_materialized(workspace)
-    if known is not None and known["identity"] == identity:
-        return _campaign(folder, known, reused=True)
-    capacity = _capacity(workspace, declared, channel)
     ranker = workspace.registry.load(weights)
-    selection = select_units(workspace.features, declared, wanted, ranker, capacity, moment)
-    calibrated = isinstance(model.algorithm, CatBoostAlgorithm) and model.algorithm.calibration is not None
+    require_unchanged(workspace, weights, wanted, ranker)
+    if known is not None and known["identity"] == identity:
+        return campaign_of(folder, known, reused=True)
+    layers = [workspace.catalog.layers[name] for name in declared.holdouts]
+    found = contactable(workspace.features, declared, channel, layers, gone, moment)
+    capacity = _capacity(workspace, declared, channel)
+    selection = select_units(workspace.features, found, wanted, ranker, capacity, moment, progress)
     document = {
         "identity": identity,
         "audience": audience,
         "channel": channel,
         "capacity": capacity,
         "at": moment.isoformat(),
-        "eligible": selection.eligible,
+        "eligible": len(found.units),
+        "opted_out": found.opted_out,
+        "held_out": found.held_out,
         "units": len(selection.units),
+        "rows": len(selection.units),
         "model_version": weights.model_version,
         "weights": weights.number,
-        "expected_precision": float(selection.scores.mean()) if calibrated and len(selection.units) else None,
+        "watermarks": {name: stamp.isoformat() for name, stamp in watermarks.items()},
+        **_expected(workspace, weights, model, selection),
     }
-    _write(partial_folder(folder), document, selection)
+    write_campaign(partial_folder(folder), document, selection)
     put_in_place(folder)
-    return _campaign(folder, document, reused=False)
+    return campaign_of(folder, document, reused=False)
+
+
+def _expected(workspace: Workspace, weights: Weights, model: ModelVersion, selection: Selection) -> dict[str, Any]:
+    """Return what should come of the list, where scores are probabilities, and how right they were before."""
+    if not isinstance(model.algorithm, CatBoostAlgorithm) or model.algorithm.calibration is None:
+        return {"precision": None, "recall": None, "tested": None}
+    reached, everybody = Chances.of(selection.scores), selection.everybody
+    others = Chances(max(everybody.mean - reached.mean, 0.0), max(everybody.variance - reached.variance, 0.0))
+    return {
+        "precision": plain(share_acting(selection.scores)),
+        "recall": plain(share_reached(reached, others)),
+        "tested": plain(_tested(workspace, weights)),
+    }
+
+
+def _tested(workspace: Workspace, weights: Weights) -> Tested | None:
+    """Return how the highest tenth of probabilities did in the test weeks; None where no report says it."""
+    try:
+        report = json.loads(workspace.registry.report(weights, REPORT))
+    except ModelError:
+        return None
+    bins = report.get("reliability", {}).get("bins")
+    return Tested(bins[-1]["predicted"], Interval(**bins[-1]["observed"])) if bins else None
 
 
 # ---------------------------------------------------------------- what is asked for
@@ -161,70 +178,50 @@ def _champion(workspace: Workspace, audience: str, declared: Audience) -> Weight
     return weights
 
 
-def _identity(
-    workspace: Workspace, audience: str, channel: str, moment: datetime, weights: Weights, wanted: FeatureSet
-) -> str:
-    """Digest what the list depends on; refuse a moment that the online store does not stand at."""
+def _watermarks(
+    workspace: Workspace, audience: str, channel: str, moment: datetime, wanted: FeatureSet
+) -> dict[str, datetime]:
+    """Return how far each view that the list rests on has come; refuse a moment that the store does not stand at."""
     declared = workspace.catalog.audience(audience)
-    views = sorted({declared.units.view, *(view.name for view in wanted.views)})
-    watermarks = {name: workspace.features.watermark(name) for name in views}
-    absent = [name for name, stamp in watermarks.items() if stamp is None]
-    if absent:
-        message = f"audience {audience}: nothing of view {absent[0]} is materialized; run `recsys features build`"
-        raise FeatureError(message)
-    newest = max(stamp for stamp in watermarks.values() if stamp is not None)
+    asked = declared.contact.get(channel)
+    views = {declared.units.view, *(view.name for view in wanted.views), *([asked.view] if asked else [])}
+    watermarks = {}
+    for name in sorted(views):
+        stamp = workspace.features.watermark(name)
+        if stamp is None:
+            message = f"audience {audience}: nothing of view {name} is materialized; run `recsys features build`"
+            raise FeatureError(message)
+        watermarks[name] = stamp
+    newest = max(watermarks.values())
     if newest > moment:
         message = (
             f"audience {audience} at {moment:%Y-%m-%d}: the online store has moved on to {newest:%Y-%m-%d} and keeps no"
             " past; ask for the list of now"
         )
         raise FeatureError(message)
+    return watermarks
+
+
+def _identity(
+    workspace: Workspace,
+    audience: str,
+    channel: str,
+    moment: datetime,
+    weights: Weights,
+    watermarks: Mapping[str, datetime],
+    gone: frozenset[str],
+) -> str:
+    """Digest what the list depends on."""
+    declared = workspace.catalog.audience(audience)
     return digest(
         {
             "audience": declared.model_dump(mode="json"),
+            "holdouts": [workspace.catalog.layers[name].model_dump(mode="json") for name in declared.holdouts],
             "channel": workspace.catalog.problem(declared.problem).channels[channel].model_dump(mode="json"),
             "at": moment.isoformat(),
             "watermarks": {name: str(stamp) for name, stamp in watermarks.items()},
-            "generations": {name: workspace.features.generation(name) for name in views},
+            "generations": {name: workspace.features.generation(name) for name in watermarks},
             "weights": [weights.model, weights.number],
+            "forgotten": sorted(gone),
         }
-    )
-
-
-# ---------------------------------------------------------------- what is written down
-
-
-def _write(folder: Path, document: Mapping[str, Any], selection: Selection) -> None:
-    name = f"batch/{document['audience']}/{document['channel']}/{document['at']}"
-    count = len(selection.units)
-    table = pa.table(
-        [
-            pa.array([str(uuid.uuid5(uuid.NAMESPACE_OID, name))] * count, pa.string()),
-            selection.units,
-            pa.array(range(1, count + 1), pa.int32()),
-            pa.array(selection.scores),
-            pa.array([document["model_version"]] * count, pa.string()),
-            pa.array([document["weights"]] * count, pa.int64()),
-        ],
-        schema=SCHEMA,
-    )
-    target = folder / f"arm={DEFAULT_ARM}" / "part-00000.parquet"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, target)
-    (folder / MANIFEST).write_text(json.dumps(document, indent=2), encoding="utf-8")
-
-
-def _campaign(folder: Path, document: Mapping[str, Any], *, reused: bool) -> Campaign:
-    return Campaign(
-        audience=document["audience"],
-        channel=document["channel"],
-        capacity=document["capacity"],
-        at=datetime.fromisoformat(document["at"]),
-        folder=folder,
-        eligible=document["eligible"],
-        units=document["units"],
-        model_version=document["model_version"],
-        weights=document["weights"],
-        expected_precision=document["expected_precision"],
-        reused=reused,
     )

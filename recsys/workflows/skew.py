@@ -28,7 +28,7 @@ from recsys.schema import (
     USER,
 )
 from recsys.serving.explaining import features_of
-from recsys.serving.resolver import UNIT_UNKNOWN, drawn
+from recsys.serving.ladder import UNIT_UNKNOWN, drawn
 from recsys.workflows.definitions_then import DefinitionsThen
 from recsys.workflows.monitored import Monitored, exposures_of, monitored
 from recsys.workflows.table_records import declared_tables, require_events, table_folder

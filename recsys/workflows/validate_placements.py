@@ -56,6 +56,9 @@ def placement_findings(features: FeatureReader, placement: Placement, shown: str
 def audience_findings(features: FeatureReader, audience: Audience, shown: str) -> Iterator[str]:
     """Yield every reference of an audience that leads nowhere, or to something of another kind."""
     yield from _check(features, _pool(audience.units, ((USER,),)), "units", shown)
+    for channel, asked in audience.contact.items():
+        if asked is not None:
+            yield from _check(features, _pool(asked, ((USER,),)), f"contact.{channel}", shown)
 
 
 def request_findings(

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.adapters.duckdb_engine import DuckDBEngine
+from recsys.adapters.spark_engine import SparkEngine
 from recsys.errors import DataError, FeatureError
 from recsys.ports import Engine, FeatureTable, Step
 from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, TIMESTAMP
@@ -64,9 +65,11 @@ TABLES = {
 """
 
 
-@pytest.fixture(params=["duckdb", "fake"])
+@pytest.fixture(params=["duckdb", "fake", pytest.param("spark", marks=pytest.mark.spark)])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    """Give the real engine and the fake."""
+    """Give the real engines and the fake."""
+    if request.param == "spark":
+        return SparkEngine(duckdb_engine(tmp_path), request.getfixturevalue("spark"))
     return duckdb_engine(tmp_path) if request.param == "duckdb" else FakeEngine()
 
 
@@ -170,8 +173,8 @@ class TestTransform:
             {"user_id": "a", "total": 5.0} | week,
             {"user_id": "b", "total": 2.0} | week,
         ]
-        assert pq.read_schema(output).field(EVENT_TIMESTAMP).type == TIMESTAMP
-        assert pq.read_schema(output).field(CREATED_TIMESTAMP).type == TIMESTAMP
+        for name in (EVENT_TIMESTAMP, CREATED_TIMESTAMP):
+            assert pq.read_table(output).schema.field(name).type == TIMESTAMP
         assert [path.name for path in output.parent.iterdir()] == [output.name]
 
     @pytest.mark.parametrize("table", ["bad_cast", "missing_column", "wrong_parameters", "plain_mistake"])

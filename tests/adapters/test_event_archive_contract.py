@@ -11,7 +11,7 @@ import pytest
 
 from recsys import schema
 from recsys.adapters.sql_event_log import SqlEventArchive, SqlEventLog
-from recsys.ports import EventArchive, EventLog, LogRows
+from recsys.ports import EventArchive, EventLog, LogRows, RoutedCount
 from tests.adapters.test_event_log_contract import BACKENDS, DAY, MICROSECOND, START, exposure, outcomes
 from tests.fakes.event_archive import FakeEventArchive
 from tests.fakes.event_log import FakeEventLog
@@ -122,6 +122,22 @@ def test_users_leave_and_others_stay(stores: tuple[EventLog, EventArchive]) -> N
     assert log.request("theirs") == replace(exposure("theirs"), user_id="household_2")
     assert log.outcomes("purchase", START, START + DAY)[schema.EVENT_ID].to_pylist() == ["theirs"]
     assert log.impressions("home", START, START + DAY).num_rows == 3
+
+
+def test_counts_of_decisions_leave_with_their_day_and_who_is_forgotten_is_excused(
+    stores: tuple[EventLog, EventArchive],
+) -> None:
+    log, archive = stores
+    hour = RoutedCount.period_of(START)
+    counts = [RoutedCount("w", "home_ranker", "control", hour + n * DAY, 3) for n in range(2)]
+    shown = [exposure("mine"), exposure("mine_2", START + DAY), exposure("theirs", START + DAY, user_id="household_2")]
+    testers = [exposure("tester", overridden=True), exposure("default", experiment=None, arm=None)]
+    log.write_group([*shown, *testers], outcomes([]), counts)
+    archive.erase(["household_1"])
+    rows = [("control", hour, 3, 1), ("control", hour + DAY, 3, 1)]
+    assert [tuple(row.values()) for row in log.routed("home_ranker").to_pylist()] == rows
+    sum(archive.prune(RoutedCount.period_of(START) + DAY), LogRows())
+    assert [tuple(row.values()) for row in log.routed("home_ranker").to_pylist()] == rows[1:]
 
 
 def test_many_rows_leave_in_many_transactions(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import pytest
 from recsys import schema
 from recsys.adapters.sql_event_log import SqlEventLog, SqlLedger
 from recsys.errors import DataError, DecisionError, StoreError
-from recsys.ports import EventLog, Exposure, Ledger, NewIds, ShownItem
+from recsys.ports import EventLog, Exposure, Ledger, NewIds, RoutedCount, ShownItem
 from recsys.serving.group_commit import GroupCommit
 from tests.fakes.event_log import FakeEventLog
 from tests.fakes.ledger import FakeLedger
@@ -282,6 +282,25 @@ class TestEventLog:
         assert log.outcomes("purchase", START, START + DAY)[schema.EVENT_ID].to_pylist() == ["e1", "e2"]
         assert log.outcomes("purchase", START, START + DAY).slice(1, 1).equals(outcomes(["e2"]))
         assert log.write_group([], outcomes([])) == NewIds(frozenset(), frozenset())
+
+    def test_keeps_the_last_count_of_each_source_and_adds_sources_up(self, log: EventLog) -> None:
+        """With a group or without; by arm and hour, of one experiment."""
+        hour = RoutedCount.period_of(START)
+        first = [RoutedCount("w1", "home_ranker", arm, hour, 3) for arm in ("control", "treatment")]
+        log.write_group([exposure("r1")], outcomes([]), first)
+        later = RoutedCount("w1", "home_ranker", "control", hour + timedelta(hours=1), 1)
+        other = RoutedCount("w2", "home_ranker", "control", hour, 4)
+        stranger = RoutedCount("w1", "another", "control", hour, 9)
+        for _ in range(2):
+            log.write_group([], outcomes([]), [replace(first[0], decided=5, excused=2), later, other, stranger])
+        found = log.routed("home_ranker")
+        assert found.schema == schema.ROUTED
+        assert [tuple(row.values()) for row in found.to_pylist()] == [
+            ("control", hour, 9, 2),
+            ("control", hour + timedelta(hours=1), 1, 0),
+            ("treatment", hour, 3, 0),
+        ]
+        assert log.routed("nobody").num_rows == 0
 
     def test_answers(self, log: EventLog) -> None:
         """A log that is there can be reached."""

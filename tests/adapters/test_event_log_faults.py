@@ -342,3 +342,41 @@ def test_a_kill_while_the_store_is_down_loses_the_queue_at_most(tmp_path: Path) 
     assert 400 <= len(accepted) <= 2_000 // 4
     assert written(log) == ([], [], [])
     log.close()
+
+
+# The log is down until two thousand lists were answered; then it takes one group, and the process is killed.
+_KILLED_AFTER_A_GROUP = """
+import os, signal, sys
+from tests.adapters.test_event_log_contract import exposure
+from recsys.adapters.sql_event_log import SqlEventLog
+from recsys.errors import StoreError
+from recsys.serving.group_commit import GroupCommit
+class Killed(SqlEventLog):
+    down = True
+    def write_group(self, exposures, outcomes, routed=()):
+        if self.down:
+            raise StoreError("down")
+        super().write_group(exposures, outcomes, routed)
+        os.kill(os.getpid(), signal.SIGKILL)
+log = Killed(sys.argv[1])
+grouped = GroupCommit(log, "buffered", wait_seconds=60)
+for number in range(2_000):
+    shown = exposure(f"r{number}")
+    grouped.decided(shown)
+    grouped.write_exposures([shown])
+log.down = False
+signal.pause()
+"""
+
+
+def test_exposures_that_a_killed_worker_had_buffered_are_counted_as_lost(url: str) -> None:
+    """Decisions went to the log ahead of their exposures, in the group before the kill."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", _KILLED_AFTER_A_GROUP, url], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    log = SqlEventLog(url)
+    requests, _, _ = written(log)
+    (counted,) = log.routed("home_ranker").to_pylist()
+    assert (counted["arm"], counted["decided"], counted["excused"]) == ("control", 2_000, 0)
+    assert 0 < len(requests) < 2_000, "a group has 5,000 rows at most"
+    log.close()

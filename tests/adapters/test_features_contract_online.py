@@ -131,6 +131,27 @@ class TestOnline:
         assert set(reader.online_columns({"pair": "nobody", "user_stats": "u1"})) == {"user_stats"}
         assert reader.online_columns({}) == {}
 
+    def test_many_requests_read_the_same_rows_key_after_key(self, reader: FeatureReader) -> None:
+        """Of each view in the order of its own keys; a key may have no rows, or be asked for twice."""
+        reader.materialize(day(20))
+        units = ["u2", "nobody", "u1", "u2"]
+        read = reader.online_groups({"pair": units, "user_stats": units[:3], "unsold": ["i1"]})
+        assert set(read) == {"pair", "user_stats"}
+        for view, groups in read.items():
+            for place, unit in enumerate(units[: len(groups.bounds) - 1]):
+                mine = slice(*groups.bounds[place : place + 2].tolist())
+                alone = reader.online_columns({view: unit}).get(view)
+                assert (mine.stop == mine.start) == (alone is None)
+                if alone is not None:
+                    assert set(groups.columns) == set(alone)
+                    for name in alone:
+                        assert groups.columns[name].dtype == alone[name].dtype, name
+                        np.testing.assert_array_equal(groups.columns[name][mine], alone[name], err_msg=name)
+        assert len(read["pair"].bounds) == len(units) + 1
+        assert len(read["user_stats"].bounds) == len(units)
+        assert reader.online_groups({}) == {}
+        assert reader.online_groups({"pair": []}) == {}
+
     def test_a_view_without_rows_has_its_columns(self, reader: FeatureReader) -> None:
         """So that a reader need not ask whether anything was materialized."""
         reader.materialize(day(8))

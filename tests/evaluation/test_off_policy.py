@@ -50,6 +50,21 @@ def test_the_normalised_value_does_not_depend_on_the_rewards_zero(seed: int, zer
     assert moved.upper - moved.lower == pytest.approx(found.upper - found.lower, abs=1e-9)
 
 
+@given(seed=st.integers(0, 2**32 - 1))
+def test_rows_may_stand_for_several_rounds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rounds, units = rng.integers(1, 4, 20), rng.integers(0, 6, 20)
+    rewards, logged, target = rng.random(20), rng.uniform(0.1, 1, 20), rng.uniform(0.1, 1, 20)
+    each = off_policy_value(*(np.repeat(column, rounds) for column in (rewards, logged, target, units)))
+    summed = off_policy_value(rewards * rounds, logged, target, units, rounds=rounds)
+    for name in ("ips", "snips", "logged", "gain", "mean_weight"):
+        found, wanted = getattr(summed, name), getattr(each, name)
+        assert (found.estimate, found.lower) == pytest.approx((wanted.estimate, wanted.lower), nan_ok=True)
+    assert summed.effective_sample_size == pytest.approx(each.effective_sample_size)
+    assert (summed.rounds, summed.units) == (each.rounds, each.units)
+    assert summed.gain.estimate == pytest.approx(summed.ips.estimate - summed.logged.estimate)
+
+
 def test_values_are_unbiased_and_intervals_hold_them_by_unit() -> None:
     """Rounds of a unit share their luck: to take them as independent would hold the truth far too seldom."""
     rng = np.random.default_rng(2)
@@ -94,6 +109,8 @@ def test_refuses() -> None:
         off_policy_value([1, 1], [0.5, 0.0], [0.5, 0.5], [1, 2])
     with pytest.raises(DataError, match="target policy has a probability outside"):
         off_policy_value([1], [0.5], [1.5], [1])
+    with pytest.raises(DataError, match="stands for no round"):
+        off_policy_value([1], [0.5], [0.5], [1], rounds=[0])
     alone = off_policy_value([1, 0], [0.5, 0.5], [0.5, 0.5], [1, 1])
     assert alone.ips.estimate == 0.5
     assert math.isnan(alone.ips.lower)

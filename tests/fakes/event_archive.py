@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from recsys import schema
-from recsys.ports import Exposure, LogRows
+from recsys.ports import Exposure, LogRows, RoutedCount
 from tests.fakes.event_log import FakeEventLog
 
 
@@ -47,6 +47,7 @@ class FakeEventArchive:
 
     def prune(self, before: datetime) -> Iterator[LogRows]:
         """Delete what is older."""
+        self._log._routed = {key: one for key, one in self._log._routed.items() if one.period >= before}
         yield self._without(
             {name for name, one in self._log._exposures.items() if one.event_timestamp < before},
             {name for name, row in self._log._outcomes.items() if row[schema.EVENT_TIMESTAMP] < before},
@@ -60,6 +61,17 @@ class FakeEventArchive:
 
     def erase(self, users: Sequence[str]) -> LogRows:
         """Delete what is of users."""
+        for one in self._log._exposures.values():
+            if one.user_id in users and one.experiment and one.arm and not one.overridden:
+                count = RoutedCount(
+                    f"forgotten {one.request_id}",
+                    one.experiment,
+                    one.arm,
+                    RoutedCount.period_of(one.event_timestamp),
+                    decided=0,
+                    excused=1,
+                )
+                self._log._routed[count.source, count.experiment, count.arm, count.period] = count
         return self._without(
             {name for name, one in self._log._exposures.items() if one.user_id in users},
             {name for name, row in self._log._outcomes.items() if row[schema.USER] in users},

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from recsys import schema
 from recsys.errors import DataError
-from recsys.ports import Exposure, NewIds
+from recsys.ports import Exposure, NewIds, RoutedCount
 
 
 class FakeEventLog:
@@ -20,6 +20,7 @@ class FakeEventLog:
         """Start empty."""
         self._exposures: dict[str, Exposure] = {}
         self._outcomes: dict[str, dict[str, Any]] = {}
+        self._routed: dict[tuple[str, str, str, datetime], RoutedCount] = {}
 
     def write_exposures(self, exposures: Iterable[Exposure]) -> int:
         """Keep exposures whose request id is new."""
@@ -42,11 +43,14 @@ class FakeEventLog:
             self._outcomes.setdefault(row[schema.EVENT_ID], row)
         return len(self._outcomes) - before
 
-    def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table) -> NewIds:
-        """Keep both, or nothing of them."""
+    def write_group(
+        self, exposures: Sequence[Exposure], outcomes: pa.Table, routed: Sequence[RoutedCount] = ()
+    ) -> NewIds:
+        """Keep all of it, or nothing."""
         requests, events = set(self._exposures), set(self._outcomes)
         self.write_outcomes(outcomes)
         self.write_exposures(exposures)
+        self._routed |= {(count.source, count.experiment, count.arm, count.period): count for count in routed}
         return NewIds(frozenset(self._exposures) - requests, frozenset(self._outcomes) - events)
 
     def exposures(self, placement: str, start: datetime, end: datetime) -> pa.Table:
@@ -89,6 +93,17 @@ class FakeEventLog:
         ]
         rows.sort(key=lambda row: (row[schema.EVENT_TIMESTAMP], row[schema.EVENT_ID]))
         return pa.Table.from_pylist(rows, schema=schema.EVENTS)
+
+    def routed(self, experiment: str) -> pa.Table:
+        """Return an experiment's counts of all sources, by arm and period."""
+        summed: dict[tuple[str, datetime], list[int]] = {}
+        for count in self._routed.values():
+            if count.experiment == experiment:
+                both = summed.setdefault((count.arm, count.period), [0, 0])
+                both[:] = both[0] + count.decided, both[1] + count.excused
+        rows = [(arm, period, *both) for (arm, period), both in sorted(summed.items())]
+        columns = zip(*rows, strict=True) if rows else ([], [], [], [])
+        return pa.table(dict(zip(schema.ROUTED.names, map(list, columns), strict=True)), schema.ROUTED)
 
     def event_types(self) -> Sequence[str]:
         """Return the types of the outcomes, ascending."""

@@ -4,12 +4,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from recsys import schema
 from recsys.candidates.pool import columns_of, to_numpy
 from recsys.errors import FeatureError
-from recsys.ports import ErasedOnline, FeatureSet, RequestTransform, UnitColumns, ViewInfo
+from recsys.ports import ErasedOnline, FeatureSet, Groups, RequestTransform, UnitColumns, ViewInfo
 from recsys.specs.catalog import digest
 
 Row = dict[str, Any]
@@ -189,6 +190,17 @@ class FakeFeatures:
         """Return the same rows of each view, by column."""
         found = {view: self.online_group(view, key, within=within) for view, key in keys.items()}
         return {view: columns_of(table) for view, table in found.items() if table is not None}
+
+    def online_groups(self, keys: Mapping[str, Sequence[str]]) -> Mapping[str, Groups]:
+        """Return the rows of one first key after another."""
+        found = {}
+        for view, some in keys.items():
+            tables = [self.online_group(view, key) for key in some]
+            there = [table for table in tables if table is not None]
+            if there:
+                counts = [0 if table is None else len(table) for table in tables]
+                found[view] = Groups(columns_of(pa.concat_tables(there)), np.cumsum([0, *counts]))
+        return found
 
     def online_all(self, view: str) -> pa.Table:
         """Return every row of a view."""

@@ -34,7 +34,7 @@ def serve(workspace: Workspace, at: datetime, prefix: str) -> None:
     """Answer some units' requests by the experiment's arms, and log every one with its features."""
     experiments = {"home_ranker": workspace.catalog.experiment("home_ranker")}
     resolver = resolver_for(workspace, "home", clock=FixedClock(at), experiments=experiments)
-    resolver._feature_rows = 1.0
+    resolver._ladder._feature_rows = 1.0
     resolver.refresh()
     units = known_units(workspace, "home", at)[-UNITS:]
     answers = [resolver.recommend(unit, request_id=f"{prefix}-{unit}").exposure for unit in units]

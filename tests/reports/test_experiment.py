@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -27,6 +28,10 @@ START, END = window(EXPERIMENT)
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
+    return evaluated()
+
+
+def evaluated() -> dict[str, Any]:
     """Return the evaluation of a shop whose treatment is better by a quarter."""
     log, engine = generate(0.25, 300), FakeEngine()
     measured = unit_metrics(
@@ -54,7 +59,7 @@ def document() -> dict[str, Any]:
             "end": END.isoformat(),
         },
         "analysis": analysis.to_dict(),
-        "verdict": {"name": str(verdict.name), "reason": verdict.reason},
+        "verdict": asdict(verdict),
         "next": list(next_steps(verdict, "home_rhythm")),
         "experiment_digest": "0123456789abcdef",
         "metrics": {},
@@ -134,6 +139,22 @@ def test_a_look_without_data_is_a_page_too(document: dict[str, Any]) -> None:
     assert found.figures == []
     assert "No verdict." in found.words
     assert "looked at" in found.words
+
+
+def test_an_interval_without_an_upper_bound_is_shown_and_drawn_open(document: dict[str, Any]) -> None:
+    unbounded = copy.deepcopy(document)
+    (found,) = (each for each in unbounded["analysis"]["effects"] if each["role"] == "primary")
+    found["effect"]["relative"]["upper"] = found["always_relative"]["upper"] = None
+    for each in unbounded["analysis"]["cumulative"]:
+        each["relative"]["upper"] = each["always_relative"]["upper"] = None
+    said = " ".join(read(experiment_page(unbounded)).words)
+    assert f"[{100 * found['effect']['relative']['lower']:+.2f}, ∞)" in said
+    assert f"[{100 * found['always_relative']['lower']:+.2f}, ∞)" in said
+    drawn, before = experiment_charts(unbounded), experiment_charts(document)
+    assert drawn.keys() == before.keys()
+    assert "nan" not in drawn["effects"].lower()
+    # A bar from the lower bound to the end of the axis is longer than it was, and as many are drawn.
+    assert drawn["effects"].count("<path") == before["effects"].count("<path")
 
 
 def test_every_verdict_says_what_follows() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from recsys import schema
 from recsys.errors import DataError, StoreError
-from recsys.ports import Exposure, NewIds, ShownItem
+from recsys.ports import Exposure, NewIds, RoutedCount, ShownItem
 from recsys.serving.group_commit import GroupCommit
 from tests.fakes.event_log import FakeEventLog
 
@@ -48,7 +49,9 @@ class GatedLog(FakeEventLog):
         self.groups: list[int] = []
         self.writers: set[int] = set()
 
-    def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table) -> NewIds:
+    def write_group(
+        self, exposures: Sequence[Exposure], outcomes: pa.Table, routed: Sequence[RoutedCount] = ()
+    ) -> NewIds:
         self.writers.add(threading.get_ident())
         self.entered.release()
         assert self.open.wait(PATIENT)
@@ -60,7 +63,7 @@ class GatedLog(FakeEventLog):
             message = "event log fake: poison"
             raise DataError(message)
         self.groups.append(len(names))
-        return super().write_group(exposures, outcomes)
+        return super().write_group(exposures, outcomes, routed)
 
     def written(self) -> list[str]:
         return sorted(self.exposures("home", AT, AT + DAY)[schema.REQUEST_ID].to_pylist())
@@ -398,3 +401,97 @@ def test_what_was_returned_adds_up(calls: list[tuple[bool, list[str]]], durabili
     if durability == "acknowledged":
         assert sum(counted) == len(shown_ids) + len(event_ids)  # type: ignore[arg-type]
     assert grouped.waiting == 0
+
+
+# ---------------------------------------------------------------- what the router decided
+
+
+def routed(log: FakeEventLog) -> dict[str, tuple[int, int]]:
+    """Return decided and excused by arm."""
+    return {row["arm"]: (row["decided"], row["excused"]) for row in log.routed("e").to_pylist()}
+
+
+def decision(request_id: str, arm: str = "control", **changes: Any) -> Exposure:
+    return replace(exposure(request_id), **({"experiment": "e", "arm": arm} | changes))
+
+
+def answered(grouped: GroupCommit, shown: Exposure) -> None:
+    """Do what the service does."""
+    grouped.decided(shown)
+    grouped.write_exposures([shown])
+
+
+def test_decisions_reach_the_log_with_the_exposures_and_testers_are_none(
+    log: GatedLog, opened: Callable[..., GroupCommit]
+) -> None:
+    grouped = opened("buffered", gather_seconds=0.0)
+    for number in range(3):
+        answered(grouped, decision(f"r{number}", "control" if number else "treatment"))
+    answered(grouped, decision("tester", overridden=True))
+    answered(grouped, exposure("default"))
+    grouped.close()
+    assert routed(log) == {"control": (2, 0), "treatment": (1, 0)}
+    assert len(log.written()) == 5
+
+
+def test_a_decision_whose_exposure_was_refused_is_counted_when_the_log_is_back(
+    log: GatedLog, opened: Callable[..., GroupCommit]
+) -> None:
+    grouped = opened()
+    log.down = True
+    for number in range(3):
+        with pytest.raises(StoreError):
+            answered(grouped, decision(f"r{number}"))
+    log.down = False
+    deadline = time.monotonic() + PATIENT
+    while not routed(log) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert routed(log) == {"control": (3, 0)}, "no further call was needed"
+    assert log.written() == []
+
+
+def test_a_request_that_is_asked_again_under_its_id_is_excused(
+    log: GatedLog, opened: Callable[..., GroupCommit]
+) -> None:
+    for durability in ("acknowledged", "buffered"):
+        grouped = opened(durability)
+        for _ in range(3):
+            answered(grouped, decision(f"again {durability}"))
+        grouped.close()
+    assert routed(log) == {"control": (6, 4)}
+    assert len(log.written()) == 2
+
+
+def test_what_is_closed_while_the_log_is_down_asks_it_once_and_ends(
+    log: GatedLog, opened: Callable[..., GroupCommit]
+) -> None:
+    grouped = opened()
+    log.down = True
+    grouped.decided(decision("r"))
+    began = time.monotonic()
+    grouped.close(PATIENT)
+    assert time.monotonic() - began < PATIENT / 2
+    assert routed(log) == {}
+
+
+@pytest.mark.parametrize(("durability", "groups"), [("acknowledged", 1), ("buffered", 20)])
+def test_counts_go_with_every_group_only_where_a_kill_may_lose_exposures(
+    log: GatedLog, opened: Callable[..., GroupCommit], durability: Any, groups: int
+) -> None:
+    grouped = opened(durability, gather_seconds=0.0)
+    with_counts = 0
+    write = log.write_group
+
+    def counting(exposures: Any, outcomes: Any, routed: Any = ()) -> NewIds:
+        nonlocal with_counts
+        with_counts += bool(routed)
+        return write(exposures, outcomes, routed)
+
+    log.write_group = counting  # type: ignore[method-assign]
+    for number in range(20):
+        answered(grouped, decision(f"r{number}"))
+        while grouped.waiting:
+            time.sleep(0.001)
+    assert with_counts in {groups - 1, groups}, "at most once a second, or each time"
+    grouped.close()
+    assert routed(log) == {"control": (20, 0)}

@@ -149,6 +149,26 @@ def test_an_exploration_slot_draws_evenly_from_those_that_follow() -> None:
     assert all(abs(count - 1_000) < 6 * 27.4 for count in drawn.values())
 
 
+def test_a_share_of_the_lists_is_explored_and_the_others_show_their_own_item() -> None:
+    stage = {"stage": "explore", "position": 2, "among": 4, "share": 0.2}
+    drawn: Counter[int] = Counter()
+    for number in range(4_000):
+        shown = listed("aaaaaaaaaa", stage, slots=3, request_id=f"r{number}")
+        own = int(shown.rows[1]) == 1
+        assert shown.propensities.tolist() == pytest.approx([1, 0.8 if own else 0.05, 1])
+        drawn[int(shown.rows[1])] += 1
+    assert set(drawn) == {1, 3, 4, 5, 6}
+    # Six standard deviations of binomials of 4,000 and 4/5, and 1/20.
+    assert abs(drawn[1] - 3_200) < 6 * 25.3
+    assert all(abs(drawn[row] - 200) < 6 * 13.8 for row in (3, 4, 5, 6))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.99])
+def test_a_share_that_leaves_propensities_ambiguous_is_refused(share: float) -> None:
+    with pytest.raises(ValidationError, match=rf"share {share} is below 0\.5 or 1"):
+        STAGE.validate_python({"stage": "explore", "position": 1, "among": 2, "share": share})
+
+
 def test_a_request_draws_the_same_item_again() -> None:
     stage = {"stage": "explore", "position": 1, "among": 50}
     first, again = (listed("a" * 60, stage, request_id="one").rows.tolist() for _ in range(2))

@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from recsys.errors import StoreError
-from recsys.ports import Exposure, NewIds
+from recsys.ports import Exposure, NewIds, RoutedCount
 from recsys.serving.breaker import Breaker, Tolerance
 from recsys.serving.fleet import Fleet
 from recsys.serving.gate import Gate
@@ -35,10 +35,12 @@ class HangingLog(FakeEventLog):
         super().__init__()
         self.back = threading.Event()
 
-    def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table) -> NewIds:
+    def write_group(
+        self, exposures: Sequence[Exposure], outcomes: pa.Table, routed: Sequence[RoutedCount] = ()
+    ) -> NewIds:
         """Hang, then write."""
         self.back.wait(60)
-        return super().write_group(exposures, outcomes)
+        return super().write_group(exposures, outcomes, routed)
 
 
 def slow_world(gate: threading.Event) -> World:

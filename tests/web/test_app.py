@@ -25,7 +25,7 @@ from recsys.web.server import run_server
 from tests.fakes.clock import FixedClock
 from tests.fakes.event_log import FakeEventLog
 from tests.serving.small_shop import CONTEXT, NOW
-from tests.serving.test_resolver import World, world
+from tests.serving.test_resolver import World, experiment, world
 
 PROBLEM: Final = "application/problem+json"
 SECRET: Final = "s3cret-token"  # noqa: S105 - of the test's own
@@ -35,9 +35,9 @@ CLICK: Final = {"event_id": "e1", "event_type": "click", "user_id": "u1", "item_
 class BrokenLog(FakeEventLog):
     """A log whose store does not answer."""
 
-    def write_group(self, exposures: Any, outcomes: Any) -> Any:
+    def write_group(self, exposures: Any, outcomes: Any, routed: Any = ()) -> Any:
         """Fail."""
-        del exposures, outcomes
+        del exposures, outcomes, routed
         message = "event log postgresql://shop:hunter2@db: does not answer"
         raise StoreError(message)
 
@@ -492,6 +492,19 @@ def test_a_log_that_is_down_refuses_events_and_lets_lists_wait() -> None:
         assert 0 < figures["recsys_log_waiting_rows"] <= 20
         assert figures['recsys_exposures_lost_total{placement="home"}'] > before
     assert grouped.close(0.1) > 0
+
+
+def test_every_decision_is_counted_whatever_became_of_its_exposure() -> None:
+    """Also of exposures that are never handed to the log; a request that is asked again counts as such."""
+    kept = FakeEventLog()
+    grouped = GroupCommit(kept, wait_seconds=60)
+    with TestClient(create_app(service(world(routers=[experiment()]), log=grouped))) as client:
+        for number in (1, 2, 2):
+            body = {"placement": "home", "user_id": f"u{number}", "request_id": f"r{number}"}
+            assert client.post("/v1/recommend", json=body).json()["arm"]
+    grouped.close()
+    assert sum(kept.routed("home_ranker")["decided"].to_pylist()) == 3
+    assert sum(kept.routed("home_ranker")["excused"].to_pylist()) == 1
 
 
 def test_sessions_follow_what_was_logged(log: FakeEventLog) -> None:

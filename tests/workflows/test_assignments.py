@@ -14,7 +14,7 @@ from recsys.experiment.routing import Router
 from recsys.planning.lifecycle import FREEZE, Stage
 from recsys.printing import assigned, assigned_document, experiment_status_document
 from recsys.printing import experiment_status as told
-from recsys.workflows import assignments
+from recsys.workflows import id_files
 from recsys.workflows.assignments import Assigned, assign_file, export_growthbook
 from recsys.workflows.experiment_status import experiment_status
 from tests.specs.registry_files import EXPERIMENT
@@ -40,7 +40,7 @@ def write(folder: Path, units: pa.Array, column: str = "user_id") -> Path:
 def test_every_id_gets_what_a_request_would(
     project: SmallProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assignments, "BATCH_ROWS", 64)
+    monkeypatch.setattr(id_files, "BATCH_ROWS", 64)
     workspace = project.open()
     told_of: list[int] = []
     source, target = write(tmp_path, pa.array(UNITS)), tmp_path / "new" / "arms.parquet"
@@ -88,7 +88,7 @@ def test_no_ids_are_a_file_without_rows(project: SmallProject, tmp_path: Path) -
 def test_what_cannot_be_assigned_is_one_clear_line_and_writes_nothing(
     project: SmallProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assignments, "BATCH_ROWS", 64)
+    monkeypatch.setattr(id_files, "BATCH_ROWS", 64)
     workspace = project.open()
     target = tmp_path / "arms.parquet"
     target.write_text("as it was")

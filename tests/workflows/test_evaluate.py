@@ -2,7 +2,8 @@
 
 import copy
 import json
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from recsys import printing, schema
 from recsys.errors import DecisionError, ExperimentError, StoreError
 from recsys.experiment.routing import Router
-from recsys.ports import Exposure, ShownItem
+from recsys.ports import Exposure, RoutedCount, ShownItem
 from recsys.workflows.evaluate import Evaluated, evaluate
 from recsys.workflows.promote import promote_experiment
 from tests.fakes.event_log import FakeEventLog
@@ -37,8 +38,8 @@ class EvaluatedProject(SmallProject):
         """Return the one log."""
         return self.log
 
-    def live(self, units: int = 60) -> None:
-        """Log what every unit was shown, and what it did."""
+    def live(self, units: int = 60, share: float | None = None) -> None:
+        """Log what every unit was shown, and what it did; a share of the lists draws one of four into its last slot."""
         self.log = FakeEventLog()
         router = Router("home_ranker", self.open().catalog.experiment("home_ranker"))
         rows = []
@@ -49,7 +50,10 @@ class EvaluatedProject(SmallProject):
             for week in range(4):
                 at, request = START + week * WEEK, f"{unit}:{week}"
                 items = [ShownItem(f"{request}:{slot}", slot, 1.0 - slot) for slot in (1, 2, 3)]
-                self.log.write_exposures([_exposure(request, unit, found.arm, found.model_version, at, items)])
+                if share is not None:
+                    chance = share / 4 if (number + week) % 10 < 10 * share else 1 - share
+                    items[-1] = replace(items[-1], propensity=chance)
+                self.log.write_exposures([exposure_of(request, unit, found.arm, found.model_version, at, items)])
                 taken = (number + week) % 2 + (2 if found.arm == "treatment" else 1)
                 rows += [_event("purchase", unit, item.item_id, at + DAY) for item in items[:taken]]
                 rows += [_event("click", unit, item.item_id, at + DAY / 2) for item in items[: (number + week) % 3]]
@@ -169,6 +173,54 @@ def test_the_report_is_a_page_and_json_and_stands_beside_the_weights(project: Ev
     assert f"kept in the registry with {kept.beside[0]}" in printing.evaluation(done, "page")
 
 
+def test_lists_without_exploration_are_valued_where_chances_are_logged(project: EvaluatedProject) -> None:
+    project.live(share=0.4)
+    done = project.evaluate()
+    (control, treatment) = done.document["analysis"]["off_policy"]
+    # Weights are 0 or 1 / 0.6: of 240 requests of both arms, 144 show their own item.
+    assert control["value"]["rounds"] + treatment["value"]["rounds"] == 240
+    assert control["value"]["mean_weight"]["estimate"] == pytest.approx(1, abs=0.1)
+    assert control["value"]["largest_weight"] == pytest.approx(1 / 0.6)
+    said = printing.evaluation(done, "page")
+    assert "off-policy: control without exploration (slot 3): precision@3 a request" in said
+    assert f"effective sample {control['value']['effective_sample_size']:,.0f} of" in said
+    page = done.report.page.read_text(encoding="utf-8")
+    assert "Lists without exploration" in page
+    assert f"{control['value']['snips']['estimate']:.4f}" in page
+
+
+def test_lists_without_exploration_are_refused_in_one_line_where_none_was_shown(project: EvaluatedProject) -> None:
+    project.live(share=1.0)
+    done = project.evaluate()
+    said = [line for line in printing.evaluation(done, "page").splitlines() if "off-policy" in line]
+    assert len(said) == 2
+    assert said[0].startswith("  off-policy: refused: control: the target policy shows what the logging policy never")
+    assert "list&#x27;s own item in slot 3" in done.report.page.read_text(encoding="utf-8")
+    project.live()
+    assert project.evaluate().reused, "a frozen report is not made anew"
+
+
+def test_exposures_that_a_service_lost_make_a_verdict_invalid(project: EvaluatedProject) -> None:
+    shown = project.log.exposures("home", START, START + 4 * WEEK).to_pylist()
+    project.come_to(START + 4 * WEEK - DAY / 2)  # a look before the end is not frozen
+    for extra, verdict in ((0, "WAIT"), (10, "INVALID")):
+        decided: dict[tuple[str, datetime], int] = {}
+        for row in shown:
+            key = row["arm"], row["event_timestamp"]
+            decided[key] = decided.get(key, 0) + 1
+        decided["treatment", START] += extra
+        counts = [RoutedCount("w", "home_ranker", arm, hour, count) for (arm, hour), count in decided.items()]
+        project.log.write_group([], pa.Table.from_pylist([], schema.EVENTS), counts)
+        done = project.evaluate()
+        assert done.verdict["name"] == verdict
+        receipts = done.document["analysis"]["health"]["receipts"]
+        assert receipts["lost"] == {"control": 0, "treatment": extra}
+        assert receipts["hours"] == 4
+        said = printing.evaluation(done, "page")
+        assert f"lost {extra}, never decided 0, twice 0" in said
+        assert "decisions of the router and exposures received, over 4 hours" in done.report.page.read_text("utf-8")
+
+
 def test_owners_of_an_experiment_go_before_those_of_its_problem(project: EvaluatedProject) -> None:
     project.change(EXPERIMENT, "owners", {"product": "home", "engineering": "search"})
     done = project.evaluate()
@@ -246,6 +298,20 @@ def test_a_shipped_report_promotes_the_weights_that_it_froze(project: EvaluatedP
     assert not promote_experiment(project.open(), "home_ranker").changed
 
 
+def test_the_page_says_which_arm_is_champion_by_an_override(project: EvaluatedProject) -> None:
+    """The plan was never applied, so that nothing but an override promotes."""
+    weights = project.train("basket/v2", gate="passed")
+    project.registry_kept.set_alias(weights, "logic-v2")
+    assert "Override" not in project.evaluate().report.page.read_text(encoding="utf-8")
+    promote_experiment(project.open(), "home_ranker", "a law <changes> on Monday")
+    again = project.evaluate()
+    page = again.report.page.read_text(encoding="utf-8")
+    assert "Override: basket/v2 is champion." in page
+    assert "a law &lt;changes&gt; on Monday" in page
+    assert "was refused: experiment home_ranker: " in page
+    assert again.reused
+
+
 def _event(kind: str, unit: str, item: str, at: Any) -> dict[str, Any]:
     return {
         "event_id": f"{kind}:{item}",
@@ -259,13 +325,21 @@ def _event(kind: str, unit: str, item: str, at: Any) -> dict[str, Any]:
     }
 
 
-def _exposure(request: str, unit: str, arm: str, version: str, at: Any, items: list[ShownItem]) -> Exposure:
+def purchase(unit: str, item: str, at: datetime) -> dict[str, Any]:
+    """Return a row of `schema.EVENTS`."""
+    return _event("purchase", unit, item, at)
+
+
+def exposure_of(
+    request: str, unit: str, arm: str | None, version: str, at: datetime, items: list[ShownItem]
+) -> Exposure:
+    """Return an answered request of the experiment, or of default traffic."""
     return Exposure(
         request_id=request,
         placement="home",
         user_id=unit,
         session_id=None,
-        experiment="home_ranker",
+        experiment="home_ranker" if arm else None,
         arm=arm,
         overridden=False,
         model_version=version,

@@ -26,15 +26,29 @@ _FEW: Final = 1_000
 def features_data(columns: Columns, numeric: Sequence[str], categorical: Sequence[str]) -> Any:  # noqa: ANN401
     """Return a `catboost.FeaturesData` of copies: CatBoost makes the arrays it is given read-only.
 
+    Each column is asked for once, and let go before the next one: it may be made as it is asked for.
+
     Raises:
         ModelError: if a column is missing, of the wrong type or of another length.
     """
     import catboost
 
-    _check_present(columns, (*numeric, *categorical))
+    numbers: NDArray[np.float32] | None = None
+    texts: NDArray[np.object_] | None = None
+    for place, (name, values) in enumerate(_each(columns, (*numeric, *categorical))):
+        if place == 0 and numeric:
+            # Column by column in memory: CatBoost reads this order twice as fast as rows.
+            numbers = np.empty((len(values), len(numeric)), dtype=np.float32, order="F")
+        if place == 0 and categorical:
+            texts = np.empty((len(values), len(categorical)), dtype=object, order="F")
+        if numbers is not None and place < len(numeric):
+            with _infinite_beyond_float32():
+                numbers[:, place] = _numbers(name, values)
+        elif texts is not None:
+            texts[:, place - len(numeric)] = _categories(name, values)
     return catboost.FeaturesData(
-        num_feature_data=_numeric_matrix(columns, numeric),
-        cat_feature_data=_category_matrix(columns, categorical),
+        num_feature_data=numbers,
+        cat_feature_data=texts,
         num_feature_names=list(numeric) or None,
         cat_feature_names=list(categorical) or None,
     )
@@ -46,40 +60,34 @@ def training_frame(columns: Columns, numeric: Sequence[str], categorical: Sequen
     Raises:
         ModelError: if a column is missing, of the wrong type or of another length.
     """
-    _check_present(columns, (*numeric, *categorical))
     frame: dict[str, Any] = {}
-    for name in numeric:
-        with _infinite_beyond_float32():
-            frame[name] = np.ascontiguousarray(_numbers(name, columns[name]), dtype=np.float32)
-    for name in categorical:
-        coded = _coded(name, columns[name])
-        texts = pd.Index(coded.dictionary.to_pylist(), dtype=object)
-        frame[name] = pd.Categorical.from_codes(coded.indices.to_numpy(), texts)
+    for place, (name, values) in enumerate(_each(columns, (*numeric, *categorical))):
+        if place < len(numeric):
+            with _infinite_beyond_float32():
+                frame[name] = np.ascontiguousarray(_numbers(name, values), dtype=np.float32)
+        else:
+            coded = _coded(name, values)
+            texts = pd.Index(coded.dictionary.to_pylist(), dtype=object)
+            frame[name] = pd.Categorical.from_codes(coded.indices.to_numpy(), texts)
     return pd.DataFrame(frame, copy=False)
 
 
-def _check_present(columns: Columns, names: Sequence[str]) -> None:
+def _each(columns: Columns, names: Sequence[str]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield columns by name, all of them of the first one's length."""
+    rows = None
     for name in names:
         if name not in columns:
             message = f"catboost: column {name} is missing: the model learns from {', '.join(names)}"
             raise ModelError(message)
-        if len(columns[name]) != len(columns[names[0]]):
+        values = columns[name]
+        rows = len(values) if rows is None else rows
+        if len(values) != rows:
             message = (
-                f"catboost: column {name} has {len(columns[name])} rows and"
-                f" {names[0]} {len(columns[names[0]])}: every column has one value a row"
+                f"catboost: column {name} has {len(values)} rows and {names[0]} {rows}:"
+                " every column has one value a row"
             )
             raise ModelError(message)
-
-
-def _numeric_matrix(columns: Columns, names: Sequence[str]) -> NDArray[np.float32] | None:
-    if not names:
-        return None
-    # Column by column in memory: CatBoost reads this order twice as fast as rows.
-    matrix = np.empty((len(columns[names[0]]), len(names)), dtype=np.float32, order="F")
-    with _infinite_beyond_float32():
-        for index, name in enumerate(names):
-            matrix[:, index] = _numbers(name, columns[name])
-    return matrix
+        yield name, values
 
 
 def _numbers(name: str, values: NDArray[Any]) -> NDArray[Any]:
@@ -95,15 +103,6 @@ def _numbers(name: str, values: NDArray[Any]) -> NDArray[Any]:
 def _infinite_beyond_float32() -> np.errstate:
     """Say nothing of numbers beyond float32: they are infinite, which CatBoost takes for the largest."""
     return np.errstate(over="ignore")
-
-
-def _category_matrix(columns: Columns, names: Sequence[str]) -> NDArray[np.object_] | None:
-    if not names:
-        return None
-    matrix = np.empty((len(columns[names[0]]), len(names)), dtype=object, order="F")
-    for index, name in enumerate(names):
-        matrix[:, index] = _categories(name, columns[name])
-    return matrix
 
 
 def _categories(name: str, values: NDArray[Any]) -> NDArray[np.object_]:

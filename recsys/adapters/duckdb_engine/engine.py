@@ -13,16 +13,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys.adapters.duckdb_engine.failures import advice, glob, literal, reason, transform_failed
-from recsys.adapters.duckdb_engine.modules import transform_of
 from recsys.adapters.duckdb_engine.streams import PreparedStreams
-from recsys.data.knowledge import known
-from recsys.data.knowledge import literal as moment_literal
-from recsys.data.steps import inputs_of, new_rows, newest_rows
-from recsys.data.streams import checked, counted, first_events, stream_rows
+from recsys.adapters.duckdb_engine.texts import glob, literal
+from recsys.adapters.transform_modules import advice, reason, transform_failed, transform_of
+from recsys.data.transforming import rows_anew, step_rows
 from recsys.errors import DataError
 from recsys.ports import FeatureTable, Step
-from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP
 from recsys.specs.environment import Limits
 
 
@@ -81,14 +77,8 @@ class DuckDBEngine:
             FeatureError: if the transform is not there or does not run on these sources.
         """
         with self._running(module, table, sources) as (function, connection, inputs), written(output) as partial:
-            events = inputs["events"]
-            if table.is_stream:
-                rows = stream_rows(lambda handed: function(**{**inputs, "events": handed}), events, table, step)
-            else:
-                made = function(**{**inputs, "events": inputs_of(events, table, step)}, until=step.until)
-                before = connection.read_parquet(glob(existing)) if any(existing.glob("*.parquet")) else None
-                rows = new_rows(made, before, events, table, step)
-            ordered = rows.order_by([EVENT_TIMESTAMP, *table.keys, CREATED_TIMESTAMP])
+            before = connection.read_parquet(glob(existing)) if any(existing.glob("*.parquet")) else None
+            ordered = step_rows(function, inputs, before, table, step)
             connection.to_parquet(ordered, partial, compression="zstd")
             return int(pq.read_metadata(partial).num_rows)
 
@@ -100,18 +90,8 @@ class DuckDBEngine:
         Raises:
             FeatureError: if the transform is not there or does not run on these sources.
         """
-        import ibis
-
-        unit = table.keys[0]
         with self._running(module, table, sources) as (function, connection, inputs):
-            chosen = ibis.memtable(pa.table({unit: units}))
-            if table.is_stream:
-                mine = counted(inputs["events"].semi_join(chosen, unit), table)
-                mine = first_events(mine.filter(mine[CREATED_TIMESTAMP] <= moment_literal(at)), table)
-                return connection.to_pyarrow(checked(function(**{**inputs, "events": mine}), table))
-            events = known(inputs["events"], at).semi_join(chosen, unit)
-            made = function(**{**inputs, "events": events}, until=at)
-            return connection.to_pyarrow(newest_rows(made, table))
+            return connection.to_pyarrow(rows_anew(function, inputs, table, at, units))
 
     def streams(self, module: Path, tables: Sequence[FeatureTable], sources: Mapping[str, Path]) -> PreparedStreams:
         """Prepare the transforms of stream tables to be run on events as they come in.

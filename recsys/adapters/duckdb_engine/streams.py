@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys.adapters.duckdb_engine.failures import glob, literal, transform_failed
-from recsys.adapters.duckdb_engine.modules import transform_of
+from recsys.adapters.duckdb_engine.texts import glob, literal
+from recsys.adapters.transform_modules import transform_failed, transform_of
 from recsys.data.streams import FIRST_EVENTS, checked
 from recsys.errors import FeatureError
 from recsys.ports import FeatureTable

@@ -6,7 +6,7 @@ batch engine and the resolver use the Arrow methods. Where the values are kept i
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -23,8 +23,9 @@ from feast.repo_config import RepoConfig
 from recsys.adapters.packed_online_store.backend import Backend, Key
 from recsys.adapters.packed_online_store.clock import present
 from recsys.adapters.packed_online_store.layout import Layout, ProtoRow, plain_key
-from recsys.adapters.packed_online_store.packing import plain
+from recsys.adapters.packed_online_store.packing import plain, row_count
 from recsys.adapters.packed_online_store.rows import Codecs, Rows
+from recsys.ports import Finding
 
 OnlineRow = tuple[datetime | None, dict[str, ValueProto] | None]
 
@@ -116,6 +117,26 @@ class PackedOnlineStore(OnlineStore):
                     columns[layout.view] = Rows(backend, self._codecs, layout).columns(payload)
         return columns
 
+    def read_many(
+        self, config: RepoConfig, view: FeatureView, keys: Sequence[str | int]
+    ) -> tuple[pa.Table, np.ndarray]:
+        """Return all rows under many keys of a view, in one read. TTL is the caller's.
+
+        Args:
+            config: the feature store's configuration.
+            view: the feature view; let it be the same object at every read.
+            keys: of the only join key, or of the view's first entity.
+
+        Returns:
+            The rows, key after key; and [keys + 1] from where to where those of each are.
+        """
+        wanted = [plain_key(key) for key in keys]
+        rows, found = self._found(config, view, lambda _: list(dict.fromkeys(wanted)))
+        payloads = [found.get(key) for key in wanted]
+        counts = [0 if payload is None else row_count(payload) for payload in payloads]
+        there = [payload for payload in payloads if payload is not None]
+        return rows.decode(there), np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
     def read_groups(self, config: RepoConfig, view: FeatureView, keys: Sequence[str | int]) -> pa.Table:
         """All rows under several keys, in the order of `keys`; a key without rows adds none."""
         wanted = list(dict.fromkeys(plain_key(key) for key in keys))
@@ -165,6 +186,10 @@ class PackedOnlineStore(OnlineStore):
     def forget(self, config: RepoConfig) -> None:
         """Forget every row of every view and project in the configured file, or under the configured prefix."""
         self._backend(config).forget()
+
+    def findings(self, config: RepoConfig) -> Iterator[Finding]:
+        """Say what `recsys doctor` has to know of the configured place."""
+        return self._backend(config).findings()
 
     # -- Feast's interface
 

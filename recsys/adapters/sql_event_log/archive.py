@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from recsys import schema
 from recsys.adapters.sql_event_log import arrow, tables
 from recsys.adapters.sql_event_log.database import Database
+from recsys.adapters.sql_event_log.routed import excuse
 from recsys.ports import LogRows
 
 _ROWS_AT_ONCE: Final = 50_000
@@ -56,6 +57,8 @@ class SqlEventArchive:
             for one in sorted(groups):
                 old = sa.and_(log.c[group] == one, log.c[schema.EVENT_TIMESTAMP] < before)
                 yield from self._delete(log, old, "prune")
+        with self._database.writing("prune counts of decisions") as connection:
+            connection.execute(sa.delete(tables.routed).where(tables.routed.c.period < before))
 
     def sessions(self, users: Sequence[str]) -> tuple[str, ...]:
         """Return the sessions of users, ascending."""
@@ -94,6 +97,8 @@ class SqlEventArchive:
                     return
                 slots = 0
                 if log is tables.exposures:
+                    if what == "erase":
+                        excuse(connection, ids)
                     shown = tables.impressions
                     slots = connection.execute(sa.delete(shown).where(shown.c[schema.REQUEST_ID].in_(ids))).rowcount
                 rows = connection.execute(sa.delete(log).where(key.in_(ids))).rowcount

@@ -16,7 +16,8 @@ from recsys.adapters.sql_event_log import arrow, tables
 from recsys.adapters.sql_event_log.archive import SqlEventArchive
 from recsys.adapters.sql_event_log.database import Database
 from recsys.adapters.sql_event_log.ledger import SqlLedger
-from recsys.ports import Exposure, NewIds, ShownItem
+from recsys.adapters.sql_event_log.routed import keep_routed
+from recsys.ports import Exposure, NewIds, RoutedCount, ShownItem
 
 _ROWS_IN_MEMORY: Final = 50_000
 """Rows that are Python objects at one time, on the way in and out."""
@@ -69,8 +70,10 @@ class SqlEventLog:
                 written += _insert(connection, tables.outcomes, rows)
         return written
 
-    def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table) -> NewIds:
-        """Append both in one transaction; return which ids were new.
+    def write_group(
+        self, exposures: Sequence[Exposure], outcomes: pa.Table, routed: Sequence[RoutedCount] = ()
+    ) -> NewIds:
+        """Append both in one transaction, and keep counts; return which ids were new.
 
         Raises:
             DataError: if columns or values break `schema.EVENTS`, or an id is none.
@@ -81,6 +84,7 @@ class SqlEventLog:
         with self._database.writing(f"write {len(group)} exposures and {checked.num_rows} outcomes") as connection:
             requests = _insert_exposures(connection, group) if group else ()
             events = _insert_outcomes(connection, checked) if checked.num_rows else ()
+            keep_routed(connection, routed)
         return NewIds(frozenset(requests), frozenset(events))
 
     def exposures(self, placement: str, start: datetime, end: datetime) -> pa.Table:
@@ -122,6 +126,15 @@ class SqlEventLog:
             .order_by(log.c[schema.EVENT_TIMESTAMP], log.c[schema.EVENT_ID])
         )
         return self._read("read outcomes", query, schema.EVENTS)
+
+    def routed(self, experiment: str) -> pa.Table:
+        """Return an experiment's counts of all processes, by arm and period."""
+        log = tables.routed
+        mine = sa.select(log.c.arm, log.c.period, log.c.decided, log.c.excused).where(log.c.experiment == experiment)
+        rows = self._read("read counts of decisions", self._select(mine.subquery(), schema.ROUTED), schema.ROUTED)
+        summed = rows.group_by(["arm", "period"]).aggregate([("decided", "sum"), ("excused", "sum")])
+        named = summed.rename_columns(["arm", "period", "decided", "excused"])
+        return named.select(schema.ROUTED.names).sort_by([("arm", "ascending"), ("period", "ascending")])
 
     def event_types(self) -> Sequence[str]:
         """Return the types of the outcomes that are logged, ascending."""

@@ -152,6 +152,19 @@ outcomes: Final = sa.Table(
     sa.Index(OUTCOMES_BY_SESSION, schema.SESSION, schema.EVENT_TYPE),
 )
 
+routed: Final = sa.Table(
+    "routed",
+    metadata,
+    _text("source", primary_key=True),
+    _text("experiment", primary_key=True),
+    _text("arm", primary_key=True),
+    sa.Column("period", UtcMicroseconds, primary_key=True),
+    sa.Column("decided", sa.BigInteger, nullable=False),
+    sa.Column("excused", sa.BigInteger, nullable=False),
+    _time("written_at"),
+    sqlite_with_rowid=False,
+)
+
 ledger: Final = sa.Table(
     "ledger",
     metadata,

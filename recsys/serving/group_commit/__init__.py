@@ -14,6 +14,7 @@ cannot keep fails its own call only: its group is written again one call at a ti
 
 - `log`: `GroupCommit`, the port `EventLog` that callers have
 - `writer`: the queue, and the thread that empties it
+- `tally`: how often the router gave each arm, told to the log with the exposures
 - `calls`: what one caller wants written, and many calls as one group
 """
 

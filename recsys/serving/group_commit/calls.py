@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from recsys import schema
-from recsys.ports import EventLog, Exposure
+from recsys.ports import EventLog, Exposure, RoutedCount
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -45,19 +45,19 @@ def taken(calls: Iterable[Call]) -> list[Call]:
     return begun
 
 
-def write_together(log: EventLog, group: Sequence[Call]) -> list[int]:
-    """Write a group in one transaction; return how many ids of each call were new: the first call of an id has it."""
+def write_together(log: EventLog, group: Sequence[Call], routed: Sequence[RoutedCount] = ()) -> list[frozenset[str]]:
+    """Write a group in one transaction; return which ids of each call were new: the first call of an id has it."""
     exposures = [exposure for call in group for exposure in call.exposures]
     tables = [call.outcomes for call in group if call.outcomes.num_rows]
-    new = log.write_group(exposures, _once(tables) if tables else NO_OUTCOMES)
+    new = log.write_group(exposures, _once(tables) if tables else NO_OUTCOMES, routed)
     requests, events = set(new.requests), set(new.events)
-    counts = []
+    found = []
     for call in group:
         unclaimed = requests if call.exposures else events
         mine = unclaimed & call.ids
         unclaimed -= mine
-        counts.append(len(mine))
-    return counts
+        found.append(frozenset(mine))
+    return found
 
 
 def _once(tables: Sequence[pa.Table]) -> pa.Table:

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import pyarrow as pa
 
 from recsys import schema
-from recsys.ports import EventLog, Exposure, NewIds
+from recsys.ports import EventLog, Exposure, NewIds, RoutedCount
 from recsys.serving.group_commit.calls import NO_OUTCOMES, Call
 from recsys.serving.group_commit.writer import Writer
 
@@ -46,9 +46,18 @@ class GroupCommit:
         self._log = log
         self._durability = durability
         self._wait_seconds = wait_seconds
-        self._writer = Writer(log, queue_rows, gather_seconds)
+        # What is acknowledged cannot be lost by a kill: there the counts need not go with every commit.
+        self._writer = Writer(log, queue_rows, gather_seconds, 1.0 if durability == "acknowledged" else 0.0)
 
     # -- writing
+
+    def decided(self, exposure: Exposure) -> None:
+        """Count what the router decided, whatever becomes of its exposure; call it before that is written.
+
+        The counts reach the log with the exposures, in the same transaction: buffered with each group, acknowledged
+        once a second; and where no exposure does, within a second.
+        """
+        self._writer.decided(exposure)
 
     def write_exposures(self, exposures: Iterable[Exposure]) -> int:
         """Write exposures; return how many were new, or, buffered, how many wait now.
@@ -96,9 +105,11 @@ class GroupCommit:
         self._writer.take_in(call)
         return self._committed(call, commit)
 
-    def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table) -> NewIds:
+    def write_group(
+        self, exposures: Sequence[Exposure], outcomes: pa.Table, routed: Sequence[RoutedCount] = ()
+    ) -> NewIds:
         """Write a group that another made, at once."""
-        return self._log.write_group(exposures, outcomes)
+        return self._log.write_group(exposures, outcomes, routed)
 
     def close(self, wait_seconds: float = 10.0) -> int:
         """Write what waits, in bounded time, and take nothing more.
@@ -135,6 +146,10 @@ class GroupCommit:
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
         """Return committed outcomes."""
         return self._log.outcomes(event_type, start, end)
+
+    def routed(self, experiment: str) -> pa.Table:
+        """Return an experiment's counts that are committed."""
+        return self._log.routed(experiment)
 
     def event_types(self) -> Sequence[str]:
         """Return the types of the committed outcomes."""

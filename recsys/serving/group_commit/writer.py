@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from recsys.errors import StoreError
-from recsys.ports import EventLog
+from recsys.ports import EventLog, Exposure, RoutedCount
 from recsys.serving.group_commit.calls import Call, taken, write_together
+from recsys.serving.group_commit.tally import Tally
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -19,6 +20,8 @@ LOGGER = logging.getLogger(__name__)
 
 _GROUP_ROWS: Final = 5_000
 """A transaction takes no more, unless one call alone brings more."""
+_ALONE_SECONDS: Final = 1.0
+"""Counts that no exposures take along wait so long."""
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 1.0
 
@@ -26,11 +29,21 @@ _LONGEST_PAUSE_SECONDS: Final = 1.0
 class Writer:
     """A bounded queue of calls, and one thread that writes what is in it as groups."""
 
-    def __init__(self, log: EventLog, queue_rows: int, gather_seconds: float) -> None:
-        """Start nothing yet: the thread begins with the first call."""
+    def __init__(self, log: EventLog, queue_rows: int, gather_seconds: float, tally_seconds: float) -> None:
+        """Start nothing yet: the thread begins with the first call.
+
+        Args:
+            log: what is written to.
+            queue_rows: rows that may wait.
+            gather_seconds: how long buffered exposures wait for others.
+            tally_seconds: so long after the last one no group takes the counts of decisions with it.
+        """
         self._log = log
         self._queue_rows = queue_rows
         self._gather_seconds = gather_seconds
+        self._tally = Tally()
+        self._tally_seconds = tally_seconds
+        self._tally_at = 0.0
         self._changed = threading.Condition()
         self._queue: deque[Call] = deque()
         self._rows = 0
@@ -68,6 +81,14 @@ class Writer:
             self._end(call, StoreError("event log: closed before this was written; send it again"))
 
     # -- in the caller's thread
+
+    def decided(self, exposure: Exposure) -> None:
+        """Count a decision; the first that the log lacks makes the writer look when it is due."""
+        if self._tally.decide(exposure):
+            with self._changed:
+                if not self._closed:
+                    self._begin()
+                    self._changed.notify_all()
 
     def take_in(self, call: Call) -> None:
         """Queue a call.
@@ -108,10 +129,14 @@ class Writer:
             raise StoreError(message)
         self._rows += call.rows
         self._queue.append(call)
+        self._begin()
+        self._changed.notify_all()
+
+    def _begin(self) -> None:
         if self._thread is None:
+            self._tally_at = time.monotonic()
             self._thread = threading.Thread(target=self._run, name="event-log", daemon=True)
             self._thread.start()
-        self._changed.notify_all()
 
     def _refuse_while_failing(self, call: Call) -> None:
         """Let nobody wait for an attempt that fails: who asks when one is due is the next attempt."""
@@ -137,13 +162,13 @@ class Writer:
     # -- in the writer's thread
 
     def _run(self) -> None:
-        while group := self._next_group():
+        while (group := self._next_group()) is not None:
             self._commit(group)
 
-    def _next_group(self) -> list[Call]:
-        """Wait until a group is due and take it; nothing at the end."""
+    def _next_group(self) -> list[Call] | None:
+        """Wait until a group is due and take it; an empty one where only counts wait, and None at the end."""
         with self._changed:
-            while not self._abandoned and (self._queue or not self._closed):
+            while not self._abandoned and (self._queue or not self._closed or self._counts_wait):
                 pause = self._due_in()
                 if pause is None or pause > 0:
                     self._changed.wait(pause)
@@ -154,22 +179,38 @@ class Writer:
                     group.append(self._queue.popleft())
                     rows += group[-1].rows
                 return taken(group)
-            return []
+            return None
+
+    @property
+    def _counts_wait(self) -> bool:
+        """Whether counts are all that keeps this from its end; a log that is down then is asked once."""
+        return self._tally.changed and self._failure is None
 
     def _due_in(self) -> float | None:
         """Return in how many seconds a group is due; None where nothing waits."""
-        if not self._queue:
+        if not self._queue and not self._tally.changed:
             return None
         now = time.monotonic()
         if self._failure is not None:
             return self._next_attempt - now
+        if not self._queue and not self._closed:
+            return self._tally_at + _ALONE_SECONDS - now
         if self._closed or self._rows >= _GROUP_ROWS or any(call.commit is not None for call in self._queue):
             return 0.0
         return self._queue[0].since + self._gather_seconds - now
 
+    def _due_counts(self) -> tuple[RoutedCount, ...]:
+        """Return the counts that go with this commit."""
+        now = time.monotonic()
+        if not self._closed and now < self._tally_at + self._tally_seconds:
+            return ()
+        self._tally_at = now
+        return self._tally.pending()
+
     def _commit(self, group: Sequence[Call]) -> None:
+        counts = self._due_counts()
         try:
-            new = write_together(self._log, group)
+            new = write_together(self._log, group, counts)
         except StoreError as error:
             self._put_back(group, error)
         except Exception as error:  # noqa: BLE001 - whatever a value does to the log is its caller's
@@ -184,8 +225,11 @@ class Writer:
                     self._put_back([call], self._failure)
         else:
             self._answered()
-            for call, count in zip(group, new, strict=True):
-                self._end(call, count)
+            self._tally.written(counts)
+            for call, ids in zip(group, new, strict=True):
+                if len(ids) < len(call.ids):
+                    self._tally.excuse(one for one in call.exposures if one.request_id not in ids)
+                self._end(call, len(ids))
 
     def _answered(self) -> None:
         """The log is up, whether it liked the group or not."""

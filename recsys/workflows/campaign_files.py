@@ -1,0 +1,137 @@
+"""What does a campaign's list look like on disk, and what does it say of itself?"""
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys.serving.units import Selection
+from recsys.statistics.bootstrap import Interval
+from recsys.workflows.batch_folder import MANIFEST
+
+DEFAULT_ARM: Final = "default"
+SCHEMA: Final = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("user_id", pa.string()),
+        ("rank", pa.int32()),
+        ("score", pa.float64()),
+        ("propensity", pa.float64()),
+        ("experiment", pa.string()),
+        ("model_version", pa.string()),
+        ("weights", pa.int64()),
+        ("feature_digest", pa.string()),
+    ]
+)
+"""One row a unit that is reached; `rank` counts from 1. `experiment` is null: no experiment splits an audience."""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What came of the highest tenth of probabilities in the weeks that the version was tested on."""
+
+    predicted: float
+    """Their mean probability."""
+    observed: Interval
+    """The share that acted."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What was written."""
+
+    audience: str
+    channel: str
+    capacity: int
+    at: datetime
+    folder: Path
+    eligible: int
+    """How many units the campaign is about."""
+    opted_out: int
+    """How many of them the channel may not contact."""
+    held_out: int
+    """How many of the others are in a holdout."""
+    units: int
+    """How many are reached."""
+    model_version: str
+    weights: int
+    precision: Interval | None
+    """The share of those reached that should act, and what it will lie between (95 %) if the probabilities are right.
+    None where scores are no probabilities."""
+    recall: Interval | None
+    """Likewise, of all eligible units that should act the share that is reached."""
+    tested: Tested | None
+    """How right the probabilities were before."""
+    reused: bool
+
+    @property
+    def reachable(self) -> int:
+        """How many units may be reached."""
+        return self.eligible - self.opted_out - self.held_out
+
+    @property
+    def selects(self) -> bool:
+        """Whether the channel reaches less than half of the reachable units: else its list is not a selection."""
+        return 2 * self.capacity < self.reachable
+
+
+def write_campaign(folder: Path, document: Mapping[str, Any], selection: Selection) -> None:
+    """Write a list and its manifest into a folder, which is made."""
+    count = len(selection.units)
+    name = f"batch/{document['audience']}/{document['channel']}/{document['at']}"
+    requests = [str(uuid.uuid5(uuid.NAMESPACE_OID, f"{name}/{unit}")) for unit in selection.units.to_pylist()]
+    table = pa.table(
+        [
+            pa.array(requests, pa.string()),
+            selection.units,
+            pa.array(range(1, count + 1), pa.int32()),
+            pa.array(selection.scores),
+            pa.array([1.0] * count, pa.float64()),
+            pa.nulls(count, pa.string()),
+            pa.array([document["model_version"]] * count, pa.string()),
+            pa.array([document["weights"]] * count, pa.int64()),
+            selection.digests,
+        ],
+        schema=SCHEMA,
+    )
+    target = folder / f"arm={DEFAULT_ARM}" / "part-00000.parquet"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, target)
+    (folder / MANIFEST).write_text(json.dumps(document, indent=2), encoding="utf-8")
+
+
+def campaign_of(folder: Path, document: Mapping[str, Any], *, reused: bool) -> Campaign:
+    """Return what a manifest says; one of an earlier version knew of no opt-outs, holdouts and intervals."""
+    tested = document.get("tested")
+    return Campaign(
+        audience=document["audience"],
+        channel=document["channel"],
+        capacity=document["capacity"],
+        at=datetime.fromisoformat(document["at"]),
+        folder=folder,
+        eligible=document["eligible"],
+        opted_out=document.get("opted_out", 0),
+        held_out=document.get("held_out", 0),
+        units=document["units"],
+        model_version=document["model_version"],
+        weights=document["weights"],
+        precision=_interval(document.get("precision")),
+        recall=_interval(document.get("recall")),
+        tested=None if tested is None else Tested(tested["predicted"], Interval(**tested["observed"])),
+        reused=reused,
+    )
+
+
+def plain(value: Interval | Tested | None) -> dict[str, Any] | None:
+    """Return an interval, or what was tested, as JSON values."""
+    return None if value is None else asdict(value)
+
+
+def _interval(document: Mapping[str, float] | None) -> Interval | None:
+    return None if document is None else Interval(**document)
