@@ -70,13 +70,13 @@ def drift(
         from datetime import UTC, datetime
 
         from recsys import printing
-        from recsys.workflows.drift import document
+        from recsys.workflows.drift import Drifted, document
         from recsys.workflows.drift import drift as compare
         from recsys.workflows.monitoring_gauges import write_drift
 
         with printing.Bar() as bar:
             done = compare(workspace, model, bar.update)
-        show(document(done), as_json, printing.drift(done))
+        show(document(done), as_json, printing.drift(done) if isinstance(done, Drifted) else f"  {done}")
         if gauges is not None:
             write_drift(gauges, done, datetime.now(UTC))
         _end(done.alerts)

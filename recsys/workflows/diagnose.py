@@ -167,18 +167,19 @@ def _made(
 
 def _model(workspace: Workspace, weights: Weights, tell: Progress) -> tuple[Drifted | None, Figure, tuple[str, ...]]:
     """Judge a version on matured labels since its training; where there are none, by its gate at the training."""
+    reason = ""
     try:
         found = drift(workspace, weights.model_version, tell)
-    except ModelError as error:
-        gate = _report(workspace, weights)["gate"]
-        said: Signal = "good" if gate["passed"] else "bad"
-        figure = Figure(
-            said, f"gate at the training: {gate['metric']} over {gate['against']}", read_interval(gate["ratio"])
-        )
-        return None, figure, (str(error),)
-    quality = found.quality
-    standing = quality.standing(found.limits.quality.minimum_ratio)
-    return found, Figure(standing, f"{quality.metric} over {quality.against}", quality.over_baseline), ()
+    except ModelError as error:  # its training set is not kept here
+        found, reason = None, str(error)
+    if isinstance(found, Drifted):
+        quality = found.quality
+        standing = quality.standing(found.limits.quality.minimum_ratio)
+        return found, Figure(standing, f"{quality.metric} over {quality.against}", quality.over_baseline), ()
+    gate = _report(workspace, weights)["gate"]
+    said: Signal = "good" if gate["passed"] else "bad"
+    metric = f"gate at the training: {gate['metric']} over {gate['against']}"
+    return None, Figure(said, metric, read_interval(gate["ratio"])), (reason or str(found),)
 
 
 def _evidence(

@@ -84,7 +84,27 @@ class Drifted:
     alerts: tuple[Alert, ...]
 
 
-def drift(workspace: Workspace, name: str, progress: Progress | None = None) -> Drifted:
+@dataclass(frozen=True)
+class TooYoung:
+    """Weights that nothing can be said of yet: no decision since their training has a mature label."""
+
+    weights: Weights
+    last: datetime
+    """The newest decision time that they were judged on at their training."""
+    first: datetime
+    """When the label of the next one is mature."""
+    alerts: tuple[Alert, ...] = ()
+    """None: it is as it should be."""
+
+    def __str__(self) -> str:
+        """Return one line."""
+        return (
+            f"{self.weights.model_version} (weights {self.weights.number}): judged on decisions up to"
+            f" {self.last:%Y-%m-%d} when it was trained; the label of the next one is mature at {self.first:%Y-%m-%d}"
+        )
+
+
+def drift(workspace: Workspace, name: str, progress: Progress | None = None) -> Drifted | TooYoung:
     """Compare the candidates of recent weeks with those of a model's training set, and judge the model on them.
 
     Args:
@@ -94,8 +114,7 @@ def drift(workspace: Workspace, name: str, progress: Progress | None = None) -> 
 
     Raises:
         SpecError: if the version is not declared.
-        ModelError: if there are no weights, their training set is not kept here, their logic was changed since, or no
-            label since then is mature.
+        ModelError: if there are no weights, their training set is not kept here, or their logic was changed since.
         FeatureError: if the feature tables are not up to date.
     """
     with exclusive(workspace, FEATURES, f"recsys drift {name}", shared=True):
@@ -122,11 +141,12 @@ def weights_of(workspace: Workspace, name: str) -> Weights:
     return champion
 
 
-def document(done: Drifted) -> dict[str, Any]:
-    """Return a comparison as JSON values."""
-    return {
-        "model_version": done.weights.model_version,
-        "weights": done.weights.number,
+def document(done: Drifted | TooYoung) -> dict[str, Any]:
+    """Return a comparison as JSON values; of weights that are too young only when the first label is mature."""
+    named = {"model_version": done.weights.model_version, "weights": done.weights.number}
+    if isinstance(done, TooYoung):
+        return named | {"now": [], "first_label_at": done.first.isoformat(), "alerts": []}
+    return named | {
         "before": [time.isoformat() for time in done.before],
         "now": [time.isoformat() for time in done.now],
         "columns": plain_values(done.columns),
@@ -153,9 +173,12 @@ class _Comparison:
         self._ranker = workspace.registry.load(weights)
         self._features = with_baselines(workspace, self._spec)
 
-    def run(self) -> Drifted:
+    def run(self) -> Drifted | TooYoung:
         workspace, now = self._workspace, self._workspace.clock.now()
         times = self._since(now)
+        if not times:
+            last = self._dataset.splits[-1].test[-1]
+            return TooYoung(self._weights, last, last + self._spec.training.every + self._wait)
         building = Building(workspace, self._weights.model_version, now, self._tell)
         rows, judged = building.judged_at(times, baselines=True)
         self._tell("check of the rows", 0, 1)
@@ -189,20 +212,16 @@ class _Comparison:
 
     def _since(self, now: datetime) -> tuple[datetime, ...]:
         """Return the newest matured decision times after the test weeks of the weights, ascending."""
-        target, step = self._problem.target, self._spec.training.every
-        wait: timedelta = target.horizon + target.settle_delay
-        last = self._dataset.splits[-1].test[-1]
-        newest = ANCHOR + (now - wait - ANCHOR) // step * step
+        step, last = self._spec.training.every, self._dataset.splits[-1].test[-1]
+        newest = ANCHOR + (now - self._wait - ANCHOR) // step * step
         times = [newest - step * back for back in reversed(range(self._limits.weeks))]
-        later = tuple(time for time in times if time > last)
-        if not later:
-            message = (
-                f"{self._weights.model_version} (weights {self._weights.number}): judged on weeks up to {last:%Y-%m-%d}"
-                f" when it was trained, and no decision since has a mature label at {now:%Y-%m-%d}: the next one has at"
-                f" {last + step + wait:%Y-%m-%d}"
-            )
-            raise ModelError(message)
-        return later
+        return tuple(time for time in times if time > last)
+
+    @property
+    def _wait(self) -> timedelta:
+        """Return how long a label takes to mature."""
+        target = self._problem.target
+        return target.horizon + target.settle_delay
 
     def _judge(self, rows: pa.Table, judged: Judged, scores: NDArray[np.float64]) -> tuple[OfflineReport, Quality]:
         spec, problem = self._spec, self._problem

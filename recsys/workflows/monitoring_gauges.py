@@ -15,7 +15,7 @@ from recsys.decision.alerts import Alert
 from recsys.decision.diagnosis import Trouble
 from recsys.errors import StoreError
 from recsys.workflows.diagnose import Diagnosed
-from recsys.workflows.drift import Drifted
+from recsys.workflows.drift import Drifted, TooYoung
 from recsys.workflows.skew import Skewed
 
 _BOUNDS: Final = ("estimate", "lower", "upper")
@@ -46,24 +46,29 @@ def write_skew(path: Path, done: Skewed, at: datetime) -> None:
     gauges.write(path, "skew", done.of.name, done.alerts, at)
 
 
-def write_drift(path: Path, done: Drifted, at: datetime) -> None:
-    """Write stability indices and unknown shares by column, and the metric then and now."""
+def write_drift(path: Path, done: Drifted | TooYoung, at: datetime) -> None:
+    """Write stability indices and unknown shares by column, and the metric then and now; of young weights neither."""
     gauges, version = _Gauges(), {"model_version": done.weights.model_version}
+    if isinstance(done, Drifted):
+        _set_drift(gauges, version, done)
+    gauges.write(path, "drift", done.weights.model_version, done.alerts, at)
+
+
+def _set_drift(gauges: "_Gauges", version: Mapping[str, str], done: Drifted) -> None:
     for each in done.columns:
-        column = version | {"column": each.column}
+        column = {**version, "column": each.column}
         gauges.set("recsys_drift_psi", "Population stability index against the training set.", each.psi, column)
         gauges.set("recsys_drift_p_value", "Adjusted p-value of the two-sample test.", each.adjusted_p_value, column)
         gauges.set("recsys_drift_unknown_share", "Share of unknown values.", each.missing_now, column)
     quality = done.quality
     for when, interval in (("then", quality.then), ("now", quality.now)):
         for bound in _BOUNDS:
-            labels = version | {"metric": quality.metric, "when": when, "bound": bound}
+            labels = {**version, "metric": quality.metric, "when": when, "bound": bound}
             gauges.set("recsys_quality", "The gate's metric on matured labels.", getattr(interval, bound), labels)
     for bound in _BOUNDS:
-        labels = version | {"metric": quality.metric, "against": quality.against, "bound": bound}
+        labels = {**version, "metric": quality.metric, "against": quality.against, "bound": bound}
         ratio = getattr(quality.over_baseline, bound)
         gauges.set("recsys_quality_over_baseline", "The paired ratio to the baseline.", ratio, labels)
-    gauges.write(path, "drift", done.weights.model_version, done.alerts, at)
 
 
 def write_diagnoses(path: Path, found: Iterable[Diagnosed], at: datetime) -> None:

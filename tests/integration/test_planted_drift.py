@@ -15,7 +15,7 @@ import pytest
 from recsys.errors import ModelError, SpecError
 from recsys.schema import EVENT_TIMESTAMP
 from recsys.wiring import open_workspace
-from recsys.workflows.drift import Drifted, document, drift
+from recsys.workflows.drift import Drifted, TooYoung, document, drift
 from recsys.workflows.workspace import Workspace
 
 TRAINED = datetime(2017, 12, 4, tzinfo=UTC)
@@ -24,7 +24,9 @@ TRAINED = datetime(2017, 12, 4, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def found(replayed: Workspace) -> Drifted:
     """The challenger, four weeks after it was trained."""
-    return drift(replayed, "basket/v2")
+    done = drift(replayed, "basket/v2")
+    assert isinstance(done, Drifted)
+    return done
 
 
 def test_a_shop_that_goes_on_as_before_has_no_drift(found: Drifted) -> None:
@@ -65,8 +67,12 @@ def test_a_feature_that_moved_after_the_training_is_named(replayed: Workspace, t
 
 
 def test_what_has_no_weights_no_training_set_or_no_label_is_refused(shop: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no decision since has a mature label at 2017-12-04"):
-        drift(shop, "basket/v1")
+    young = drift(shop, "basket/v1")
+    assert isinstance(young, TooYoung)
+    assert str(young).endswith(
+        "up to 2017-11-27 when it was trained; the label of the next one is mature at 2017-12-11"
+    )
+    assert document(young)["first_label_at"] == "2017-12-11T00:00:00+00:00"
     with pytest.raises(ModelError, match="model basketry: has no champion"):
         drift(shop, "basketry")
     with pytest.raises(SpecError, match="basket/v9"):

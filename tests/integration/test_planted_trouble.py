@@ -25,7 +25,7 @@ def test_an_experiment_that_has_not_begun_is_diagnosed_by_its_model(shop: Worksp
     assert found.model.metric == "gate at the training: ndcg@10/user over personal_frequency"
     assert (found.model.signal, found.clicks.signal, found.orders.signal) == ("good", "unclear", "unclear")
     assert found.diagnosis.trouble == Trouble.UNCLEAR
-    assert any("no decision since has a mature label" in remark for remark in found.remarks)
+    assert any("the label of the next one is mature at 2017-12-11" in remark for remark in found.remarks)
 
 
 def test_an_experiment_that_is_over_is_diagnosed_by_its_effects_and_is_left_as_it_was(replayed: Workspace) -> None:
