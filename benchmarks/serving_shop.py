@@ -19,11 +19,13 @@ import yaml
 
 from recsys.adapters.catboost_ranker.matrices import features_data
 from recsys.schema import REQUEST_TIMESTAMP
-from recsys.serving.assembly import UnitRows, assemble
+from recsys.serving.assembly import assemble
 from recsys.serving.group_commit import GroupCommit
 from recsys.serving.item_matrix import ItemMatrix
+from recsys.serving.lists import Lists
 from recsys.serving.resolver import Resolver
 from recsys.serving.state import LoadedModel
+from recsys.serving.unit_rows import UnitRows
 from recsys.wiring import open_workspace
 from recsys.workflows.serving import known_units, resolver_for
 from recsys.workflows.workspace import Workspace
@@ -154,8 +156,8 @@ class Shop:
         """Return CatBoost's own prediction on a ready matrix of one user's candidates."""
         matrix, at = self.matrix, self.workspace.clock.now()
         rows = matrix.pool.locate(pa.array(self.items[:count], pa.string()))
-        unit = UnitRows(self.workspace.features, matrix, self.users[0], at)
-        columns = assemble(self.champion.features, matrix, unit, rows, at)
+        unit = UnitRows(self.workspace.features, matrix, [self.users[0]], at)
+        columns = assemble(self.champion.features, matrix, unit, Lists.of([rows]), at)
         ranker: Any = self.champion.ranker
         data = features_data(columns, ranker._numeric, ranker._categorical)  # noqa: SLF001 - as above
         model = self.catboost

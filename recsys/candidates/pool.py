@@ -1,6 +1,6 @@
 """Which items exist for a placement at a moment, and what is known of each?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
@@ -36,6 +36,7 @@ class ItemPool:
     _row_of: dict[str, int] = field(repr=False)
     _index: pd.Index = field(repr=False)
     _codes: dict[str, tuple[dict[Any, int], NDArray[np.int64]]] = field(default_factory=dict, repr=False)
+    _coded: dict[str, pa.Array] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         """Return the number of items, eligible or not."""
@@ -50,6 +51,19 @@ class ItemPool:
     def rows_of(self, items: Sequence[Any]) -> NDArray[np.int64]:
         """Return the row of each item id, -1 where it is not in the pool; for as many as one list has."""
         return codes_of(self._row_of, items)
+
+    def codes_in(self, key: str, values: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
+        """Return the code of each value of an item attribute, -1 where it has none: for the rows of many lists.
+
+        Raises:
+            FeatureError: if the pool's view has no such feature.
+        """
+        if len(values) <= _MANY or not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+            return codes_of(self.code_of(key), values.to_pylist())
+        if key not in self._coded:
+            self._coded[key] = pa.array(list(self.code_of(key)), values.type)
+        found = pc.index_in(values, value_set=self._coded[key])
+        return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
 
     def code_of(self, key: str) -> Mapping[Any, int]:
         """Return how an item attribute is numbered, value to code; the item id itself is by its row.
@@ -142,6 +156,29 @@ def to_numpy(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
 def columns_of(rows: pa.Table) -> dict[str, NDArray[Any]]:
     """Return every column of a table as numpy, by name."""
     return {name: to_numpy(rows[name]) for name in rows.column_names}
+
+
+class PlainColumns(Mapping[str, NDArray[Any]]):
+    """The columns of a table as numpy, each made when it is first asked for."""
+
+    def __init__(self, rows: pa.Table) -> None:
+        """Make nothing yet."""
+        self._rows = rows
+        self._made: dict[str, NDArray[Any]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return int(self._rows.num_columns)
+
+    def __iter__(self) -> Iterator[str]:
+        """Return their names."""
+        return iter(self._rows.column_names)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Return one column."""
+        if name not in self._made:
+            self._made[name] = to_numpy(self._rows[name])
+        return self._made[name]
 
 
 def unknown(kind: str, count: int) -> NDArray[Any]:

@@ -45,6 +45,9 @@ def serve_batch(
         Optional[str], typer.Option("--date", help="The lists of this moment; the clock's time by default.")
     ] = None,
     out: Annotated[Optional[str], typer.Option("--out", help="A folder; <state>/batch/<placement> by default.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Of a placement: keep the parts that a run which was ended has written.")
+    ] = False,
     env: Env = "local",
     as_json: Json = False,
 ) -> None:
@@ -55,12 +58,17 @@ def serve_batch(
 
         from recsys import printing
         from recsys.specs.base import read_moment
+        from recsys.workflows.promote import overrides
         from recsys.workflows.serve_batch import serve_batch as write
 
         moment = None if date is None else read_moment(date)
         if channel is not None or placement in workspace.catalog.audiences:
+            from recsys.errors import SpecError
             from recsys.workflows.serve_campaign import serve_campaign
 
+            if resume:
+                finding = f"audience {placement}: --resume: its list is one pass; leave it out, and run it again"
+                raise SpecError([finding])
             with printing.Bar() as bar:
                 campaign = serve_campaign(
                     workspace,
@@ -70,11 +78,18 @@ def serve_batch(
                     Path(out) if out else None,
                     lambda n, total: bar.update("units", n, total),
                 )
-            show(printing.campaign_document(campaign, workspace), as_json, printing.campaign(campaign, workspace))
+            written, said = printing.campaign_document(campaign, workspace), printing.campaign(campaign, workspace)
+            written, said = printing.with_overrides(written, said, overrides(workspace, [campaign.model_version]))
+            show(written, as_json, said)
             return
         with printing.Bar() as bar:
             done = write(
-                workspace, placement, moment, Path(out) if out else None, lambda n, total: bar.update("lists", n, total)
+                workspace,
+                placement,
+                moment,
+                Path(out) if out else None,
+                lambda n, total, rows: bar.update_with_rows("lists", n, total, rows),
+                resume=resume,
             )
         document = {
             "placement": done.placement,
@@ -84,8 +99,11 @@ def serve_batch(
             "rows": done.rows,
             "answered_by": dict(done.answered_by),
             "reused": done.reused,
+            "resumed": done.resumed,
         }
-        show(document, as_json, printing.batch(done, workspace))
+        found = overrides(workspace, done.answered_by)
+        document, said = printing.with_overrides(document, printing.batch(done, workspace), found)
+        show(document, as_json, said)
 
     run_in(env, run)
 
@@ -101,10 +119,14 @@ def why(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
+        from recsys.workflows.promote import overrides
         from recsys.workflows.why import document
         from recsys.workflows.why import why as explain
 
         found = explain(workspace, request_id, shap=shap)
-        show(document(found), as_json, printing.why(found))
+        version = found.exposure.model_version
+        overridden = overrides(workspace, [] if version is None else [version])
+        told, said = printing.with_overrides(document(found), printing.why(found), overridden)
+        show(told, as_json, said)
 
     run_in(env, run)

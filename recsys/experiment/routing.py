@@ -1,6 +1,6 @@
 """Which arm of an experiment does a unit get, and when does the experiment apply at all?"""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -143,6 +143,12 @@ class Router:
             indices = self._override(units, indices)
         return pa.array(self._arms, pa.string()).take(pa.array(indices, mask=indices == DEFAULT))
 
+    def assignments(self, units: Sequence[str]) -> list[Assignment | None]:
+        """Return every unit's assignment by bucket, None for default traffic; overrides do not count."""
+        by_arm = dict(zip(self._arms, self._assignments, strict=True))
+        arms = self.route_many(units, overrides=False).to_pylist()
+        return [None if arm is None else by_arm[arm] for arm in arms]
+
     def overridden(self, units: Units) -> NDArray[np.bool_]:
         """Tell of every unit whether an override chooses its arm."""
         testers = pa.array(self._overrides, type=pa.large_string())
@@ -198,6 +204,27 @@ def assign(routers: Iterable[Router], user_id: str, session_id: str | None, at: 
             if assignment.overridden:
                 return assignment
             found = assignment
+    return found
+
+
+def assign_many(routers: Iterable[Router], user_ids: Sequence[str], at: datetime) -> list[Assignment | None]:
+    """Return who answers one request of each user, made in no session: what `assign` gives each.
+
+    Args:
+        routers: of the experiments on one placement.
+        user_ids: who asks.
+        at: the environment's time, with its zone.
+    """
+    active = [router for router in routers if router.experiment.unit != "session_id" and router.active(at)]
+    found: list[Assignment | None] = [None] * len(user_ids)
+    for router in active:
+        for place, assignment in enumerate(router.assignments(user_ids)):
+            if found[place] is None:
+                found[place] = assignment
+    for router in reversed(active):  # the first one's override goes before the others'
+        if router.experiment.overrides:
+            for place, unit in enumerate(user_ids):
+                found[place] = router.override(unit) or found[place]
     return found
 
 

@@ -102,6 +102,8 @@ class Groups:
     columns: UnitColumns
     bounds: NDArray[np.int64]
     """[keys + 1] the rows of key i are those from `bounds[i]` up to `bounds[i + 1]`; a key may have none."""
+    table: pa.Table | None = None
+    """The same rows as Arrow, where they were read so: texts are compared there ten times as fast as one by one."""
 
 
 class OnlineRows(Protocol):

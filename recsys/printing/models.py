@@ -166,5 +166,5 @@ def compared(done: "Compared") -> str:
 def batch(done: "Batch", workspace: "Workspace") -> str:
     """Show what a batch wrote."""
     answered = ", ".join(f"{units:,} by {name}" for name, units in sorted(done.answered_by.items()))
-    state = " (up to date)" if done.reused else ""
+    state = " (up to date)" if done.reused else f" ({done.resumed:,} units were done before)" if done.resumed else ""
     return f"  {done.units:,} units ({answered}), {done.rows:,} rows{state}\n  in {workspace.shown(done.folder)}/"

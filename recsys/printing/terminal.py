@@ -47,6 +47,20 @@ class Bar:
         left = f", {spent * (total - done) / (done - before):.0f} s left" if done > before and total > 1 else ""
         self._draw(f"[{'#' * filled}{'.' * (_WIDTH - filled)}] {what} {done:,}/{total:,}{left}")
 
+    def update_with_rows(self, what: str, done: int, total: int, rows: int) -> None:
+        """Show the same, and how many rows are made in a second.
+
+        Args:
+            what: is being done.
+            done: so much of it, what was done before included.
+            total: of so much.
+            rows: so many were made since the first update.
+        """
+        started, _ = self._started.setdefault(what, (time.monotonic(), done))
+        spent = time.monotonic() - started
+        rate = f", {rows / spent:,.0f} rows/s," if rows and spent else ""
+        self.update(f"{what}{rate}", done, total)
+
     def _draw(self, line: str) -> None:
         if self._shown:
             sys.stderr.write(f"\r\x1b[K{line}")

@@ -1,6 +1,6 @@
 """What did an experiment show, as one page that anybody can read?
 
-From the JSON document of `recsys evaluate` and nothing else. It says the same numbers.
+From the JSON document of `recsys evaluate`, and what was overridden since. It says the same numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,12 +46,14 @@ The funnel counts, of the items shown, those that an event of the stage followed
 twice counts twice."""
 
 
-def experiment_page(document: Document) -> str:
+def experiment_page(document: Document, overridden: Sequence[Mapping[str, Any]] = ()) -> str:
     """Return a self-contained HTML page; it asks nothing of a network.
 
     Args:
         document: of `recsys evaluate`: experiment, about, analysis, verdict, next, experiment_digest, metrics, frozen,
             and digest where it is frozen.
+        overridden: of the arms' versions, those that are champion although something spoke against it: model_version,
+            reason, author, at (a datetime) and refused.
 
     Returns:
         HTML; the same for the same document.
@@ -62,7 +64,7 @@ def experiment_page(document: Document) -> str:
     owners = ", ".join(f"{text(role)}: {text(team)}" for role, team in about["owners"].items())
     hypothesis = f'<p class="issue">{text(document["analysis"]["hypothesis"])}</p>'
     header = f'<header><h1>{title}</h1>{hypothesis}<p class="issue">{owners}</p></header>'
-    body = [header, *experiment_parts(document, drawn).values()]
+    body = [header, *experiment_parts(document, drawn, overridden).values()]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -72,15 +74,19 @@ def experiment_page(document: Document) -> str:
     )
 
 
-def experiment_parts(document: Document, drawn: Mapping[str, str]) -> dict[str, str]:
+def experiment_parts(
+    document: Document, drawn: Mapping[str, str], overridden: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, str]:
     """Return the parts of the page by name, as HTML, in their order; empty where the document has nothing to say.
 
     Args:
         document: of `recsys evaluate`.
         drawn: name of a chart to the figure that shows it, as HTML.
+        overridden: as for the page.
     """
     return {
         "verdict": _verdict(document),
+        "overridden": _overridden(overridden),
         "asked": _asked(document),
         "effects": _effects(document, drawn),
         "settled": section("How it settled", drawn.get("cumulative", ""), drawn.get("daily", ""), _weeks(document)),
@@ -102,6 +108,18 @@ def _verdict(document: Document) -> str:
     after = document.get("next") or ()
     following = listed(map(_with_commands, after)) if after else ""
     return f'<div class="verdict {kind}"><strong>{word}.</strong>{paragraph(text(found["reason"]))}{following}</div>'
+
+
+def _overridden(found: Sequence[Mapping[str, Any]]) -> str:
+    """Say which version is champion although something spoke against it."""
+    told = (
+        f'<div class="verdict refused"><strong>Override: {text(each["model_version"])} is champion.</strong>'
+        + paragraph(f"By {text(each['author'])} at {_minute(each['at'].isoformat())} UTC: {text(each['reason'])}")
+        + listed(f"was refused: {text(line)}" for line in each["refused"])
+        + "</div>"
+        for each in found
+    )
+    return "".join(told)
 
 
 def _with_commands(words: str) -> str:

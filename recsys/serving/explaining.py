@@ -2,17 +2,21 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.candidates.retrieval import Retrieval
-from recsys.ports import ShownItem
+from recsys.modeling.context import broadcast
+from recsys.ports import Columns, ShownItem
+from recsys.serving.assembly import assemble
+from recsys.serving.lists import Lists
 from recsys.serving.ranking import Asked, Scored, feature_digest, plain_features, scored, shown
 from recsys.serving.reranking import Ranked, after_each
 from recsys.serving.state import LoadedModel
-from recsys.specs.candidates import label
+from recsys.specs.candidates import SOURCES, label
 from recsys.specs.placement import Placement
 from recsys.specs.reranking import Explore
 
@@ -78,7 +82,7 @@ def explain(asked: Asked, model: LoadedModel, placement: Placement, *, shap: boo
     features = plain_features(made.columns, places)
     parts = model.ranker.contributions({name: values[places] for name, values in made.columns.items()}) if shap else {}
     names = [label(source) for source in placement.sources]
-    given = [_bits(bits, names) for bits in made.found.sources]
+    given = [_bits(bits, names) for bits in made.found[0].sources]
     items, line = [], 0
     for slot, rank in zip(shown(asked.matrix, chosen), chosen.ranks.tolist(), strict=True):
         if rank:
@@ -91,24 +95,76 @@ def explain(asked: Asked, model: LoadedModel, placement: Placement, *, shap: boo
     return Explanation(
         items=tuple(items),
         digest=feature_digest(made.columns, places),
-        candidates=len(made.order),
+        candidates=len(made.scores),
         sources=dict(Counter(name for mine in given for name in mine)),
         filtered=_filtered(asked, placement),
         stages=stages,
     )
 
 
+def explain_contact(
+    columns: Columns, model: LoadedModel, logged: ShownItem, rank: int, *, shap: bool = False
+) -> Explanation:
+    """Score a unit again that a campaign reached.
+
+    Args:
+        columns: the unit's features, one row, as known when the campaign was made.
+        model: the weights.
+        logged: the contact.
+        rank: the unit's place in the campaign's list.
+        shap: whether the score is taken apart.
+    """
+    row = np.zeros(1, dtype=np.int64)
+    score = float(model.ranker.score(columns)[0])
+    parts = model.ranker.contributions(columns) if shap else {}
+    contact = ExplainedItem(
+        item=replace(logged, score=score),
+        rank=rank,
+        sources=(),
+        features={name: values[0] for name, values in plain_features(columns, row).items()},
+        contributions=_largest_first({name: float(values[0]) for name, values in parts.items()}),
+    )
+    return Explanation((contact,), feature_digest(columns, row), candidates=1, sources={}, filtered={}, stages=())
+
+
+def features_of(asked: Asked, model: LoadedModel, items: Sequence[str]) -> tuple[Columns, NDArray[np.int64]]:
+    """Return what there was to read of some items of a logged list, whichever list would be made of them now.
+
+    Args:
+        asked: what the list was made from: one request.
+        model: the weights that answered; the columns that they read, and all that those are computed from, are told.
+        items: their ids.
+
+    Returns:
+        Column to [items] values (stored features, what the request brought along, computed features), and the items'
+        rows of the matrix, -1 where it lacks one: its values are of no item.
+    """
+    features, wanted, pool = model.features, asked.wanted[0], asked.matrix.pool
+    rows = pool.rows_of(items)
+    placed = np.maximum(rows, 0)
+    found = asked.retrieval.candidates(asked.histories(), asked.instant, wanted.given)
+    gave = np.zeros(len(pool), dtype=np.int64)
+    gave[found.rows] = found.sources
+    brought: dict[str, NDArray[Any]] = {SOURCES: gave[placed], **asked.retrieval.scores(placed, asked.histories())}
+    if wanted.context:
+        brought |= broadcast(wanted.context, len(placed))
+    stored = [name for view in features.views for name in view.features]
+    computed = [name for each in features.transforms for name in (*each.inputs, *each.outputs)]
+    every = replace(features, columns=tuple(dict.fromkeys([*stored, *computed, *features.columns])))
+    return assemble(every, asked.matrix, asked.units, Lists.of([placed]), asked.at, brought), rows
+
+
 def _through(asked: Asked, made: Scored, placement: Placement) -> tuple[tuple[StageEffect, ...], Ranked]:
     """Carry the stages out one by one; each sees what the one before it left."""
-    wanted, pool = asked.wanted, asked.matrix.pool
-    before, effects = made.ranked, []
-    steps = after_each(placement.rerank, before, pool, asked.may_get, wanted.slots, wanted.request_id)
+    slots, pool = asked.slots, asked.matrix.pool
+    before, effects = made.ranked(), []
+    steps = after_each(placement.rerank, before, pool, asked.may_get(), slots, asked.wanted[0].request_id)
     for stage, after in zip(placement.rerank, steps, strict=True):
         gone = set() if isinstance(stage, Explore) else set(before.rows.tolist()) - set(after.rows.tolist())
-        seen, then = (tuple(str(pool.ids[row]) for row in _first(each, wanted.slots).rows) for each in (before, after))
+        seen, then = (tuple(str(pool.ids[row]) for row in _first(each, slots).rows) for each in (before, after))
         effects.append(StageEffect(stage.stage, seen, then, len(gone)))
         before = after
-    return tuple(effects), _first(before, wanted.slots)
+    return tuple(effects), _first(before, slots)
 
 
 def _first(ranked: Ranked, slots: int) -> Ranked:
@@ -121,11 +177,12 @@ def _filtered(asked: Asked, placement: Placement) -> dict[str, int]:
         return {}
     pool, models = asked.matrix.pool, asked.retrieval.models
     open_to_all = placement.model_copy(update={"filters": ()})
-    union = Retrieval(open_to_all, pool, models).candidates(asked.histories, asked.instant, asked.wanted.given).rows
+    histories = asked.histories()
+    union = Retrieval(open_to_all, pool, models).candidates(histories, asked.instant, asked.wanted[0].given).rows
     counted: dict[str, int] = {}
     for each in placement.filters:
         alone = Retrieval(placement.model_copy(update={"filters": (each,)}), pool, models)
-        out = int((~alone.may_get(union, asked.histories, asked.instant)).sum())
+        out = int((~alone.may_get(union, histories, asked.instant)).sum())
         counted[each.filter] = counted.get(each.filter, 0) + out
     return counted
 

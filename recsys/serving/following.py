@@ -13,12 +13,12 @@ from typing import Final, Protocol
 from recsys.errors import StoreError
 from recsys.experiment.routing import Router
 from recsys.modeling.context import stated
-from recsys.ports import Clock, OnlineFeatures, Ranker, UnitColumns, Weights
-from recsys.serving.assembly import UnitRows
+from recsys.ports import Clock, Groups, OnlineFeatures, Ranker, Weights
 from recsys.serving.following_items import ItemsFollower, item_views
 from recsys.serving.ranking import Asked, Wanted, ranked
 from recsys.serving.refusals import Refusals
 from recsys.serving.state import LoadedModel, Online, ServingState
+from recsys.serving.unit_rows import UnitRows
 from recsys.specs.placement import Placement
 
 LOGGER = logging.getLogger(__name__)
@@ -147,9 +147,9 @@ class Follower:
         nobody = Asked(
             state.matrix,
             state.retrieval,
-            UnitRows(_Nobody(), state.matrix, "", at),
-            lambda _: None,
-            Wanted(self._placement.k, at, (), "warm-up", context=stated(self._placement.context, {})),
+            UnitRows(_Nobody(), state.matrix, [""], at),
+            state.views,
+            [Wanted(self._placement.k, at, (), "warm-up", context=stated(self._placement.context, {}))],
         )
         try:
             ranked(nobody, model, self._placement.rerank)
@@ -189,7 +189,7 @@ class Follower:
 class _Nobody:
     """A unit without rows."""
 
-    def online_columns(self, keys: Mapping[str, str]) -> Mapping[str, UnitColumns]:
+    def online_groups(self, keys: Mapping[str, Sequence[str]]) -> Mapping[str, Groups]:
         """Return nothing."""
         del keys
         return {}

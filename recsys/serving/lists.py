@@ -72,6 +72,10 @@ def best(lists: Lists, scores: NDArray[np.float64], k: int | None = None) -> Bes
         k: so many of each list at most; all if None.
     """
     worth = np.nan_to_num(scores, nan=-np.inf)
+    if len(lists) == 1:  # a request: there is nothing to keep apart
+        places = np.lexsort((lists.rows, -worth))[:k]
+        if len(set(lists.rows[places].tolist())) == len(places):
+            return Best(places, np.array([0, len(places)]))
     near = _near(lists, worth, k)
     owner = lists.owner[near]
     order = np.lexsort((lists.rows[near], -worth[near], owner))

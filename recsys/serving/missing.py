@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from recsys.candidates.pool import ItemPool, build_pool, unknown
 from recsys.candidates.retrieval import Retrieval
 from recsys.serving.item_matrix import ItemMatrix, aligned
-from recsys.serving.reads import GuardedReads
+from recsys.serving.reads import Reads
 from recsys.specs.placement import Placement
 from recsys.specs.reranking import Pin
 
@@ -39,7 +39,7 @@ def missing_items(matrix: ItemMatrix, placement: Placement, given: Sequence[str]
 
 
 def with_items(
-    matrix: ItemMatrix, placement: Placement, items: Sequence[str], reader: GuardedReads, at: datetime
+    matrix: ItemMatrix, placement: Placement, items: Sequence[str], reader: Reads, at: datetime
 ) -> ItemMatrix:
     """Return a matrix that has some items too, as far as the online store knows them.
 

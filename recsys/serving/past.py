@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from recsys.candidates.pool import columns_of
 from recsys.modeling.moments import rows_by_unit
-from recsys.ports import FeatureReader, FeatureSet, UnitColumns, ViewInfo
+from recsys.ports import FeatureReader, FeatureSet, Groups, UnitColumns, ViewInfo
 from recsys.schema import SESSION
+from recsys.serving.reads import of_one
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,11 +87,13 @@ class PastRequest:
         self._past = past
         self._session = session
 
-    def online_columns(self, keys: Mapping[str, str]) -> Mapping[str, UnitColumns]:
+    def online_groups(self, keys: Mapping[str, Sequence[str]]) -> Mapping[str, Groups]:
         """Return all rows of the unit, or of the session, in each view."""
-        of_session = {view for view in keys if self._past.view(view).join_keys[0] == SESSION}
+        alone = {view: key for view, (key,) in keys.items()}
+        of_session = {view for view in alone if self._past.view(view).join_keys[0] == SESSION}
         rows = {view: self._session(view) for view in sorted(of_session)}
-        return {
-            **self._past.online_columns({view: key for view, key in keys.items() if view not in of_session}),
+        read = {
+            **self._past.online_columns({view: key for view, key in alone.items() if view not in of_session}),
             **{view: columns_of(found) for view, found in rows.items() if found is not None},
         }
+        return {view: of_one(columns) for view, columns in read.items()}

@@ -8,7 +8,7 @@ from typing import Any, Final
 from recsys.experiment.routing import Assignment, assign
 from recsys.modeling.context import stated
 from recsys.serving.deadline import Deadline
-from recsys.serving.ranking import Wanted, known
+from recsys.serving.ranking import Wanted, known, shown
 from recsys.serving.resolver import Resolver
 from recsys.serving.state import LoadedModel, ServingState
 
@@ -76,14 +76,15 @@ def previews(resolver: Resolver, user_id: str, at: datetime, budget: timedelta |
             Deadline.after(budget),
             context=stated(resolver.placement.context, {}),
         )
-        made, fallback, _ = resolver.listed(state, model, user_id, wanted)
+        made = resolver.listed(state, model, user_id, wanted)
+        items = [] if made.matrix is None else shown(made.matrix, made.listed.items)
         lists.append(
             Preview(
                 tuple(takers),
                 None if model is None else model.weights.model_version,
                 None if model is None else model.weights.number,
-                fallback,
-                tuple((item.item_id, known(item.score)) for item in made.items),
+                made.rungs[0],
+                tuple((item.item_id, known(item.score)) for item in items),
             )
         )
     return Previews(tuple(lists), assign(state.routers, user_id, None, at))

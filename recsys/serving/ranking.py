@@ -1,10 +1,15 @@
-"""How do a unit's candidates become a list? Features, score, order and the stages after the model, in time or not."""
+"""How do the candidates of units become lists? Features, score, order and the stages after the model, in time or not.
+
+One request is a batch of one: the same functions make the list of a request and those of a batch.
+"""
 
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,12 +19,15 @@ from recsys.candidates.history import Histories
 from recsys.candidates.pool import instant
 from recsys.candidates.retrieval import Candidates, Retrieval
 from recsys.modeling.context import broadcast
-from recsys.ports import ShownItem
-from recsys.serving.assembly import UnitRows, assemble
+from recsys.ports import Columns, ShownItem, ViewInfo
+from recsys.serving.assembly import assemble
 from recsys.serving.deadline import Deadline, OutOfTimeError
 from recsys.serving.item_matrix import ItemMatrix
-from recsys.serving.reranking import Ranked, rerank
+from recsys.serving.lists import Best, Lists
+from recsys.serving.reranking import MayGet, Ranked, rerank
+from recsys.serving.scoring import first_of
 from recsys.serving.state import LoadedModel
+from recsys.serving.unit_rows import UnitRows
 from recsys.specs.candidates import SOURCES
 from recsys.specs.reranking import Stage
 
@@ -41,93 +49,143 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Asked:
-    """What one list is made from."""
+    """What some lists of one moment are made from."""
 
     matrix: ItemMatrix
     retrieval: Retrieval
-    unit: UnitRows
-    histories: Histories
-    wanted: Wanted
+    units: UnitRows
+    views: Mapping[str, ViewInfo]
+    """The unit × item and session × item views that candidates are drawn from, by name."""
+    wanted: Sequence[Wanted]
+    """The request of each unit; all of one moment, and for as many slots."""
 
     @property
-    def instant(self) -> np.datetime64:
-        """Return the moment of the request as numpy has it."""
-        return instant(self.wanted.at)
+    def at(self) -> datetime:
+        """Return the moment of the requests."""
+        return self.wanted[0].at
 
-    def may_get(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell which rows of the pool the filters let into this list."""
-        return self.retrieval.may_get(rows, self.histories, self.instant)
+    @property
+    def slots(self) -> int:
+        """Return how many items each request asks for."""
+        return self.wanted[0].slots
+
+    @cached_property
+    def instant(self) -> np.datetime64:
+        """Return the moment of the requests as numpy has it."""
+        return instant(self.at)
+
+    def histories(self, place: int = 0) -> Histories:
+        """Return what is known of one unit's past, by view."""
+        return lambda view: self.units.history(self.views[view], place)
+
+    def may_get(self, place: int = 0) -> MayGet:
+        """Return what tells which rows of the pool the filters let into one unit's list."""
+        return lambda rows: self.retrieval.may_get(rows, self.histories(place), self.instant)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A unit's candidates with what a model says of them."""
+    """The candidates of some units with what a model says of them."""
 
-    found: Candidates
-    columns: Mapping[str, NDArray[Any]]
+    found: Sequence[Candidates]
+    """What may enter each list."""
+    lists: Lists
+    """The same, one list behind the other."""
+    columns: Columns
     """Feature column to [candidates] values."""
     scores: NDArray[np.float64]
     """[candidates]."""
-    order: NDArray[np.int64]
-    """[candidates] places of the candidates, best first; of equal scores the smaller item id."""
+    best: Best
+    """The first of each list, or all of them in their order."""
 
-    @property
-    def ranked(self) -> Ranked:
-        """Return the model's own order."""
-        return Ranked.of(self.found.rows[self.order], self.scores[self.order])
+    def ranked(self, place: int = 0) -> Ranked:
+        """Return one list in the model's own order."""
+        mine = self._order(place)
+        return Ranked.of(self.lists.rows[mine], self.scores[mine])
 
-    def places(self, chosen: Ranked) -> NDArray[np.int64]:
-        """Return the places of those items of a list that were scored, in its order."""
-        return self.order[chosen.ranks[chosen.ranks > 0] - 1]
+    def places(self, chosen: Ranked, place: int = 0) -> NDArray[np.int64]:
+        """Return the places among all candidates of those items of a list that were scored, in its order."""
+        return self._order(place)[chosen.ranks[chosen.ranks > 0] - 1]
+
+    def _order(self, place: int) -> NDArray[np.int64]:
+        start, end = self.best.bounds[place : place + 2].tolist()
+        return self.best.places[start:end]
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A list by a model."""
+    """Lists by a model, one behind the other."""
 
-    items: list[ShownItem]
-    digest: str
-    """Of the feature values of its scored items."""
-    features: Mapping[str, Sequence[Any]] | None
-    """Those values, where they were wanted."""
+    items: Ranked
+    bounds: NDArray[np.int64]
+    """[lists + 1] list i is the items from `bounds[i]` up to `bounds[i + 1]`."""
+    digests: Sequence[str]
+    """Of the feature values of each list's scored items."""
+    features: Mapping[str, Sequence[Any]] | None = None
+    """Those values of the first list, where they were wanted."""
 
 
-def scored(asked: Asked, model: LoadedModel) -> Scored:
-    """Return the candidates, their features and their scores.
+def scored(asked: Asked, model: LoadedModel, k: int | None = None) -> Scored:
+    """Return the candidates of some units, their features and their scores.
+
+    Args:
+        asked: the units and their requests.
+        model: scores all candidates in one call.
+        k: so many of each list are put in order; all if None.
 
     Raises:
-        OutOfTimeError: if the request's time was up before a stage.
+        OutOfTimeError: if a request's time was up before a stage.
     """
-    wanted = asked.wanted
-    _in_time(wanted.deadline)
-    found = asked.retrieval.candidates(asked.histories, asked.instant, wanted.given)
-    _in_time(wanted.deadline)
-    brought = {SOURCES: found.sources, **found.scores}
-    if wanted.context:
-        brought |= broadcast(wanted.context, len(found.rows))
-    columns = assemble(model.features, asked.matrix, asked.unit, found.rows, wanted.at, brought)
-    _in_time(wanted.deadline)
-    scores = model.ranker.score(columns)
-    order = np.lexsort((found.rows, -np.nan_to_num(scores, nan=-np.inf)))
-    return Scored(found, columns, scores, order)
+    _in_time(asked)
+    found = [
+        asked.retrieval.candidates(asked.histories(place), asked.instant, wanted.given)
+        for place, wanted in enumerate(asked.wanted)
+    ]
+    _in_time(asked)
+    lists = Lists.of([each.rows for each in found])
+    columns = assemble(model.features, asked.matrix, asked.units, lists, asked.at, _brought(asked, found))
+    _in_time(asked)
+    kept = first_of(model.ranker, columns, lists, k)
+    return Scored(found, lists, columns, kept.scores, kept.best)
+
+
+def _brought(asked: Asked, found: Sequence[Candidates]) -> dict[str, NDArray[Any]]:
+    """Return the columns that requests bring along: sources, their scores, and what callers said."""
+    each = [
+        {SOURCES: mine.sources, **mine.scores, **broadcast(wanted.context, len(mine.rows))}
+        for mine, wanted in zip(found, asked.wanted, strict=True)
+    ]
+    return each[0] if len(each) == 1 else {name: np.concatenate([mine[name] for mine in each]) for name in each[0]}
 
 
 def ranked(asked: Asked, model: LoadedModel, stages: Sequence[Stage], *, with_features: bool = False) -> Listed:
-    """Return the list by a model.
+    """Return the lists by a model.
+
+    Args:
+        asked: the units and their requests.
+        model: scores.
+        stages: what happens to each list then.
+        with_features: whether the values of the first list's features are returned.
 
     Raises:
-        OutOfTimeError: if the request's time was up before a stage.
+        OutOfTimeError: if a request's time was up before a stage.
     """
-    wanted = asked.wanted
-    made = scored(asked, model)
-    best = made.ranked if stages else made.ranked.take(np.arange(min(wanted.slots, len(made.order))))
-    chosen = rerank(stages, best, asked.matrix.pool, asked.may_get, wanted.slots, wanted.request_id)
-    places = made.places(chosen)
-    return Listed(
-        shown(asked.matrix, chosen),
-        feature_digest(made.columns, places),
-        plain_features(made.columns, places) if with_features else None,
-    )
+    made = scored(asked, model, None if stages else asked.slots)
+    if stages:
+        chosen = [
+            rerank(stages, made.ranked(place), asked.matrix.pool, asked.may_get(place), asked.slots, wanted.request_id)
+            for place, wanted in enumerate(asked.wanted)
+        ]
+        items, bounds = Ranked.joined(*chosen), np.cumsum([0, *map(len, chosen)])
+        places = [made.places(mine, place) for place, mine in enumerate(chosen)]
+        known, of_list = np.concatenate(places), np.cumsum([0, *map(len, places)])
+    else:
+        known, of_list = made.best.places, made.best.bounds
+        bounds = of_list
+        items = Ranked(made.lists.rows[known], made.scores[known], made.best.ranks, np.ones(len(known)))
+    digests = feature_digests(made.columns, known, of_list)
+    features = plain_features(made.columns, known[: of_list[1]]) if with_features else None
+    return Listed(items, bounds, digests, features)
 
 
 def shown(matrix: ItemMatrix, chosen: Ranked) -> list[ShownItem]:
@@ -137,19 +195,46 @@ def shown(matrix: ItemMatrix, chosen: Ranked) -> list[ShownItem]:
     return [ShownItem(str(item), at, score, propensity) for at, (item, score, propensity) in enumerate(slots, start=1)]
 
 
-def feature_digest(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> str:
+def feature_digest(columns: Columns, rows: NDArray[np.int64]) -> str:
     """Return a digest of the feature values of some rows: equal values, equal digest."""
-    told: list[bytes] = []
+    return feature_digests(columns, rows, np.array([0, len(rows)]))[0]
+
+
+def feature_digests(columns: Columns, rows: NDArray[np.int64], bounds: NDArray[np.int64]) -> list[str]:
+    """Return a digest of the feature values of the rows of each list: equal values, equal digest.
+
+    Args:
+        columns: by name.
+        rows: which of their rows, list after list.
+        bounds: [lists + 1] list i has `rows[bounds[i]:bounds[i + 1]]`.
+    """
+    lists = list(pairwise(bounds.tolist()))
+    told: list[list[bytes]] = [[] for _ in lists]
     for name, values in columns.items():
-        chosen = values.take(rows)
-        told.append(name.encode())
+        chosen, named = values.take(rows), name.encode()
         if chosen.dtype.kind in "OU":
-            told.append("\x00".join(map(str, chosen)).encode())
-        elif chosen.dtype.kind == "M":
-            told.append(chosen.astype("int64").tobytes())
-        else:
-            told.append(chosen.astype(np.float32).tobytes())
-    return hashlib.blake2b(b"".join(told), digest_size=8).hexdigest()
+            for mine, (start, end) in zip(told, lists, strict=True):
+                mine.extend((named, "\x00".join(map(str, chosen[start:end])).encode()))
+            continue
+        plain = chosen.astype("int64") if chosen.dtype.kind == "M" else chosen.astype(np.float32)
+        width, whole = plain.itemsize, plain.tobytes()
+        for mine, (start, end) in zip(told, lists, strict=True):
+            mine.extend((named, whole[start * width : end * width]))
+    return [hashlib.blake2b(b"".join(mine), digest_size=8).hexdigest() for mine in told]
+
+
+def row_digests(columns: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Return the digest of each row by itself, as `feature_digest` of that row alone."""
+    told = []
+    for name, values in columns.items():
+        head = name.encode()
+        if values.dtype.kind in "OU":
+            told.append([head + str(value).encode() for value in values.tolist()])
+            continue
+        cells = values.astype("int64" if values.dtype.kind == "M" else np.float32)
+        size, data = cells.itemsize, cells.tobytes()
+        told.append([head + data[start : start + size] for start in range(0, len(data), size)])
+    return [hashlib.blake2b(b"".join(row), digest_size=8).hexdigest() for row in zip(*told, strict=True)]
 
 
 def plain_features(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> dict[str, list[Any]]:
@@ -168,6 +253,6 @@ def known(number: float) -> float | None:
     return None if math.isnan(number) else number
 
 
-def _in_time(deadline: Deadline) -> None:
-    if deadline.over:
+def _in_time(asked: Asked) -> None:
+    if any(wanted.deadline.over for wanted in asked.wanted):
         raise OutOfTimeError

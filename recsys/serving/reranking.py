@@ -34,6 +34,21 @@ class Ranked:
         """Begin with the model's order."""
         return cls(rows, scores, np.arange(1, len(rows) + 1), np.ones(len(rows)))
 
+    @classmethod
+    def none(cls) -> "Ranked":
+        """Return an empty list."""
+        return cls.of(np.empty(0, dtype=np.int64), np.empty(0))
+
+    @classmethod
+    def joined(cls, *parts: "Ranked") -> "Ranked":
+        """Put some of them behind one another."""
+        return cls(
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.ranks for part in parts]),
+            np.concatenate([part.propensities for part in parts]),
+        )
+
     def __len__(self) -> int:
         """Return the number of items."""
         return len(self.rows)
@@ -132,7 +147,7 @@ def _pinned(stage: Pin, ranked: Ranked, pool: ItemPool, may_get: MayGet) -> Rank
             pins.scores[slot], pins.ranks[slot] = ranked.scores[place], ranked.ranks[place]
     others = ranked.take(np.flatnonzero(~np.isin(ranked.rows, wanted)))
     above = min(stage.position - 1, len(others))
-    return _joined(others.take(np.arange(above)), pins, others.take(np.arange(above, len(others))))
+    return Ranked.joined(others.take(np.arange(above)), pins, others.take(np.arange(above, len(others))))
 
 
 def _explored(stage: Explore, ranked: Ranked, slots: int, request_id: str) -> Ranked:
@@ -149,15 +164,6 @@ def _explored(stage: Explore, ranked: Ranked, slots: int, request_id: str) -> Ra
     shown = ranked.take(places)
     shown.propensities[stage.position - 1] = stage.share / len(following) if explores else 1 - stage.share
     return shown
-
-
-def _joined(*parts: Ranked) -> Ranked:
-    return Ranked(
-        np.concatenate([part.rows for part in parts]),
-        np.concatenate([part.scores for part in parts]),
-        np.concatenate([part.ranks for part in parts]),
-        np.concatenate([part.propensities for part in parts]),
-    )
 
 
 def _codes(pool: ItemPool, feature: str, what: str) -> NDArray[np.int64]:

@@ -5,39 +5,22 @@ answer mixes versions. Where something cannot be had, the answer comes from the 
 last good state; the model without what only the unit's rows tell; the popular list; an empty list.
 """
 
-import hashlib
-import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from recsys.candidates.retrieval import Retrieval
 from recsys.errors import FeatureError
-from recsys.experiment.routing import Router, assign
+from recsys.experiment.routing import Assignment, Router, assign, assign_many
 from recsys.modeling.context import NO_CONTEXT, checked, plain, stated
-from recsys.ports import Clock, Exposure, ShownItem, Weights
-from recsys.serving.assembly import UnitRows
-from recsys.serving.deadline import Deadline, OutOfTimeError
+from recsys.ports import Clock, Exposure, FeatureReader, Weights
+from recsys.serving.deadline import Deadline
 from recsys.serving.following import Down, Follower, WeightsSource
-from recsys.serving.item_matrix import ItemMatrix
-from recsys.serving.missing import missing_items, retrieval_over, with_items
-from recsys.serving.ranking import Asked, Listed, Wanted, known, ranked, shown
-from recsys.serving.reads import GuardedReads
-from recsys.serving.reranking import Ranked
+from recsys.serving.ladder import BY_A_MODEL, Ladder, Laddered
+from recsys.serving.ranking import Wanted, known, shown
+from recsys.serving.reads import GuardedReads, PlainReads
 from recsys.serving.state import LoadedModel, Online, ServingState
 from recsys.specs.placement import Placement
-
-__all__ = ["EMPTY", "LAST_GOOD", "NOTHING", "NO_CANDIDATES", "POPULAR", "UNIT_UNKNOWN", "Answer", "Resolver"]
-
-LOGGER = logging.getLogger(__name__)
-
-LAST_GOOD: Final = "last good model: a store could not be followed"
-UNIT_UNKNOWN: Final = "user features missing: the online store could not be read in time"
-POPULAR: Final = "popular list: no model could answer"
-NOTHING: Final = "empty list: no model could answer and the placement declares no popular list"
-EMPTY: Final = "empty list: no items are materialized"
-NO_CANDIDATES: Final = "empty list: no source and filter leave an item"
 
 
 @dataclass(frozen=True)
@@ -62,6 +45,20 @@ class Answer:
             "weights": shown.weights,
             "fallback": shown.fallback,
         }
+
+
+@dataclass(frozen=True)
+class AnsweredUnits:
+    """The answers of some units that have one assignment."""
+
+    assignment: Assignment | None
+    model: LoadedModel | None
+    """Of the assignment, or the champion; an answer of another rung than a model's is not by it."""
+    places: Sequence[int]
+    """Of each unit among those who asked."""
+    user_ids: Sequence[str]
+    request_ids: Sequence[str]
+    made: Laddered
 
 
 class Resolver:
@@ -93,8 +90,8 @@ class Resolver:
             feature_service_of: logic (basket/v2) to its feature service.
             feature_rows: the share of requests whose shown items' features are logged.
         """
-        self._feature_rows = feature_rows
         self._name = name
+        self._ladder = Ladder(name, placement, feature_rows)
         self.placement = placement
         self._online = online
         self._clock = clock
@@ -176,8 +173,9 @@ class Resolver:
         named = request_id or str(uuid.uuid4())
         told = stated(declared, said) if declared else NO_CONTEXT
         wanted = Wanted(slots, at, candidates, named, deadline or Deadline(), session_id, told)
-        listed, fallback, read_of_session = self.listed(state, model, user_id, wanted)
-        answered = model is not None and fallback in _BY_A_MODEL
+        made = self.listed(state, model, user_id, wanted)
+        rung = made.rungs[0]
+        answered = model if rung in BY_A_MODEL else None
         exposure = Exposure(
             request_id=named,
             placement=self._name,
@@ -186,86 +184,59 @@ class Resolver:
             experiment=None if assignment is None else assignment.experiment,
             arm=None if assignment is None else assignment.arm,
             overridden=assignment is not None and assignment.overridden,
-            model_version=model.weights.model_version if answered and model else None,
-            weights=model.weights.number if answered and model else None,
-            fallback=fallback,
+            model_version=None if answered is None else answered.weights.model_version,
+            weights=None if answered is None else answered.weights.number,
+            fallback=rung,
             event_timestamp=at,
-            feature_digest=listed.digest,
+            feature_digest=made.listed.digests[0],
             watermarks={name: stamp.isoformat() for name, stamp in state.watermarks.items() if stamp is not None}
-            | read_of_session,
-            items=listed.items,
+            | ({} if made.units is None else made.units.session_watermarks()),
+            items=[] if made.matrix is None else shown(made.matrix, made.listed.items),
             asked={
                 "k": slots,
                 **({"candidates": list(candidates)} if candidates else {}),
                 **({"context": plain(said)} if said else {}),
             },
-            features=listed.features,
+            features=made.listed.features,
         )
         return Answer(exposure)
 
-    def listed(
-        self, state: ServingState, model: LoadedModel | None, user_id: str, wanted: Wanted
-    ) -> tuple[Listed, str | None, dict[str, str]]:
-        """Return the list by a model, the rung that it comes from, and what was read of the session, by view."""
-        if state.matrix is None or state.retrieval is None:
-            return Listed([], "", None), EMPTY, {}
+    def listed(self, state: ServingState, model: LoadedModel | None, user_id: str, wanted: Wanted) -> Laddered:
+        """Return the one list that a model makes for a unit from a state, within its request's time."""
         reads = GuardedReads(self._online.features, self._online.breaker, wanted.deadline)
-        matrix, retrieval = self._with_missing(state.matrix, state.retrieval, reads, wanted)
-        unit = UnitRows(reads, matrix, user_id, wanted.at, wanted.session)
-        asked = Asked(matrix, retrieval, unit, lambda view: unit.history(state.views[view]), wanted)
-        if model is not None:
-            try:
-                unit.fetch([*state.views.values(), *model.features.views])
-                kept = sampled(wanted.request_id, self._feature_rows)
-                listed = ranked(asked, model, self.placement.rerank, with_features=kept)
-            except OutOfTimeError:
-                LOGGER.warning("placement %s: request %s: no time is left for a model", self._name, wanted.request_id)
-            except Exception:
-                LOGGER.exception("placement %s: %s could not answer", self._name, model.weights.model_version)
-            else:
-                rung = None if state.current else LAST_GOOD
-                rung = UNIT_UNKNOWN if reads.missing else rung if listed.items else NO_CANDIDATES
-                return listed, rung, unit.session_watermarks
-        items = self._popular(asked)
-        return Listed(items, "", None), POPULAR if items else NOTHING, unit.session_watermarks
+        return self._ladder.lists(state, model, [user_id], [wanted], reads)
 
-    def _with_missing(
-        self, matrix: ItemMatrix, retrieval: Retrieval, reads: GuardedReads, wanted: Wanted
-    ) -> tuple[ItemMatrix, Retrieval]:
-        """Return what a list is made over: with items that came online after the matrix was read, if any is named."""
-        items = missing_items(matrix, self.placement, wanted.given)
-        if not items or wanted.deadline.over:
-            return matrix, retrieval
-        try:
-            more = with_items(matrix, self.placement, items, reads, wanted.at)
-            return more, (
-                retrieval if more is matrix else retrieval_over(retrieval, self.placement, matrix.pool, more.pool)
-            )
-        except Exception:
-            LOGGER.exception("placement %s: items that the matrix lacks are left out", self._name)
-            return matrix, retrieval
+    def recommend_many(
+        self, user_ids: Sequence[str], request_ids: Sequence[str], features: FeatureReader
+    ) -> list[AnsweredUnits]:
+        """Answer requests of many units at this moment: without sessions, given items and context, and without a limit.
 
-    def _popular(self, asked: Asked) -> list[ShownItem]:
-        if self.placement.fallback != "popular":
-            return []
-        wanted = asked.wanted
-        try:
-            rows, values = asked.retrieval.fallback(wanted.slots, asked.histories, asked.instant)
-        except Exception:
-            LOGGER.exception(
-                "placement %s: the popular list is shown without what only the unit's rows tell", self._name
-            )
-            rows, values = asked.retrieval.fallback(wanted.slots, None, asked.instant)
-        return shown(asked.matrix, Ranked.of(rows, values))
+        Each unit gets what `recommend` would give it now, with the same request id.
 
+        Args:
+            user_ids: who asks.
+            request_ids: of each.
+            features: the online store, read without a breaker.
 
-_BY_A_MODEL: Final = frozenset({None, LAST_GOOD, UNIT_UNKNOWN, NO_CANDIDATES})
-"""The rungs on which a model's scores are shown, if it was given anything to score."""
+        Returns:
+            The answers by assignment; within each the units keep their order.
 
-
-def sampled(request_id: str, share: float) -> bool:
-    """Tell whether a request is of a sample: by its id, so that a retry is too."""
-    if not 0 < share < 1:
-        return share >= 1
-    drawn = int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=8, person=b"features").digest(), "big")
-    return drawn < share * 2**64
+        Raises:
+            StoreError: if the online store cannot be read.
+        """
+        state = self._state
+        at = self._clock.now()
+        told = stated(self.placement.context, {}) if self.placement.context else NO_CONTEXT
+        reads = PlainReads(features)
+        answers = []
+        by_assignment: dict[Assignment | None, list[int]] = {}
+        for place, assignment in enumerate(assign_many(state.routers, user_ids, at)):
+            by_assignment.setdefault(assignment, []).append(place)
+        for assignment, places in by_assignment.items():
+            model = state.champion if assignment is None else state.models.get(assignment.model_version)
+            users = [user_ids[place] for place in places]
+            ids = [request_ids[place] for place in places]
+            wanted = [Wanted(self.placement.k, at, (), request_id, context=told) for request_id in ids]
+            made = self._ladder.lists(state, model, users, wanted, reads)
+            answers.append(AnsweredUnits(assignment, model, places, users, ids, made))
+        return answers

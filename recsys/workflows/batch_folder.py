@@ -12,6 +12,8 @@ from recsys.workflows.workspace import Workspace
 
 MANIFEST = "_manifest.json"
 """What a batch says of itself; a hidden file to readers of parquet."""
+PARTS = ".parts"
+"""The folder with a marker of each part that is written; it goes when the batch has taken its place."""
 
 
 def batch_folder(workspace: Workspace, name: str, out: Path | None) -> Path:
@@ -70,12 +72,19 @@ def put_in_place(folder: Path) -> None:
     settle(folder)
 
 
-def settle(folder: Path) -> None:
-    """Remove what a killed batch left: its part; and the batch before it, which is put back if it has no successor."""
-    sweep(folder.parent, partial_folder(folder).name)
+def settle(folder: Path, *, keep_parts: bool = False) -> None:
+    """Remove what a killed batch left: its part; and the batch before it, which is put back if it has no successor.
+
+    Args:
+        folder: of the batch.
+        keep_parts: leave what it has written: it is going to be completed.
+    """
+    if not keep_parts:
+        sweep(folder.parent, partial_folder(folder).name)
     if _aside(folder).exists() and not folder.exists():
         _aside(folder).rename(folder)
     sweep(folder.parent, _aside(folder).name)
+    sweep(folder, PARTS)
 
 
 def _aside(folder: Path) -> Path:

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from recsys.decision.champion import overrides_among
 from recsys.errors import ModelError, StoreError
 from recsys.ports import Weights
 from recsys.reports.experiment import experiment_page
@@ -40,7 +41,9 @@ def keep_report(workspace: Workspace, document: Mapping[str, Any], folder: Path 
     """
     name = document["experiment"] + ("-part" if document["analysis"]["part"] else "")
     path = kept_path(workspace, name, folder)
-    page = experiment_page(document)
+    versions = [arm["model_version"] for arm in document["analysis"]["arms"]]
+    overridden = [asdict(override) for override in overrides_among(workspace.ledger, versions)]
+    page = experiment_page(document, overridden)
     text = json.dumps(document, indent=2, ensure_ascii=False)
     write_text(path, page)
     write_text(path.with_suffix(".json"), text)

@@ -1,51 +1,45 @@
 """What does every unit's list look like right now? `recsys serve-batch`: top k per unit, as parquet by date and arm.
 
-Each list is what a request at this moment would get: the same resolver answers, only the log is not written, for
-nothing is shown.
+Each list is what a request at this moment would get: the resolver answers hundreds of units at a time by the pipeline
+of its requests. Only the log is not written, for nothing is shown; `recsys log sent` does when the lists are sent.
+
+Units are taken in parts of a fixed size and in order, so that a batch that was ended is completed part by part. A
+part's units are scored in slices: what is held beside the item matrix and the ids is a slice a thread and the rows of
+one part, however many units there are.
 """
 
-import json
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+import recsys
 from recsys.errors import FeatureError
-from recsys.serving.resolver import Answer, Resolver
+from recsys.serving.list_rows import answered_by, list_rows
+from recsys.serving.resolver import Resolver
 from recsys.specs.catalog import digest
-from recsys.workflows.batch_folder import MANIFEST, partial_folder, put_in_place, settle
+from recsys.workflows.batch_folder import MANIFEST, batch_folder, lock_name, require_own, settle
+from recsys.workflows.batch_parts import BatchParts, Part, begun
 from recsys.workflows.exclusive import FEATURES, exclusive, read_written
 from recsys.workflows.features import require_materialized
-from recsys.workflows.serving import FixedClock, known_units, resolver_for
+from recsys.workflows.serving import FixedClock, known_unit_ids, resolver_for
+from recsys.workflows.unchanged import require_unchanged
 from recsys.workflows.workspace import Workspace
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int, int], None]
+"""Told how many of how many units are done, and how many rows were written by this run."""
 
-CHUNK_UNITS: Final = 1_000
-DEFAULT_ARM: Final = "default"
-SCHEMA: Final = pa.schema(
-    [
-        ("request_id", pa.string()),
-        ("user_id", pa.string()),
-        ("rank", pa.int32()),
-        ("item_id", pa.string()),
-        ("score", pa.float64()),
-        ("experiment", pa.string()),
-        ("model_version", pa.string()),
-        ("weights", pa.int64()),
-        ("fallback", pa.string()),
-    ]
-)
-_UNITS: Final = """
-select distinct user_id from events where event_type = '{event}' and created_timestamp <= timestamptz '{at}' order by
-user_id
-"""
+UNITS_A_PART: Final = 10_000
+"""What a killed run has to do again at most."""
+UNITS_A_SLICE: Final = 256
+"""Scored together: 300 candidates of 100 features each are 60 MiB."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +54,8 @@ class Batch:
     answered_by: Mapping[str, int]
     """Model version (or the fallback) to the units it answered."""
     reused: bool
+    resumed: int = 0
+    """Units whose lists a run before had written already."""
 
 
 def serve_batch(
@@ -68,6 +64,9 @@ def serve_batch(
     at: datetime | None = None,
     out: Path | None = None,
     progress: Progress | None = None,
+    *,
+    resume: bool = False,
+    units_a_part: int = UNITS_A_PART,
 ) -> Batch:
     """Write every known unit's list, or report the batch that is there if it would come out the same.
 
@@ -76,70 +75,138 @@ def serve_batch(
         placement: its name.
         at: the lists of this moment; the environment's clock by default. A batch of the past is final.
         out: the folder; `<state>/batch/<placement>` by default. The date's part of it is replaced as a whole.
-        progress: told how many of how many units are done.
+        progress: told how far it is.
+        resume: keep the parts that a run which was ended has written, if they are of the batch that this run would
+            write; without a moment, that is the one which was begun today.
+        units_a_part: how many units a part has.
 
     Raises:
         FeatureError: if nothing is materialized, or the online store has moved past the moment.
-        StoreError: if the same batch is being written, or the features are, for too long.
+        ModelError: if a model's feature service changed since it was trained.
+        StoreError: if the same batch is being written, or the features are, for too long; if the folder holds something
+            else, or cannot be written; or if the online store cannot be read.
     """
     workspace.catalog.placement(placement)
-    moment = at or workspace.clock.now()
     command = f"recsys serve-batch {placement}"
+    moment = at or workspace.clock.now()
+    folder = batch_folder(workspace, placement, out) / f"date={moment:%Y-%m-%d}"
+    if resume and at is None:
+        moment = begun(folder) or moment
     with (
-        exclusive(workspace, f"batch-{placement}-{moment:%Y-%m-%d}", command),
+        exclusive(workspace, lock_name(workspace, f"{placement}-{moment:%Y-%m-%d}", folder), command),
         exclusive(workspace, FEATURES, command, shared=True),
     ):
-        return _serve_batch(workspace, placement, moment, out, progress)
+        settle(folder, keep_parts=resume)
+        require_own(folder, "placement", placement)
+        known = _written(folder, placement, moment)
+        if known is not None and moment < workspace.clock.now():
+            return known[0]
+        resolver = resolver_for(workspace, placement, workspace.features, FixedClock(moment))
+        resolver.refresh()
+        identity = _identity(workspace, resolver, placement, moment)
+        require_materialized(workspace)
+        _require_unchanged(workspace, resolver)
+        if known is not None and known[1] == identity:
+            return known[0]
+        return _Writing(workspace, resolver, placement, moment, folder, units_a_part).write(identity, progress)
 
 
-def _serve_batch(
-    workspace: Workspace, placement: str, moment: datetime, out: Path | None, progress: Progress | None
-) -> Batch:
-    now = workspace.clock.now()
-    folder = (out or workspace.state / "batch" / placement) / f"date={moment:%Y-%m-%d}"
-    settle(folder)
-    known = _written(folder, placement, moment)
-    if known is not None and moment < now:
-        return known[0]
-    features = workspace.features
-    resolver = resolver_for(workspace, placement, features, FixedClock(moment))
-    resolver.refresh()
-    identity = _identity(workspace, resolver, placement, moment)
-    require_materialized(workspace)
-    if known is not None and known[1] == identity:
-        return known[0]
-    units = known_units(workspace, placement, moment)
-    partial = partial_folder(folder)
-    rows = 0
-    answered: Counter[str] = Counter()
-    for start in range(0, len(units), CHUNK_UNITS):
-        chunk = units[start : start + CHUNK_UNITS]
-        answers = [resolver.recommend(unit, request_id=_request_id(placement, moment, unit)) for unit in chunk]
-        answered.update(answer.exposure.model_version or str(answer.exposure.fallback) for answer in answers)
-        rows += _write(partial, start // CHUNK_UNITS, answers)
-        if progress is not None:
-            progress(start + len(chunk), len(units))
-    stamps = resolver.state.watermarks
-    document = {
-        "identity": identity,
-        "placement": placement,
-        "at": moment.isoformat(),
-        "watermarks": {name: stamp.isoformat() for name, stamp in stamps.items() if stamp is not None},
-        "units": len(units),
-        "rows": rows,
-        "answered_by": dict(answered),
-    }
-    (partial / MANIFEST).write_text(json.dumps(document, indent=2))
-    put_in_place(folder)
-    return Batch(placement, moment, folder, len(units), rows, dict(answered), reused=False)
+@dataclass(frozen=True)
+class _Writing:
+    """One batch on its way to disk."""
+
+    workspace: Workspace
+    resolver: Resolver
+    placement: str
+    moment: datetime
+    folder: Path
+    units_a_part: int
+
+    def write(self, identity: str, progress: Progress | None) -> Batch:
+        """Write the parts that are not there yet, and let the batch take its place."""
+        units = known_unit_ids(self.workspace, self.placement, self.moment)
+        out = "" if self.folder.is_relative_to(self.workspace.state) else f" --out {self.folder.parent}"
+        command = f"recsys serve-batch {self.placement} --date {self.moment.isoformat()}{out} --resume"
+        parts = BatchParts(self.folder, self._of_parts(identity, units), self.moment, command)
+        done: list[Part] = []
+        resumed = written = 0
+        tell = progress or (lambda *_: None)
+        tell(0, len(units), 0)
+        with ThreadPoolExecutor(self.workspace.environment.limits.threads, "serve-batch") as threads:
+            for number, start in enumerate(range(0, len(units), self.units_a_part)):
+                part = parts.done(number)
+                if part is None:
+                    part = self._part(parts, number, units.slice(start, self.units_a_part).to_pylist(), threads)
+                    written += part.rows
+                else:
+                    resumed += part.units
+                done.append(part)
+                tell(min(start + self.units_a_part, len(units)), len(units), written)
+        watermarks = self.resolver.state.watermarks
+        document = parts.complete(
+            done,
+            {
+                "identity": identity,
+                "placement": self.placement,
+                "at": self.moment.isoformat(),
+                "watermarks": {name: stamp.isoformat() for name, stamp in watermarks.items() if stamp is not None},
+            },
+        )
+        return _batch(self.folder, self.placement, self.moment, document, resumed=resumed)
+
+    def _part(self, parts: BatchParts, number: int, units: Sequence[str], threads: ThreadPoolExecutor) -> Part:
+        """Make a part, slice by slice."""
+        slices = [units[start : start + UNITS_A_SLICE] for start in range(0, len(units), UNITS_A_SLICE)]
+        answered: Counter[str] = Counter()
+        by_arm: dict[str, list[pa.Table]] = {}
+        for arms, answers in threads.map(self._slice, slices):
+            answered.update(answers)
+            for arm, rows in arms.items():
+                by_arm.setdefault(arm, []).append(rows)
+        return parts.write(number, {arm: pa.concat_tables(rows) for arm, rows in by_arm.items()}, len(units), answered)
+
+    def _slice(self, units: Sequence[str]) -> tuple[Mapping[str, pa.Table], Counter[str]]:
+        """Make the lists of some units: their rows by arm, and who answered how many."""
+        requests = [request_id(self.placement, self.moment, unit) for unit in units]
+        answers = self.resolver.recommend_many(units, requests, self.workspace.features)
+        return list_rows(answers), Counter(name for group in answers for name in answered_by(group))
+
+    def _of_parts(self, identity: str, units: pa.ChunkedArray) -> str:
+        """Digest what the bytes of parts depend on beside the batch's identity."""
+        ids = blake2b(digest_size=8)
+        for start in range(0, len(units), self.units_a_part):
+            ids.update("\0".join(units.slice(start, self.units_a_part).to_pylist()).encode("utf-8", "surrogatepass"))
+        return digest([identity, ids.hexdigest(), self.units_a_part, UNITS_A_SLICE, recsys.__version__, pa.__version__])
+
+
+def request_id(placement: str, at: datetime, unit: str) -> str:
+    """Return the request id of a unit's list, the same whenever the batch is made."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"batch/{placement}/{at.isoformat()}/{unit}"))
 
 
 def _written(folder: Path, placement: str, moment: datetime) -> tuple[Batch, str] | None:
     document = read_written(folder / MANIFEST)
     if document is None:
         return None
-    batch = Batch(placement, moment, folder, document["units"], document["rows"], document["answered_by"], reused=True)
-    return batch, document["identity"]
+    return _batch(folder, placement, moment, document, reused=True), document["identity"]
+
+
+def _batch(
+    folder: Path,
+    placement: str,
+    moment: datetime,
+    document: Mapping[str, Any],
+    *,
+    reused: bool = False,
+    resumed: int = 0,
+) -> Batch:
+    counts = document["units"], document["rows"], document["answered_by"]
+    return Batch(placement, moment, folder, *counts, reused=reused, resumed=resumed)
+
+
+def _require_unchanged(workspace: Workspace, resolver: Resolver) -> None:
+    for model in resolver.state.loaded.values():
+        require_unchanged(workspace, model.weights, model.features, model.ranker)
 
 
 def _identity(workspace: Workspace, resolver: Resolver, placement: str, moment: datetime) -> str:
@@ -151,51 +218,26 @@ def _identity(workspace: Workspace, resolver: Resolver, placement: str, moment: 
     newest = max((stamp for stamp in state.watermarks.values() if stamp is not None), default=None)
     if newest is not None and newest > moment:
         message = (
-            f"placement {placement} at {moment:%Y-%m-%d}: the online store has moved on to {newest:%Y-%m-%d}"
-            f" and keeps no"
-            " past; ask for the lists of now, or replay"
+            f"placement {placement} at {moment:%Y-%m-%d}: the online store has moved on to {newest:%Y-%m-%d} and keeps"
+            " no past; ask for the lists of now, or replay"
         )
         raise FeatureError(message)
+    generation = workspace.features.generation
     return digest(
         {
             "placement": workspace.catalog.placement(placement).model_dump(mode="json"),
             "at": moment.isoformat(),
             "watermarks": {name: str(stamp) for name, stamp in state.watermarks.items()},
+            "generations": {name: generation(name) for name in state.watermarks if "/" not in name},
+            "item_models": dict(state.generations),
+            "experiments": {
+                router.name: [
+                    router.experiment.model_dump(mode="json"),
+                    None if router.layer is None else router.layer.model_dump(mode="json"),
+                ]
+                for router in state.routers
+            },
             "weights": {name: model.weights.number for name, model in state.models.items()},
             "champion": state.champion.weights.number if state.champion else None,
         }
     )
-
-
-def _request_id(placement: str, at: datetime, unit: str) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"batch/{placement}/{at.isoformat()}/{unit}"))
-
-
-def _write(folder: Path, part: int, answers: list[Answer]) -> int:
-    by_arm: dict[str, list[Answer]] = {}
-    for answer in answers:
-        by_arm.setdefault(answer.exposure.arm or DEFAULT_ARM, []).append(answer)
-    rows = 0
-    for arm, mine in by_arm.items():
-        table = pa.Table.from_pylist([row for answer in mine for row in _rows(answer)], schema=SCHEMA)
-        target = folder / f"arm={arm}" / f"part-{part:05d}.parquet"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, target, coerce_timestamps="us")
-        rows += len(table)
-    return rows
-
-
-def _rows(answer: Answer) -> Iterator[dict[str, Any]]:
-    shown = answer.exposure
-    for item in shown.items:
-        yield {
-            "request_id": shown.request_id,
-            "user_id": shown.user_id,
-            "rank": item.position,
-            "item_id": item.item_id,
-            "score": item.score,
-            "experiment": shown.experiment,
-            "model_version": shown.model_version,
-            "weights": shown.weights,
-            "fallback": shown.fallback,
-        }

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+import pyarrow as pa
+
 from recsys.data.knowledge import known_sql
 from recsys.decision.champion import ChampionStatus, champion_status, overrides
 from recsys.experiment.routing import routers_of
@@ -114,10 +116,15 @@ def say_moved(model: str, status: ChampionStatus) -> None:
 
 def known_units(workspace: Workspace, placement: str, at: datetime) -> list[str]:
     """Return every unit that had the placement's target event by a moment, as known then, ascending."""
+    units: list[str] = known_unit_ids(workspace, placement, at).to_pylist()
+    return units
+
+
+def known_unit_ids(workspace: Workspace, placement: str, at: datetime) -> pa.ChunkedArray:
+    """Return the same as an Arrow column: of many units, a tenth of the memory."""
     target = workspace.catalog.problem(workspace.catalog.placement(placement).problem).target
     query = _UNITS.format(known=known_sql("events", at), event=target.event.replace("'", "''"), at=at.isoformat())
-    units: list[str] = workspace.engine.query(query, {"events": workspace.events})["user_id"].to_pylist()
-    return units
+    return workspace.engine.query(query, {"events": workspace.events})["user_id"]
 
 
 class FixedClock:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.serving.resolver import LAST_GOOD, POPULAR, UNIT_UNKNOWN
+from recsys.serving.ladder import LAST_GOOD, POPULAR, UNIT_UNKNOWN
 from tests.chaos.conftest import LONGEST_SECONDS, Answered, Load, Shop, serving
 from tests.chaos.own_servers import wait_until
 from tests.chaos.proxy import HANG, REFUSE, THROUGH

@@ -195,9 +195,11 @@ class FakeFeatures:
         """Return the rows of one first key after another."""
         found = {}
         for view, some in keys.items():
-            tables = [self._online_table(view, lambda each, key=key: each[0] == key) for key in some]
-            if any(map(len, tables)):
-                found[view] = Groups(columns_of(pa.concat_tables(tables)), np.cumsum([0, *map(len, tables)]))
+            tables = [self.online_group(view, key) for key in some]
+            there = [table for table in tables if table is not None]
+            if there:
+                counts = [0 if table is None else len(table) for table in tables]
+                found[view] = Groups(columns_of(pa.concat_tables(there)), np.cumsum([0, *counts]))
         return found
 
     def online_all(self, view: str) -> pa.Table:

@@ -16,8 +16,10 @@ from fastapi.testclient import TestClient
 from recsys.candidates.pool import to_numpy
 from recsys.errors import DecisionError, FeatureError, ModelError
 from recsys.schema import EVENT_TIMESTAMP, ITEM, LINE, REQUEST_TIMESTAMP, TIMESTAMP, USER
-from recsys.serving.assembly import UnitRows, assemble
+from recsys.serving.assembly import assemble
 from recsys.serving.group_commit import GroupCommit
+from recsys.serving.lists import Lists
+from recsys.serving.unit_rows import UnitRows
 from recsys.web.app import Service, create_app
 from recsys.wiring import open_workspace
 from recsys.workflows.evaluate import evaluate
@@ -55,8 +57,8 @@ def test_mlflow_alone_scores_what_the_resolver_serves(shop: Workspace) -> None:
     ranker = shop.registry.load(weights)
     wanted = shop.features.feature_set("basket_full")
     rows = np.arange(0, len(state.matrix.pool), 97)
-    unit = UnitRows(shop.features, state.matrix, _a_household(shop), START)
-    columns = assemble(wanted, state.matrix, unit, rows, START)
+    unit = UnitRows(shop.features, state.matrix, [_a_household(shop)], START)
+    columns = assemble(wanted, state.matrix, unit, Lists.of([rows]), START)
 
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{shop.state}/mlflow.db")
@@ -88,7 +90,7 @@ def test_a_training_row_and_a_request_see_the_same_features(shop: Workspace) -> 
     assert matrix is not None
     household = _a_household(shop)
     rows = np.flatnonzero(matrix.pool.eligible)[:400]
-    online = assemble(wanted, matrix, UnitRows(shop.features, matrix, household, START), rows, START)
+    online = assemble(wanted, matrix, UnitRows(shop.features, matrix, [household], START), Lists.of([rows]), START)
     stamps = pa.array([START] * len(rows), TIMESTAMP)
     entities = pa.table(
         {

@@ -16,8 +16,8 @@ from recsys.modeling.moments import Moments
 from recsys.modeling.requests import ITEM_ROW, REQUEST, Requests, Sampling, build_requests
 from recsys.ports import FeatureReader
 from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, LINE, REQUEST_TIMESTAMP, SESSION, TIMESTAMP, USER
-from recsys.serving.assembly import UnitRows
 from recsys.serving.item_matrix import read_matrix
+from recsys.serving.unit_rows import UnitRows
 from recsys.specs.candidates import label
 from recsys.workflows.item_models import fit_item_models, write_item_models
 from tests.fakes.features import FakeFeatures
@@ -203,7 +203,7 @@ def test_candidates_are_what_the_online_store_would_have_given(seed: int, days: 
     }
     retrieval = Retrieval(spec, matrix.pool, models)
     for number, unit in enumerate(units):
-        rows = UnitRows(features, matrix, unit, at)
+        rows = UnitRows(features, matrix, [unit], at)
         online = retrieval.candidates(lambda _, rows=rows: rows.history(PAIR), instant(at))  # type: ignore[misc]
         assert items_of(built, number) == matrix.pool.ids[online.rows].tolist()
         past = built.rows.filter(pa.array(built.rows[REQUEST].to_numpy() == number))

@@ -30,6 +30,11 @@ def build(workspace: Workspace) -> None:
     features.materialize(workspace)
 
 
+def resume_batch(workspace: Workspace, placement: str, units_a_part: int) -> None:
+    """Do what `recsys serve-batch PLACEMENT --resume` does, in smaller parts."""
+    serve_batch.serve_batch(workspace, placement, resume=True, units_a_part=units_a_part)
+
+
 def feast_apply(workspace: Workspace) -> None:
     """Do what `feast apply` does."""
     from feast.repo_config import load_repo_config
@@ -53,6 +58,7 @@ COMMANDS: Mapping[str, Callable[..., object]] = {
     "apply": plan.apply,
     "replay": replay.replay,
     "serve-batch": serve_batch.serve_batch,
+    "resume-batch": resume_batch,
 }
 
 

@@ -10,8 +10,10 @@ from recsys.candidates.pool import to_numpy
 from recsys.errors import FeatureError
 from recsys.ports import Columns, FeatureSet, RequestTransform, ViewInfo
 from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, ITEM, LINE, REQUEST_TIMESTAMP, TIMESTAMP, USER
-from recsys.serving.assembly import UnitRows, assemble
+from recsys.serving.assembly import assemble
 from recsys.serving.item_matrix import ItemMatrix, read_matrix
+from recsys.serving.lists import Lists
+from recsys.serving.unit_rows import UnitRows
 from tests.fakes.features import FakeFeatures
 from tests.serving.small_shop import DAY, NOW, TICK, history, looked, pair, placement, pushed, row, shop, sold
 
@@ -27,7 +29,7 @@ def assembled(features: FakeFeatures, service: str, unit: str = "u1", at: dateti
     """Assemble the columns of all items of the pool."""
     wanted = features.feature_set(service)
     matrix = online(features, wanted, at)
-    return assemble(wanted, matrix, UnitRows(features, matrix, unit, at), np.arange(len(matrix.pool)), at)
+    return assemble(wanted, matrix, UnitRows(features, matrix, [unit], at), Lists.of([np.arange(len(matrix.pool))]), at)
 
 
 def joined(features: FakeFeatures, wanted: FeatureSet, matrix: ItemMatrix, unit: str, at: datetime) -> Columns:
@@ -55,7 +57,7 @@ def test_training_and_requests_see_the_same(seed: int, days: float) -> None:
     eligible = np.flatnonzero(matrix.pool.eligible)
     for unit in ("u0", "u3", "nobody"):
         past = joined(features, wanted, matrix, unit, at)
-        now = assemble(wanted, matrix, UnitRows(features, matrix, unit, at), eligible, at)
+        now = assemble(wanted, matrix, UnitRows(features, matrix, [unit], at), Lists.of([eligible]), at)
         assert list(now) == list(wanted.columns)
         for name in wanted.columns:
             np.testing.assert_array_equal(now[name], past[name][eligible], err_msg=name)
@@ -65,7 +67,9 @@ def test_requests_after_the_last_materialization_see_what_was_materialized() -> 
     features = shop(item_week=[sold("a", 1), sold("b", 1)], pair=[pair("u1", "a", 2), pair("u1", "a", 3, NOW + DAY)])
     wanted = features.feature_set("full")
     matrix = online(features, wanted, NOW)
-    columns = assemble(wanted, matrix, UnitRows(features, matrix, "u1", NOW + DAY), np.arange(2), NOW + DAY)
+    columns = assemble(
+        wanted, matrix, UnitRows(features, matrix, ["u1"], NOW + DAY), Lists.of([np.arange(2)]), NOW + DAY
+    )
     assert columns["times"].tolist()[0] == 2
     assert columns["days_since"].tolist()[0] == 1
 
@@ -76,7 +80,7 @@ def test_the_ttl_of_pairs_is_enforced(age: timedelta, expected: float) -> None:
     features.materialize(NOW + DAY)
     matrix = read_matrix(features, placement(), [], NOW)
     wanted = features.feature_set("frequency")
-    columns = assemble(wanted, matrix, UnitRows(features, matrix, "u1", NOW), np.arange(1), NOW)
+    columns = assemble(wanted, matrix, UnitRows(features, matrix, ["u1"], NOW), Lists.of([np.arange(1)]), NOW)
     np.testing.assert_array_equal(columns["times"], [expected])
 
 
@@ -113,7 +117,7 @@ def test_columns_stand_in_the_order_of_the_service_for_the_rows_that_are_asked()
     features = shop(item_week=[sold("a", 1), sold("b", 2), sold("c", 3)])
     wanted = features.feature_set("full")
     matrix = online(features, wanted, NOW)
-    columns = assemble(wanted, matrix, UnitRows(features, matrix, "u1", NOW), np.array([2, 0]), NOW)
+    columns = assemble(wanted, matrix, UnitRows(features, matrix, ["u1"], NOW), Lists.of([np.array([2, 0])]), NOW)
     assert tuple(columns) == wanted.columns
     assert columns["sold"].tolist() == [3, 1]
     assert columns["brand"].tolist() == ["brand of c", "brand of a"]
@@ -137,10 +141,10 @@ def test_every_view_is_read_once_a_request() -> None:
     features = CountedFeatures(shop(item_week=[sold("a", 1)], pair=[pair("u1", "a", 1)]))
     wanted = features.feature_set("full")
     matrix = online(features, wanted, NOW)
-    unit = UnitRows(features, matrix, "u1", NOW)
+    unit = UnitRows(features, matrix, ["u1"], NOW)
     assert unit.history(features.view("pair")) is unit.history(features.view("pair"))
     for _ in range(2):
-        assemble(wanted, matrix, unit, np.arange(1), NOW)
+        assemble(wanted, matrix, unit, Lists.of([np.arange(1)]), NOW)
     assert sorted(features.read) == ["pair", "user_line", "user_week"]
 
 
@@ -167,7 +171,7 @@ def columns_of(features: FakeFeatures, *references: str) -> tuple[Columns, Colum
     wanted = features.feature_set(references)
     matrix = online(features, wanted, NOW)
     past = joined(features, wanted, matrix, "u1", NOW)
-    return assemble(wanted, matrix, UnitRows(features, matrix, "u1", NOW), np.arange(1), NOW), past
+    return assemble(wanted, matrix, UnitRows(features, matrix, ["u1"], NOW), Lists.of([np.arange(1)]), NOW), past
 
 
 @pytest.mark.parametrize("city", ["Łódź", None])
@@ -195,7 +199,7 @@ def test_a_view_keyed_by_something_that_requests_do_not_have_is_refused() -> Non
     wanted = features.feature_set(["store:size"])
     matrix = online(features, wanted, NOW)
     with pytest.raises(FeatureError, match="feature view store: keyed by store_id"):
-        assemble(wanted, matrix, UnitRows(features, matrix, "u1", NOW), np.arange(1), NOW)
+        assemble(wanted, matrix, UnitRows(features, matrix, ["u1"], NOW), Lists.of([np.arange(1)]), NOW)
 
 
 def test_a_transform_without_its_input_is_refused() -> None:
@@ -204,7 +208,7 @@ def test_a_transform_without_its_input_is_refused() -> None:
     wanted = FeatureSet("lost", ("x",), ("lost:x",), (), (lost,))
     matrix = online(features, wanted, NOW)
     with pytest.raises(FeatureError, match="request-time features lost: input 'nothing'"):
-        assemble(wanted, matrix, UnitRows(features, matrix, "u1", NOW), np.arange(1), NOW)
+        assemble(wanted, matrix, UnitRows(features, matrix, ["u1"], NOW), Lists.of([np.arange(1)]), NOW)
 
 
 def visited(session: str | None, at: datetime = NOW) -> tuple[dict[str, list[float]], dict[str, str]]:
@@ -216,10 +220,10 @@ def visited(session: str | None, at: datetime = NOW) -> tuple[dict[str, list[flo
     pushed(features, "visit", looked("s1", "b", 2.0, earlier, NOW), looked("s1", "c", 1.0, NOW - 2 * DAY))
     pushed(features, "visit", looked("u1", "a", 9.0))
     pushed(features, "visit_total", row(earlier, session_id="s1", pages=4.0))
-    unit = UnitRows(features, matrix, "u1", at, session)
-    columns = assemble(wanted, matrix, unit, np.arange(3), at)
+    unit = UnitRows(features, matrix, ["u1"], at, [session])
+    columns = assemble(wanted, matrix, unit, Lists.of([np.arange(3)]), at)
     values = {name: columns[name].tolist() for name in ("looked", "pages")}
-    return values, unit.session_watermarks
+    return values, unit.session_watermarks()
 
 
 def test_a_requests_session_brings_what_was_done_in_it() -> None:

@@ -9,7 +9,8 @@ from recsys.errors import SpecError, StoreError
 from recsys.serving.copying import CopiedStores, save
 from recsys.serving.fleet import Declared, Fleet
 from recsys.serving.following import Follower
-from recsys.serving.resolver import LAST_GOOD, UNIT_UNKNOWN, Resolver
+from recsys.serving.ladder import LAST_GOOD, UNIT_UNKNOWN
+from recsys.serving.resolver import Resolver
 from recsys.serving.state import Online, ServingState
 from tests.fakes.clock import FixedClock
 from tests.fakes.item_models import FakeItemModels

@@ -13,7 +13,7 @@ from recsys.errors import ModelError, OnlineStoreError
 from recsys.ports import Columns, Weights
 from recsys.serving.breaker import OPEN
 from recsys.serving.deadline import Deadline
-from recsys.serving.resolver import LAST_GOOD, NOTHING, POPULAR, UNIT_UNKNOWN
+from recsys.serving.ladder import LAST_GOOD, NOTHING, POPULAR, UNIT_UNKNOWN
 from tests.fakes.features import FakeFeatures
 from tests.serving.small_shop import DAY, NOW
 from tests.serving.test_breaker import Time

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from recsys.errors import FeatureError, ModelError, RecsysError
 from recsys.experiment.routing import Router
 from recsys.ports import Columns, Ranker, Registration, RequestTransform, Weights
+from recsys.serving.ladder import EMPTY, NO_CANDIDATES, POPULAR, UNIT_UNKNOWN
 from recsys.serving.ranking import feature_digest
-from recsys.serving.resolver import EMPTY, NO_CANDIDATES, POPULAR, UNIT_UNKNOWN, Answer, Resolver
+from recsys.serving.resolver import Answer, Resolver
 from recsys.serving.state import Online
 from recsys.specs.experiment import Experiment
 from recsys.workflows.item_models import fit_item_models, write_item_models

@@ -1,6 +1,6 @@
 """Which rows does a value hold, and what becomes of them when newer ones come?"""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -156,29 +156,6 @@ class Rows:
             )
             raise FeatureError(message) from error
         return self.layout.align(whole) if names is None else whole
-
-
-class Plain(Mapping[str, np.ndarray]):
-    """The columns of some rows as a request reads them, each made when it is first asked for."""
-
-    def __init__(self, rows: pa.Table) -> None:
-        """Make nothing yet."""
-        self._rows = rows
-        self._made: dict[str, np.ndarray] = {}
-
-    def __len__(self) -> int:
-        """Return the number of columns."""
-        return int(self._rows.num_columns)
-
-    def __iter__(self) -> Iterator[str]:
-        """Return their names."""
-        return iter(self._rows.column_names)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        """Return one column."""
-        if name not in self._made:
-            self._made[name] = to_numpy(self._rows[name])
-        return self._made[name]
 
 
 def _codes(rows: pa.Table, key: str) -> np.ndarray:

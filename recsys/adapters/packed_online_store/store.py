@@ -6,7 +6,7 @@ batch engine and the resolver use the Arrow methods. Where the values are kept i
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -24,7 +24,8 @@ from recsys.adapters.packed_online_store.backend import Backend, Key
 from recsys.adapters.packed_online_store.clock import present
 from recsys.adapters.packed_online_store.layout import Layout, ProtoRow, plain_key
 from recsys.adapters.packed_online_store.packing import plain, row_count
-from recsys.adapters.packed_online_store.rows import Codecs, Plain, Rows
+from recsys.adapters.packed_online_store.rows import Codecs, Rows
+from recsys.ports import Finding
 
 OnlineRow = tuple[datetime | None, dict[str, ValueProto] | None]
 
@@ -118,8 +119,8 @@ class PackedOnlineStore(OnlineStore):
 
     def read_many(
         self, config: RepoConfig, view: FeatureView, keys: Sequence[str | int]
-    ) -> tuple[Mapping[str, np.ndarray], np.ndarray]:
-        """Return all rows under many keys of a view as a request reads them, in one read. TTL is the caller's.
+    ) -> tuple[pa.Table, np.ndarray]:
+        """Return all rows under many keys of a view, in one read. TTL is the caller's.
 
         Args:
             config: the feature store's configuration.
@@ -127,14 +128,14 @@ class PackedOnlineStore(OnlineStore):
             keys: of the only join key, or of the view's first entity.
 
         Returns:
-            Columns as those of `read_columns`, key after key; and [keys + 1] from where to where the rows of each are.
+            The rows, key after key; and [keys + 1] from where to where those of each are.
         """
         wanted = [plain_key(key) for key in keys]
         rows, found = self._found(config, view, lambda _: list(dict.fromkeys(wanted)))
         payloads = [found.get(key) for key in wanted]
         counts = [0 if payload is None else row_count(payload) for payload in payloads]
         there = [payload for payload in payloads if payload is not None]
-        return Plain(rows.decode(there)), np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        return rows.decode(there), np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
     def read_groups(self, config: RepoConfig, view: FeatureView, keys: Sequence[str | int]) -> pa.Table:
         """All rows under several keys, in the order of `keys`; a key without rows adds none."""
@@ -185,6 +186,10 @@ class PackedOnlineStore(OnlineStore):
     def forget(self, config: RepoConfig) -> None:
         """Forget every row of every view and project in the configured file, or under the configured prefix."""
         self._backend(config).forget()
+
+    def findings(self, config: RepoConfig) -> Iterator[Finding]:
+        """Say what `recsys doctor` has to know of the configured place."""
+        return self._backend(config).findings()
 
     # -- Feast's interface
 
