@@ -95,3 +95,9 @@ def test_lists_are_tried_as_they_would_be_answered_and_not_logged(client: TestCl
     shown = said[said.index("champion, control of home_ranker") :]
     places = [shown.index(item["item_id"]) for item in answered["items"]]
     assert places == sorted(places)
+
+
+def test_an_audience_says_how_each_channel_is_filled(client: TestClient) -> None:
+    said = words(client, "/placements/coupon_mailing")
+    for channel in ("phone", "sms", "email"):
+        assert f"recsys serve-batch coupon_mailing --channel {channel}" in said
