@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-reliability test-all oracles spark docs lock ui clean
+.PHONY: help install demo check format test test-reliability test-all oracles spark docs screenshots lock ui clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -67,6 +67,9 @@ $(VENV)/.spark: $(STAMP) requirements-spark.lock
 
 docs: $(STAMP)  ## Make the generated references anew
 	$(BIN)/python docs/generate.py
+
+screenshots: demo  ## Take the console's pictures anew, over the demo's project (needs Debian's chromium)
+	$(BIN)/python docs/screenshots.py
 
 ui: $(STAMP)  ## MLflow's own UI over the local registry
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///.recsys/mlflow.db

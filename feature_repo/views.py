@@ -1,10 +1,15 @@
 """Which features are kept in tables, and how old may they be? What is computed from them is in request_time.py."""
 
+import os
 from datetime import timedelta
 
 from entities import category, item, line, session, user
 from feast import FeatureView, Field, FileSource, PushSource
 from feast.types import Float64, String, UnixTimestamp
+
+STATE = os.environ.get("RECSYS_STATE", "../.recsys")
+"""The environment's state folder, relative to this one; recsys says which, and whoever runs `feast apply` for another
+environment than the embedded one."""
 
 WEEKLY = timedelta(days=7)
 """Weekly windows are replaced every Monday; a row older than a week describes somebody who has stopped."""
@@ -19,7 +24,7 @@ FOREVER = timedelta(0)
 def _source(name: str) -> FileSource:
     return FileSource(
         name=name,
-        path=f"../.recsys/features/{name}",
+        path=f"{STATE}/features/{name}",
         timestamp_field="event_timestamp",
         created_timestamp_column="created_timestamp",
     )

@@ -17,10 +17,11 @@ from datetime import datetime
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from recsys import printing
 from recsys.errors import RecsysError, StoreError
+from recsys.specs.variables import without_password
 from recsys.workflows import promote as promoting
 from recsys.workflows.dataset import build_dataset
 from recsys.workflows.evaluate import evaluate
@@ -114,7 +115,7 @@ def _features(workspace: Workspace, stages: Stages) -> None:
         stages.say(printing.feature_tables(tables, workspace))
         rows = sum(built.rows for built in tables)
         entry.update(rows=rows, result=f"{len(tables)} tables{_reused(all(built.reused for built in tables))}")
-    command = f"(cd {workspace.environment.feature_repo} && feast apply) && recsys apply"
+    command = f"(cd {workspace.environment.feature_repo} && {' '.join(_feast(workspace))}) && recsys apply"
     with stages.stage("Feast definitions", command) as entry:
         said = _feast_apply(workspace)
         stages.say("\n".join(f"  {line}" for line in said))
@@ -128,11 +129,24 @@ def _features(workspace: Workspace, stages: Stages) -> None:
         entry.update(result=f"at {online.until:%Y-%m-%d}{_reused(online.reused)}")
 
 
+def _feast(workspace: Workspace) -> list[str]:
+    """Return the plain Feast command; of another configuration than Feast's own it has to be told."""
+    configuration = workspace.environment.feature_store
+    named = [] if configuration == "feature_store.yaml" else ["--feature-store-yaml", configuration]
+    return ["feast", *named, "apply"]
+
+
 def _feast_apply(workspace: Workspace) -> list[str]:
     """Run the plain Feast command; returns the lines that say what it changed."""
-    feast = Path(sys.executable).with_name("feast")
+    program, *arguments = _feast(workspace)
+    state = os.path.relpath(workspace.state, workspace.feature_repository)
     applied = subprocess.run(  # noqa: S603 - the Feast of this environment
-        [str(feast), "apply"], cwd=workspace.feature_repository, capture_output=True, text=True, check=False
+        [str(Path(sys.executable).with_name(program)), *arguments],
+        cwd=workspace.feature_repository,
+        env=os.environ | {"RECSYS_STATE": state},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if applied.returncode:
         message = f"feast apply: exit code {applied.returncode}: {(applied.stderr or applied.stdout).strip()[-2000:]}"
@@ -223,6 +237,8 @@ class Server:
     log: Path
     unit: str
     """For whom it is asked."""
+    token: str | None
+    """The bearer token that lists are given for; None where everybody gets them."""
 
     def wait_until_ready(self) -> None:
         """Wait for models and items to be loaded.
@@ -278,6 +294,8 @@ class Server:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             headers = {"Content-Type": "application/json"}
+            if self.token is not None:
+                headers["Authorization"] = f"Bearer {self.token}"
             connection.request(method, path, json.dumps(body) if body else None, headers)
             response = connection.getresponse()
             return response.status, json.loads(response.read())
@@ -298,7 +316,9 @@ def _server(workspace: Workspace) -> Iterator[Server]:
             command, cwd=workspace.root, stdout=output, stderr=subprocess.STDOUT, env=os.environ.copy()
         )
     try:
-        yield Server(process, port, log, _somebody(workspace))
+        variable = workspace.environment.serve.read_token
+        token = None if variable is None else os.environ.get(variable)
+        yield Server(process, port, log, _somebody(workspace), token)
     finally:
         process.terminate()
         try:
@@ -340,6 +360,13 @@ def _written(workspace: Workspace) -> list[str]:
         f"{shown(workspace.tables)}/  events, items, users",
         f"{shown(workspace.feature_tables)}/  feature tables",
         f"{shown(state / 'batch')}/  lists as parquet",
-        f"{shown(state / 'event_log.db')}  exposures, outcomes, ledger",
-        f"{shown(state / 'mlflow.db')}  registry; look at it with: make ui",
+        f"{_place(workspace, 'event_log')}  exposures, outcomes, ledger",
+        f"{_place(workspace, 'mlflow_uri')}  registry; look at it with: mlflow ui, or make ui",
     ]
+
+
+def _place(workspace: Workspace, field: Literal["mlflow_uri", "event_log"]) -> str:
+    """Return a store as people read it: the file, or the address without its password."""
+    address = workspace.environment.address(field, workspace.environment_name, workspace.state)
+    kind, found, file = address.partition(":///")
+    return workspace.shown(Path(file)) if found and kind == "sqlite" else without_password(address)

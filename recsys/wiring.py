@@ -1,11 +1,13 @@
 """Which adapter serves which port in an environment? The composition root: the only file that chooses."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from recsys.ports import (
+    Check,
     Clock,
     Engine,
     Estimator,
@@ -26,6 +28,7 @@ from recsys.specs.catalog import load
 from recsys.specs.environment import Environment
 from recsys.specs.metric import Metric
 from recsys.specs.model import CatBoostAlgorithm
+from recsys.specs.variables import expanded
 from recsys.workflows.workspace import Workspace, find_root
 
 _TELEMETRY_OFF = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "FEAST_USAGE": "False"}
@@ -47,7 +50,7 @@ def open_workspace(environment: str, project: Path | None = None) -> Workspace:
     root = (project or find_root(Path.cwd())).resolve()
     catalog = load(root / "registry")
     declared = catalog.environment(environment)
-    chosen = ChosenAdapters(root, declared)
+    chosen = ChosenAdapters(root, environment, declared)
     return Workspace(root, environment, catalog, chosen.clock(), chosen)
 
 
@@ -56,6 +59,7 @@ class ChosenAdapters:
     """The adapters of one environment; each is imported and made when it is asked for."""
 
     root: Path
+    name: str
     declared: Environment
 
     @property
@@ -85,7 +89,8 @@ class ChosenAdapters:
         if self.declared.data.path is not None:
             from recsys.adapters.parquet_files import ParquetFiles
 
-            return ParquetFiles(self.root / self.declared.data.path)
+            where = f"registry/environments/{self.name}.yaml: data.path"
+            return ParquetFiles(self.root / expanded(self.declared.data.path, where))
         from recsys.adapters.completejourney import CompleteJourney
 
         return CompleteJourney(self.declared.data, self.declared.limits)
@@ -105,7 +110,8 @@ class ChosenAdapters:
         """Return Feast's features, from the configured stores or a replay's own."""
         from recsys.adapters.feast_features import FeastFeatures
 
-        return FeastFeatures(self.root / self.declared.feature_repo, self.declared.feature_store, namespace)
+        spark = self.declared.spark.settings if self.declared.engine == "spark" else None
+        return FeastFeatures(self.root / self.declared.feature_repo, self.declared.feature_store, namespace, spark)
 
     def item_models(self, namespace: Path | None) -> ItemModelStore:
         """Return the item-item models in the state folder, or in a replay's own."""
@@ -117,7 +123,7 @@ class ChosenAdapters:
         """Return what the feature repository's files declare, applied or not."""
         from recsys.adapters.feast_features import DeclaredFeatures
 
-        return DeclaredFeatures(self.root / self.declared.feature_repo, self.declared.feature_store)
+        return DeclaredFeatures(self.root / self.declared.feature_repo, self.declared.feature_store, state=self.state)
 
     def feature_repository(self) -> FeatureRepository:
         """Return Feast's definitions, by the files and by its registry."""
@@ -128,8 +134,9 @@ class ChosenAdapters:
         return FeastRepository(
             folder,
             configuration,
-            files=lambda: DeclaredFeatures(folder, configuration).store,
+            files=lambda: DeclaredFeatures(folder, configuration, state=self.state).store,
             registry=lambda: FeastFeatures(folder, configuration).store,
+            state=self.state,
         )
 
     def transforms(self, module: Path) -> Mapping[str, str]:
@@ -157,8 +164,8 @@ class ChosenAdapters:
         from recsys.adapters.mlflow_registry import MlflowRegistry
 
         return MlflowRegistry(
-            self.declared.mlflow_uri.format(state=self.state),
-            artifact_root=self.state / "mlartifacts",
+            self._address("mlflow_uri"),
+            self._address("artifact_root") or None,
             loaders=_loaders(),
             flavors={"catboost": write_catboost_flavor, "feature": write_feature_flavor},
         )
@@ -167,19 +174,44 @@ class ChosenAdapters:
         """Return the log of exposures and outcomes."""
         from recsys.adapters.sql_event_log import SqlEventLog
 
-        return SqlEventLog(self.declared.event_log.format(state=self.state))
+        return SqlEventLog(self._address("event_log"))
 
     def event_archive(self) -> EventArchive:
         """Return the event log as a whole, in the same database."""
         from recsys.adapters.sql_event_log import SqlEventArchive
 
-        return SqlEventArchive(self.declared.event_log.format(state=self.state))
+        return SqlEventArchive(self._address("event_log"))
 
     def ledger(self) -> Ledger:
         """Return the audit of decisions, in the event log's database."""
         from recsys.adapters.sql_event_log import SqlLedger
 
-        return SqlLedger(self.declared.event_log.format(state=self.state))
+        return SqlLedger(self._address("event_log"))
+
+    def checks(self) -> Sequence[Check]:
+        """Return what `recsys doctor` asks, a check a store; nothing is asked, and no address read, before it runs."""
+        from recsys.adapters.duckdb_engine import duckdb_findings
+        from recsys.adapters.feast_features import feast_registry_findings, online_store_findings
+        from recsys.adapters.mlflow_registry import artifact_findings, mlflow_findings
+        from recsys.adapters.sql_event_log import event_log_findings, ledger_findings
+
+        feast = self.root / self.declared.feature_repo, self.declared.feature_store
+        return (
+            Check("engine", lambda: duckdb_findings(self.declared.limits, self.state / "spill")),
+            Check("shop data", lambda: self.source().findings()),
+            Check("online store", lambda: online_store_findings(*feast)),
+            Check("feature registry", lambda: feast_registry_findings(*feast)),
+            Check("model registry", lambda: mlflow_findings(self._address("mlflow_uri"))),
+            Check(
+                "artefacts",
+                lambda: artifact_findings(self._address("mlflow_uri"), self._address("artifact_root") or None),
+            ),
+            Check("event log", lambda: event_log_findings(self._address("event_log"))),
+            Check("ledger", lambda: ledger_findings(self._address("event_log"))),
+        )
+
+    def _address(self, field: Literal["mlflow_uri", "artifact_root", "event_log"]) -> str:
+        return self.declared.address(field, self.name, self.state)
 
     def search(self, database: Path) -> SettingsSearch:
         """Return what tries settings of a model, and keeps its trials in a file."""

@@ -11,6 +11,7 @@ import pytest
 
 REQUIRED: Final = {
     "server": ("RECSYS_REQUIRE_SERVERS", "start the server"),
+    "browser": ("RECSYS_REQUIRE_BROWSER", "apt-get install chromium, and make install"),
     "spark": ("RECSYS_REQUIRE_SPARK", "make spark, and install Java 17"),
 }
 """Marker -> the variable that is 1 where such tests have to run, and what to do: a skipped one then fails."""

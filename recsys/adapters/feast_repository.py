@@ -10,9 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from recsys.adapters.declared_logic import normalized
+from recsys.adapters.feast_configuration import (
+    read_configuration,
+    registry_disconnected,
+    registry_is_empty,
+    registry_path,
+)
 from recsys.adapters.repository_modules import importable
 from recsys.errors import FeatureError
 from recsys.ports import Definitions
@@ -25,7 +29,14 @@ if TYPE_CHECKING:
 class FeastRepository:
     """`ports.FeatureRepository` over the files of feature_repo/ and Feast's registry."""
 
-    def __init__(self, folder: Path, configuration: str, files: Callable[[], Any], registry: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        configuration: str,
+        files: Callable[[], Any],
+        registry: Callable[[], Any],
+        state: Path | None = None,
+    ) -> None:
         """Point at a repository; nothing is read before it is needed.
 
         Args:
@@ -33,11 +44,13 @@ class FeastRepository:
             configuration: the Feast YAML inside it.
             files: reads the files; returns something with the listings of a feature store.
             registry: opens the feature store, anew at each call.
+            state: the state folder that feature tables lie in; the files' own default if None.
         """
         self._folder = folder
         self._configuration = configuration
         self._files = files
         self._registry = registry
+        self._state = state
 
     def declared(self) -> Definitions:
         """Return what the files define, applied or not."""
@@ -53,6 +66,7 @@ class FeastRepository:
         Raises:
             FeatureError: with the reason, if Feast fails.
         """
+        address = registry_path(read_configuration(self._folder / self._configuration))
         os.environ.setdefault("FEAST_USAGE", "False")
         from feast.repo_config import load_repo_config
         from feast.repo_operations import apply_total
@@ -60,7 +74,8 @@ class FeastRepository:
         said = io.StringIO()
         try:
             with (
-                importable(self._folder),
+                registry_disconnected(address),
+                importable(self._folder, self._state),
                 contextlib.redirect_stdout(said),
                 contextlib.redirect_stderr(said),
                 warnings.catch_warnings(record=True),  # Feast switches its own on
@@ -79,13 +94,10 @@ class FeastRepository:
         return FeatureError(f"feast apply in {self._folder.name}/: failed: {shown}; run it there to see all it says")
 
     def _never_applied(self) -> bool:
-        try:
-            raw = yaml.safe_load(os.path.expandvars((self._folder / self._configuration).read_text(encoding="utf-8")))
-        except (OSError, yaml.YAMLError):
-            return False  # opening the store says what is wrong
-        declared = raw.get("registry", "") if isinstance(raw, dict) else ""
-        path = str(declared.get("path", "") if isinstance(declared, dict) else declared)
-        return "://" not in path and not (self._folder / path).exists()
+        path = registry_path(read_configuration(self._folder / self._configuration))
+        if "://" in path:
+            return registry_is_empty(self._configuration, path)
+        return not (self._folder / path).exists()
 
 
 def _definitions(store: Any) -> Definitions:  # noqa: ANN401 - a feature store, or the parsed files with its listings

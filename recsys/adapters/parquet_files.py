@@ -1,11 +1,12 @@
 """How do a shop's own parquet files come in? From a folder with events, items and users, wherever they are made."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from recsys.errors import DataError
-from recsys.ports import Delivery
+from recsys.ports import Delivery, Finding
 
 _TABLES = ("events", "items", "users")
 
@@ -49,6 +50,18 @@ class ParquetFiles:
                     message = f"data source {part}: not a whole parquet file ({error}); write it again"
                     raise DataError(message) from error
         return Delivery(tables["events"], tables["items"], tables["users"])
+
+    def findings(self) -> Iterator[Finding]:
+        """Read the footer of every file.
+
+        Raises:
+            DataError: if a table is not there, or one of its files is no parquet.
+        """
+        delivery = self.deliver(self._folder)
+        files = [part for table in (delivery.events, delivery.items, delivery.users) for part in _parts(table)]
+        yield Finding(
+            "shop data: files", "ok", f"{self._folder}: {len(files)} parquet files of events, items and users"
+        )
 
     def _table(self, name: str) -> Path:
         file, parts = self._folder / f"{name}.parquet", self._folder / name

@@ -44,7 +44,6 @@ def open_session(settings: Mapping[str, str]) -> "SparkSession":
         StoreError: if pyspark or Java is missing, or Spark does not start.
     """
     try:
-        from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
     except ModuleNotFoundError as error:
         message = (
@@ -62,13 +61,40 @@ def open_session(settings: Mapping[str, str]) -> "SparkSession":
         builder = builder.config(name, value)
     try:
         return builder.getOrCreate()
-    except (PySparkException, OSError) as error:
-        said = next(iter(str(error).splitlines()), type(error).__name__)
+    except Exception as error:  # of Python, of the gateway or of Java
         message = (
-            f"engine spark: Spark does not start with master {settings.get('spark.master', 'local')}: {said}; it needs"
-            " Java 17 or later, and the master has to be reachable"
+            f"engine spark: Spark does not start with master {settings.get('spark.master', 'local')}: {said(error)}; it"
+            " needs Java 17 or later, and the master has to be reachable"
         )
         raise StoreError(message) from error
+
+
+def own_session(settings: Mapping[str, str]) -> "SparkSession":
+    """Return a session on the same Spark whose tables have names of their own, and in which ALWAYS holds.
+
+    Raises:
+        StoreError: as `open_session`.
+    """
+    session = open_session(settings).newSession()
+    for name, value in ALWAYS.items():
+        if name.startswith("spark.sql."):
+            session.conf.set(name, value)
+    return session
+
+
+def said(error: Exception) -> str:
+    """Return the line that says what happened, whether Python or Java said it: the first with one of Spark's names."""
+    lines = [_first_line(str(error))]
+    cause = getattr(error, "java_exception", None)
+    while cause is not None:
+        lines.append(_first_line(str(cause.getMessage())))
+        cause = cause.getCause()
+    named = [line for line in lines if line.startswith("[")]
+    return (named or lines)[0].rstrip(".") or type(error).__name__
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.splitlines()), "")
 
 
 def _require_java() -> None:

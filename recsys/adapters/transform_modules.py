@@ -46,11 +46,11 @@ def _asking_for_what_it_names(transform: Callable[..., Any]) -> Callable[..., An
     return lambda **given: transform(**{name: value for name, value in given.items() if name in named})
 
 
-def transform_failed(module: Path, table: str, sources: str, error: Exception) -> FeatureError:
-    """Return whatever a declared transform raises as one line."""
+def transform_failed(module: Path, table: str, sources: str, error: Exception, said: str | None = None) -> FeatureError:
+    """Return whatever a declared transform raises as one line; `said` is what it says, where that is not its text."""
     message = (
         f"feature table {table}: its transform in {module.name} does not run on {sources}:"
-        f" {type(error).__name__}: {reason(error)}; {advice(error)}"
+        f" {type(error).__name__}: {said or reason(error)}; {advice(error)}"
     )
     return FeatureError(message)
 

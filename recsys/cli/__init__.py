@@ -13,6 +13,7 @@ from recsys.cli import models  # noqa: F401
 from recsys.cli import lists  # noqa: F401
 from recsys.cli import experiments  # noqa: F401
 from recsys.cli import experiment_power  # noqa: F401
+from recsys.cli import monitoring  # noqa: F401
 from recsys.cli import event_log  # noqa: F401
 from recsys.cli.app import app, main
 

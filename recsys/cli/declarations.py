@@ -26,6 +26,27 @@ def validate(env: Env = "local", as_json: Json = False) -> None:
 
 
 @app.command()
+def doctor(
+    limit: Annotated[float, typer.Option("--limit", min=1, help="Seconds that one store may take to answer.")] = 20,
+    env: Env = "local",
+    as_json: Json = False,
+) -> None:
+    """Check each connection, version and permission of an environment, and say what is wrong in one line each."""
+
+    def run(workspace: "Workspace") -> None:
+        from recsys import printing
+        from recsys.workflows.doctor import doctor as examine
+
+        with printing.Bar() as bar:
+            found = examine(workspace, bar.say, limit_seconds=limit)
+        show(printing.diagnosis_document(found), as_json, printing.diagnosis(found))
+        if found.failed:
+            raise typer.Exit(1)
+
+    run_in(env, run)
+
+
+@app.command()
 def plan(env: Env = "local", as_json: Json = False) -> None:
     """Show how registry/ and feature_repo/ differ from what was applied, whom that hits, and what forbids it."""
 

@@ -74,9 +74,9 @@ def evaluate(
         first, last = (None if text is None else read_moment(text) for text in (since, until))
         done = judge(workspace, experiment, since=first, until=last, folder=report)
         overridden = overrides(workspace, [arm["model_version"] for arm in done.document["analysis"]["arms"]])
-        document = done.document | ({"overrides": printing.overrides_document(overridden)} if overridden else {})
         said = printing.evaluation(done, workspace.shown(done.report.page))
-        show(document, as_json, "\n".join([said, *printing.overridden(overridden)]))
+        document, told = printing.with_overrides(done.document, said, overridden)
+        show(document, as_json, told)
 
     run_in(env, run)
 

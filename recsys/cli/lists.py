@@ -19,7 +19,7 @@ def serve(
     ] = None,
     env: Env = "local",
 ) -> None:
-    """Answer over HTTP: POST /v1/recommend, /v1/events, GET /healthz, /readyz, /metrics, /docs; follows promotions."""
+    """Answer over HTTP: POST /v1/recommend, /v1/events, GET /healthz, /readyz, /metrics, /docs, and / for people."""
 
     def run(workspace: "Workspace") -> None:
         from recsys.web.server import run_server
@@ -58,6 +58,7 @@ def serve_batch(
 
         from recsys import printing
         from recsys.specs.base import read_moment
+        from recsys.workflows.promote import overrides
         from recsys.workflows.serve_batch import serve_batch as write
 
         moment = None if date is None else read_moment(date)
@@ -66,9 +67,8 @@ def serve_batch(
             from recsys.workflows.serve_campaign import serve_campaign
 
             if resume:
-                raise SpecError(
-                    [f"audience {placement}: --resume: its list is one pass; leave it out, and run it again"]
-                )
+                finding = f"audience {placement}: --resume: its list is one pass; leave it out, and run it again"
+                raise SpecError([finding])
             with printing.Bar() as bar:
                 campaign = serve_campaign(
                     workspace,
@@ -78,7 +78,9 @@ def serve_batch(
                     Path(out) if out else None,
                     lambda n, total: bar.update("units", n, total),
                 )
-            show(printing.campaign_document(campaign, workspace), as_json, printing.campaign(campaign, workspace))
+            written, said = printing.campaign_document(campaign, workspace), printing.campaign(campaign, workspace)
+            written, said = printing.with_overrides(written, said, overrides(workspace, [campaign.model_version]))
+            show(written, as_json, said)
             return
         with printing.Bar() as bar:
             done = write(
@@ -99,7 +101,9 @@ def serve_batch(
             "reused": done.reused,
             "resumed": done.resumed,
         }
-        show(document, as_json, printing.batch(done, workspace))
+        found = overrides(workspace, done.answered_by)
+        document, said = printing.with_overrides(document, printing.batch(done, workspace), found)
+        show(document, as_json, said)
 
     run_in(env, run)
 
@@ -115,10 +119,14 @@ def why(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
+        from recsys.workflows.promote import overrides
         from recsys.workflows.why import document
         from recsys.workflows.why import why as explain
 
         found = explain(workspace, request_id, shap=shap)
-        show(document(found), as_json, printing.why(found))
+        version = found.exposure.model_version
+        overridden = overrides(workspace, [] if version is None else [version])
+        told, said = printing.with_overrides(document(found), printing.why(found), overridden)
+        show(told, as_json, said)
 
     run_in(env, run)

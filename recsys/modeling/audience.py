@@ -76,7 +76,13 @@ def audience_requests(
 
 
 def eligible_units(rows: pa.Table, units: Pool, at: datetime, ttl: timedelta | None) -> pa.Array:
-    """Return the units that may be reached at a moment, ascending by id.
+    """Return the units that may be reached at a moment, ascending by id; arguments as for `units_of`."""
+    ids = units_of(rows, units, at, ttl)
+    return ids.take(pc.sort_indices(ids))
+
+
+def units_of(rows: pa.Table, units: Pool, at: datetime, ttl: timedelta | None) -> pa.Array:
+    """Return the units that have a live row at a moment with a feature that is large enough, as they come.
 
     Args:
         rows: user_id, event_timestamp and features of the units' view, one row a unit.
@@ -97,8 +103,7 @@ def eligible_units(rows: pa.Table, units: Pool, at: datetime, ttl: timedelta | N
         kept = pc.and_(kept, pc.greater_equal(stamps, pa.scalar(at - ttl, TIMESTAMP)))
     enough = pc.greater_equal(rows[units.feature].cast(pa.float64()), pa.scalar(units.minimum, pa.float64()))
     kept = pc.and_(kept, pc.fill_null(enough, False))
-    ids = rows[USER].cast(pa.string()).filter(kept).combine_chunks()
-    return ids.take(pc.sort_indices(ids))
+    return rows[USER].cast(pa.string()).filter(kept).combine_chunks()
 
 
 def check_units_alone(features: FeatureSet) -> None:

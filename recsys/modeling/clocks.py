@@ -27,7 +27,7 @@ matched as (
     select {keys}, w.t, unnest(max_by(
         {{{fields}}}, (f.event_timestamp, f.created_timestamp)))
     from wanted w join feature_rows f using ({keys})
-    where f.event_timestamp <= w.t and f.created_timestamp <= w.t {alive}
+    where f.event_timestamp <= w.t {known} {alive}
     group by {keys}, w.t)
 select {columns} from rows r left join matched m on {same} and r.t = m.t order by r.{row}
 """
@@ -62,7 +62,7 @@ group by r.{row} order by r.{row}
 """
 
 
-def matched_rows(engine: Engine, rows: pa.Table, view: ViewInfo, table: Path) -> pa.Table:
+def matched_rows(engine: Engine, rows: pa.Table, view: ViewInfo, table: Path, *, known_then: bool = True) -> pa.Table:
     """Return what a view says of each row by the definition.
 
     Args:
@@ -70,6 +70,7 @@ def matched_rows(engine: Engine, rows: pa.Table, view: ViewInfo, table: Path) ->
         rows: the view's join keys and `event_timestamp`.
         view: keys, features and TTL.
         table: the folder of its feature table.
+        known_then: whether only what was known at the row's time counts; all that is known today otherwise.
 
     Returns:
         One row a row: the view's features, event_timestamp and created_timestamp of what matched; null where nothing.
@@ -80,6 +81,7 @@ def matched_rows(engine: Engine, rows: pa.Table, view: ViewInfo, table: Path) ->
         fields=", ".join(f"'m_{name}': f.{name}" for name in columns),
         columns=", ".join(f"m.m_{name} as {name}" for name in columns),
         same=" and ".join(f"r.{key} = m.{key}" for key in view.join_keys),
+        known="and f.created_timestamp <= w.t" if known_then else "",
         alive=f"and {_alive(view)}",
         row=ROW,
     )

@@ -4,7 +4,9 @@ Each Protocol has one real implementation per technology under adapters/ and one
 both pass the same contract tests. The small frozen types beside them are what travels through.
 """
 
+from recsys.ports.checks import Check, Finding, Status
 from recsys.ports.clock import Clock
+from recsys.ports.cluster import BatchFunction, Cluster
 from recsys.ports.engine import Engine, FeatureTable, Step, Streams
 from recsys.ports.event_archive import EventArchive, LogRows
 from recsys.ports.event_log import Decisions, EventLog, Exposure, Ledger, LedgerEntry, NewIds, RoutedCount, ShownItem
@@ -37,7 +39,10 @@ from recsys.ports.serving_copy import ServingCopy
 from recsys.ports.shop import Delivery, ShopSource, SourceCount
 
 __all__ = [
+    "BatchFunction",
+    "Check",
     "Clock",
+    "Cluster",
     "Columns",
     "Decisions",
     "Definitions",
@@ -52,6 +57,7 @@ __all__ = [
     "FeatureRepository",
     "FeatureSet",
     "FeatureTable",
+    "Finding",
     "Groups",
     "ItemModelStore",
     "ItemWeights",
@@ -74,6 +80,7 @@ __all__ = [
     "ShopSource",
     "ShownItem",
     "SourceCount",
+    "Status",
     "Step",
     "Streams",
     "TrainingRows",

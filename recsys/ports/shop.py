@@ -1,9 +1,11 @@
 """Where does the shop's past come from?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from recsys.ports.checks import Finding
 
 
 @dataclass(frozen=True)
@@ -46,5 +48,13 @@ class ShopSource(Protocol):
 
         Raises:
             DataError: if the source cannot be read.
+        """
+        ...
+
+    def findings(self) -> Iterator[Finding]:
+        """Say what `recsys doctor` has to know: whether the source is there and can be read.
+
+        Raises:
+            DataError: if it is not, or cannot.
         """
         ...

@@ -3,6 +3,7 @@
 from recsys.printing.campaigns import campaign, campaign_document, sent, sent_document
 from recsys.printing.champions import history, history_document, promotion, promotion_document
 from recsys.printing.data import dataset, feature_tables, features, ingestion, inspection, online_store
+from recsys.printing.doctor import diagnosis, diagnosis_document
 from recsys.printing.event_log import (
     exported,
     exported_document,
@@ -27,7 +28,8 @@ from recsys.printing.models import (
     tuned,
     tuned_document,
 )
-from recsys.printing.overrides import overridden, overrides_document
+from recsys.printing.monitoring import skew
+from recsys.printing.overrides import overridden, overrides_document, with_overrides
 from recsys.printing.plans import applied, plan, plan_document
 from recsys.printing.power import power
 from recsys.printing.requests import why
@@ -44,6 +46,8 @@ __all__ = [
     "campaign_document",
     "compared",
     "dataset",
+    "diagnosis",
+    "diagnosis_document",
     "evaluation",
     "experiment_status",
     "experiment_status_document",
@@ -73,9 +77,11 @@ __all__ = [
     "sent_document",
     "simulated",
     "simulated_document",
+    "skew",
     "table",
     "trained",
     "tuned",
     "tuned_document",
     "why",
+    "with_overrides",
 ]

@@ -22,8 +22,8 @@ def campaign(done: "Campaign", workspace: "Workspace") -> str:
         )
     if done.precision is not None and done.recall is not None:
         lines.append(
-            f"  expected: {_percent(done.precision)} of them act, {_percent(done.recall)} of all eligible ones who do;"
-            " in 95 of 100 cases, if the probabilities are right"
+            f"  expected: precision {_percent(done.precision)}, recall {_percent(done.recall)} of the eligible"
+            " (95 %, if the probabilities are right)"
         )
     if done.tested is not None:
         lines.append(

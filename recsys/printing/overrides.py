@@ -1,6 +1,6 @@
 """How does it read that a version is champion although something spoke against it?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +10,12 @@ if TYPE_CHECKING:
 def overridden(found: "Sequence[Override]") -> list[str]:
     """Return lines for below whatever shows these versions; none where nothing was overridden."""
     return [line for override in found for line in _lines(override)]
+
+
+def with_overrides(document: Mapping[str, Any], said: str, found: "Sequence[Override]") -> tuple[dict[str, Any], str]:
+    """Return a document and its text with the overrides of the versions that they name; as they are where none is."""
+    more = {"overrides": overrides_document(found)} if found else {}
+    return {**document, **more}, "\n".join([said, *overridden(found)])
 
 
 def overrides_document(found: "Sequence[Override]") -> list[dict[str, Any]]:

@@ -25,6 +25,13 @@ def why(found: "Why") -> str:
     said = shown.asked.get("context", {})
     if said:
         lines.append(f"  context: {', '.join(f'{name} {value}' for name, value in said.items())}")
+    if "channel" in shown.asked:
+        lines.append(
+            f"  campaign: place {shown.asked['rank']:,} of the {shown.asked['capacity']:,} that"
+            f" {shown.asked['channel']} can reach"
+        )
+    if "made_at" in shown.asked:
+        lines.append(f"  sent from a batch that was made at {shown.asked['made_at'][:16]}")
     if found.explanation is None:
         lines.append(f"  answered by: {shown.fallback or 'nothing'}")
         slots = [[str(item.position), item.item_id, _score(item.score)] for item in shown.items]
@@ -52,7 +59,7 @@ def _arm(found: "Why") -> str:
 
 def _features(found: "Why") -> str:
     shown = found.exposure
-    equal = "equal" if found.digest_equal else "DIFFERENT"
+    equal = {True: "equal", False: "DIFFERENT", None: "not logged"}[found.digest_equal]
     told = f"recomputed at the watermark {found.as_of:%Y-%m-%d %H:%M}, digest {equal}"
     if shown.features is None:
         return told
@@ -61,6 +68,8 @@ def _features(found: "Why") -> str:
 
 
 def _steps(made: "Explanation") -> list[str]:
+    if made.candidates and not made.sources:  # a contact has no sources
+        return []
     given = ", ".join(f"{name} {count}" for name, count in made.sources.items())
     lines = [f"  candidates: {made.candidates} ({given})"]
     if made.filtered:

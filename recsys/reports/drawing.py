@@ -20,6 +20,7 @@ Makers = Mapping[str, "Callable[[Document], Figure | None]"]
 """Name of a chart to what draws it, or says that the document has nothing for it."""
 
 INK: Final = "#24292f"
+_NIGHT_INK: Final = "#e6edf3"
 MODEL: Final = "model"
 MODEL_COLOUR: Final = "#e8590c"
 COLOURS: Final = ("#4263eb", "#0ca678", "#9c36b5", "#868e96", "#f08c00", "#1098ad", "#c2255c", "#74b816")
@@ -76,6 +77,13 @@ def to_svg(figure: "Figure") -> str:
     drawing = drawing[drawing.index("<svg") :]
     # Groups are named by their place in the drawing, which is not unique in a page of several.
     return re.sub(r'<g id="[^"]*"', "<g", drawing)
+
+
+def themed(svg: str) -> str:
+    """Return a drawing as a picture of its own, whose ink follows the day and the night of whoever looks at it."""
+    start = svg.index(">") + 1
+    style = f"svg {{ color: {INK} }} @media (prefers-color-scheme: dark) {{ svg {{ color: {_NIGHT_INK} }} }}"
+    return f"{svg[:start]}<style>{style}</style>{svg[start:].replace(INK, 'currentColor')}"
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> "tuple[Figure, list[Axes]]":

@@ -1,6 +1,6 @@
 """What did an experiment show, as one page that anybody can read?
 
-From the JSON document of `recsys evaluate` and nothing else. It says the same numbers.
+From the JSON document of `recsys evaluate`, and what was overridden since. It says the same numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,12 +46,14 @@ The funnel counts, of the items shown, those that an event of the stage followed
 twice counts twice."""
 
 
-def experiment_page(document: Document) -> str:
+def experiment_page(document: Document, overridden: Sequence[Mapping[str, Any]] = ()) -> str:
     """Return a self-contained HTML page; it asks nothing of a network.
 
     Args:
         document: of `recsys evaluate`: experiment, about, analysis, verdict, next, experiment_digest, metrics, frozen,
             and digest where it is frozen.
+        overridden: of the arms' versions, those that are champion although something spoke against it: model_version,
+            reason, author, at (a datetime) and refused.
 
     Returns:
         HTML; the same for the same document.
@@ -61,19 +63,8 @@ def experiment_page(document: Document) -> str:
     about = document["about"]
     owners = ", ".join(f"{text(role)}: {text(team)}" for role, team in about["owners"].items())
     hypothesis = f'<p class="issue">{text(document["analysis"]["hypothesis"])}</p>'
-    body = [
-        f'<header><h1>{title}</h1>{hypothesis}<p class="issue">{owners}</p></header>',
-        _verdict(document),
-        _asked(document),
-        _effects(document, drawn),
-        section("How it settled", drawn.get("cumulative", ""), drawn.get("daily", ""), _weeks(document)),
-        _funnel(document, drawn.get("funnel", "")),
-        _off_policy(document),
-        _health(document),
-        _served(document),
-        section("How to read it", listed(text(" ".join(each.split())) for each in _CONVENTIONS.split("\n\n"))),
-        _provenance(document),
-    ]
+    header = f'<header><h1>{title}</h1>{hypothesis}<p class="issue">{owners}</p></header>'
+    body = [header, *experiment_parts(document, drawn, overridden).values()]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -83,6 +74,33 @@ def experiment_page(document: Document) -> str:
     )
 
 
+def experiment_parts(
+    document: Document, drawn: Mapping[str, str], overridden: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, str]:
+    """Return the parts of the page by name, as HTML, in their order; empty where the document has nothing to say.
+
+    Args:
+        document: of `recsys evaluate`.
+        drawn: name of a chart to the figure that shows it, as HTML.
+        overridden: as for the page.
+    """
+    return {
+        "verdict": _verdict(document),
+        "overridden": _overridden(overridden),
+        "asked": _asked(document),
+        "effects": _effects(document, drawn),
+        "settled": section("How it settled", drawn.get("cumulative", ""), drawn.get("daily", ""), _weeks(document)),
+        "funnel": _funnel(document, drawn.get("funnel", "")),
+        "off_policy": _off_policy(document),
+        "health": _health(document),
+        "served": _served(document),
+        "conventions": section(
+            "How to read it", listed(text(" ".join(each.split())) for each in _CONVENTIONS.split("\n\n"))
+        ),
+        "provenance": _provenance(document),
+    }
+
+
 def _verdict(document: Document) -> str:
     found = document["verdict"]
     kind = "passed" if found["name"] in _GOOD else "open" if found["name"] in _OPEN else "refused"
@@ -90,6 +108,18 @@ def _verdict(document: Document) -> str:
     after = document.get("next") or ()
     following = listed(map(_with_commands, after)) if after else ""
     return f'<div class="verdict {kind}"><strong>{word}.</strong>{paragraph(text(found["reason"]))}{following}</div>'
+
+
+def _overridden(found: Sequence[Mapping[str, Any]]) -> str:
+    """Say which version is champion although something spoke against it."""
+    told = (
+        f'<div class="verdict refused"><strong>Override: {text(each["model_version"])} is champion.</strong>'
+        + paragraph(f"By {text(each['author'])} at {_minute(each['at'].isoformat())} UTC: {text(each['reason'])}")
+        + listed(f"was refused: {text(line)}" for line in each["refused"])
+        + "</div>"
+        for each in found
+    )
+    return "".join(told)
 
 
 def _with_commands(words: str) -> str:

@@ -64,7 +64,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, marked: str |
         for row in rows
     )
     told = f"<caption>{caption}</caption>" if caption else ""
-    return f'<div class="wide"><table>{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        f'<div class="wide" tabindex="0"><table>{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:

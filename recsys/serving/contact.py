@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.data.forgotten import is_forgotten
 from recsys.experiment.routing import held_out
-from recsys.modeling.audience import eligible_units
+from recsys.modeling.audience import eligible_units, units_of
 from recsys.ports import FeatureReader
 from recsys.specs.layer import Layer
 from recsys.specs.placement import Audience
@@ -76,5 +76,5 @@ def _said_yes(
     if asked is None:
         return np.ones(len(units), dtype=bool)
     view = features.view(asked.view)
-    willing = eligible_units(features.online_all(view.name), asked, at, view.ttl)
+    willing = units_of(features.online_all(view.name), asked, at, view.ttl)
     return np.asarray(pc.is_in(units, value_set=willing).to_numpy(zero_copy_only=False), dtype=bool)

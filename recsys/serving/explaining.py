@@ -2,17 +2,21 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.candidates.retrieval import Retrieval
-from recsys.ports import ShownItem
+from recsys.modeling.context import broadcast
+from recsys.ports import Columns, ShownItem
+from recsys.serving.assembly import assemble
+from recsys.serving.lists import Lists
 from recsys.serving.ranking import Asked, Scored, feature_digest, plain_features, scored, shown
 from recsys.serving.reranking import Ranked, after_each
 from recsys.serving.state import LoadedModel
-from recsys.specs.candidates import label
+from recsys.specs.candidates import SOURCES, label
 from recsys.specs.placement import Placement
 from recsys.specs.reranking import Explore
 
@@ -96,6 +100,58 @@ def explain(asked: Asked, model: LoadedModel, placement: Placement, *, shap: boo
         filtered=_filtered(asked, placement),
         stages=stages,
     )
+
+
+def explain_contact(
+    columns: Columns, model: LoadedModel, logged: ShownItem, rank: int, *, shap: bool = False
+) -> Explanation:
+    """Score a unit again that a campaign reached.
+
+    Args:
+        columns: the unit's features, one row, as known when the campaign was made.
+        model: the weights.
+        logged: the contact.
+        rank: the unit's place in the campaign's list.
+        shap: whether the score is taken apart.
+    """
+    row = np.zeros(1, dtype=np.int64)
+    score = float(model.ranker.score(columns)[0])
+    parts = model.ranker.contributions(columns) if shap else {}
+    contact = ExplainedItem(
+        item=replace(logged, score=score),
+        rank=rank,
+        sources=(),
+        features={name: values[0] for name, values in plain_features(columns, row).items()},
+        contributions=_largest_first({name: float(values[0]) for name, values in parts.items()}),
+    )
+    return Explanation((contact,), feature_digest(columns, row), candidates=1, sources={}, filtered={}, stages=())
+
+
+def features_of(asked: Asked, model: LoadedModel, items: Sequence[str]) -> tuple[Columns, NDArray[np.int64]]:
+    """Return what there was to read of some items of a logged list, whichever list would be made of them now.
+
+    Args:
+        asked: what the list was made from: one request.
+        model: the weights that answered; the columns that they read, and all that those are computed from, are told.
+        items: their ids.
+
+    Returns:
+        Column to [items] values (stored features, what the request brought along, computed features), and the items'
+        rows of the matrix, -1 where it lacks one: its values are of no item.
+    """
+    features, wanted, pool = model.features, asked.wanted[0], asked.matrix.pool
+    rows = pool.rows_of(items)
+    placed = np.maximum(rows, 0)
+    found = asked.retrieval.candidates(asked.histories(), asked.instant, wanted.given)
+    gave = np.zeros(len(pool), dtype=np.int64)
+    gave[found.rows] = found.sources
+    brought: dict[str, NDArray[Any]] = {SOURCES: gave[placed], **asked.retrieval.scores(placed, asked.histories())}
+    if wanted.context:
+        brought |= broadcast(wanted.context, len(placed))
+    stored = [name for view in features.views for name in view.features]
+    computed = [name for each in features.transforms for name in (*each.inputs, *each.outputs)]
+    every = replace(features, columns=tuple(dict.fromkeys([*stored, *computed, *features.columns])))
+    return assemble(every, asked.matrix, asked.units, Lists.of([placed]), asked.at, brought), rows
 
 
 def _through(asked: Asked, made: Scored, placement: Placement) -> tuple[tuple[StageEffect, ...], Ranked]:

@@ -173,5 +173,9 @@ def sampled(request_id: str, share: float) -> bool:
     """Tell whether a request is of a sample: by its id, so that a retry is too."""
     if not 0 < share < 1:
         return share >= 1
-    drawn = int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=8, person=b"features").digest(), "big")
-    return drawn < share * 2**64
+    return drawn(request_id) < share * 2**64
+
+
+def drawn(request_id: str) -> int:
+    """Return a request's number of 64 bits: whichever share was sampled, those of the smallest numbers were."""
+    return int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=8, person=b"features").digest(), "big")

@@ -223,6 +223,20 @@ def feature_digests(columns: Columns, rows: NDArray[np.int64], bounds: NDArray[n
     return [hashlib.blake2b(b"".join(mine), digest_size=8).hexdigest() for mine in told]
 
 
+def row_digests(columns: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Return the digest of each row by itself, as `feature_digest` of that row alone."""
+    told = []
+    for name, values in columns.items():
+        head = name.encode()
+        if values.dtype.kind in "OU":
+            told.append([head + str(value).encode() for value in values.tolist()])
+            continue
+        cells = values.astype("int64" if values.dtype.kind == "M" else np.float32)
+        size, data = cells.itemsize, cells.tobytes()
+        told.append([head + data[start : start + size] for start in range(0, len(data), size)])
+    return [hashlib.blake2b(b"".join(row), digest_size=8).hexdigest() for row in zip(*told, strict=True)]
+
+
 def plain_features(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> dict[str, list[Any]]:
     """Return the feature values of some rows as JSON has them: unknown numbers and times are None, times ISO times."""
     return {name: [_plain(value) for value in values[rows].tolist()] for name, values in columns.items()}

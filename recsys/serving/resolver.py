@@ -173,8 +173,7 @@ class Resolver:
         named = request_id or str(uuid.uuid4())
         told = stated(declared, said) if declared else NO_CONTEXT
         wanted = Wanted(slots, at, candidates, named, deadline or Deadline(), session_id, told)
-        reads = GuardedReads(self._online.features, self._online.breaker, wanted.deadline)
-        made = self._ladder.lists(state, model, [user_id], [wanted], reads)
+        made = self.listed(state, model, user_id, wanted)
         rung = made.rungs[0]
         answered = model if rung in BY_A_MODEL else None
         exposure = Exposure(
@@ -201,6 +200,11 @@ class Resolver:
             features=made.listed.features,
         )
         return Answer(exposure)
+
+    def listed(self, state: ServingState, model: LoadedModel | None, user_id: str, wanted: Wanted) -> Laddered:
+        """Return the one list that a model makes for a unit from a state, within its request's time."""
+        reads = GuardedReads(self._online.features, self._online.breaker, wanted.deadline)
+        return self._ladder.lists(state, model, [user_id], [wanted], reads)
 
     def recommend_many(
         self, user_ids: Sequence[str], request_ids: Sequence[str], features: FeatureReader

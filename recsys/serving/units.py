@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from recsys.candidates.pool import instant, to_numpy
 from recsys.modeling.audience import check_units_alone
-from recsys.ports import FeatureReader, FeatureSet, Ranker, ViewInfo
+from recsys.ports import FeatureReader, FeatureSet, OnlineFeatures, Ranker, ViewInfo
 from recsys.schema import EVENT_TIMESTAMP, REQUEST_TIMESTAMP, TIMESTAMP, USER
 from recsys.serving.contact import Contactable
-from recsys.serving.ranking import feature_digest
+from recsys.serving.ranking import row_digests
 from recsys.statistics.chances import Chances
 
 CHUNK_UNITS: Final = 50_000
@@ -44,7 +44,7 @@ class Selection:
 class AudienceRows:
     """The columns of a feature set for many units, from the online store, a part of the units at a time."""
 
-    def __init__(self, features: FeatureReader, wanted: FeatureSet, units: pa.Array, at: datetime) -> None:
+    def __init__(self, features: OnlineFeatures, wanted: FeatureSet, units: pa.Array, at: datetime) -> None:
         """Read every view once, and of it what the columns are made from.
 
         Args:
@@ -126,8 +126,7 @@ def select_units(
 def _digests(rows: AudienceRows, places: NDArray[np.int64]) -> Iterator[str]:
     for first in range(0, len(places), CHUNK_UNITS):
         part = places[first : first + CHUNK_UNITS]
-        columns = rows.columns(part)
-        yield from (feature_digest(columns, row) for row in np.arange(len(part)).reshape(-1, 1))
+        yield from row_digests(rows.columns(part))
 
 
 class _Best:

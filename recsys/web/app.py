@@ -3,7 +3,8 @@
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -27,6 +28,8 @@ from recsys.serving.group_commit import GroupCommit
 from recsys.serving.resolver import Answer, Resolver
 from recsys.web.admission import Admission
 from recsys.web.bodies import Event, Events, RecommendRequest
+from recsys.web.console.pages import Console, Site
+from recsys.web.console.session import Sessions
 from recsys.web.documents import Receipt, Recommendation, describe, described
 from recsys.web.following import Poll
 from recsys.web.guards import Accounted, LimitedBodies, NamedRequests, Tokens, guarded
@@ -72,6 +75,8 @@ class Service:
     """The folder in which the workers of one server keep their figures; None of a process that is alone."""
     sessions: SessionFeatures | None = None
     """Keeps the features of sessions up to the events; None where there are none."""
+    console: Console | None = None
+    """What the pages for people come from; None serves no pages."""
     on_stop: Callable[[], object] = lambda: None
     """Called when no request is in work any more: what waits for the log is written then."""
 
@@ -84,16 +89,8 @@ def create_app(service: Service) -> FastAPI:
     outcomes = Admission("events", service.limits.concurrent, service.limits.waiting)
     poll = Poll(fleet, service.poll_seconds, metrics.observe)
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        poll.start()
-        yield
-        await run_in_threadpool(poll.stop)
-        lists.close()
-        outcomes.close()
-        await run_in_threadpool(service.on_stop)
-
-    app = FastAPI(title="recsys", version=recsys.__version__, lifespan=lifespan)
+    closing = [lists.close, outcomes.close]
+    app = FastAPI(title="recsys", version=recsys.__version__, lifespan=_lifespan(poll, closing, service.on_stop))
     answer_problems(app)
     describe(app)
     reader, writer = guarded(service.tokens.read), guarded(service.tokens.write)
@@ -150,6 +147,7 @@ def create_app(service: Service) -> FastAPI:
 
     app.include_router(reader)
     app.include_router(writer)
+    _add_pages(app, service, fleet, closing)
 
     def accounted(scope: Scope, status: int, seconds: float) -> None:
         path = getattr(scope.get("route"), "path", "other")
@@ -161,6 +159,31 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(Accounted, tell=accounted)
     app.add_middleware(NamedRequests)
     return app
+
+
+def _lifespan(
+    poll: Poll, closing: Sequence[Callable[[], None]], on_stop: Callable[[], object]
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return what begins with the application and ends after its last request."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        poll.start()
+        yield
+        await run_in_threadpool(poll.stop)
+        for close in closing:
+            close()
+        await run_in_threadpool(on_stop)
+
+    return lifespan
+
+
+def _add_pages(app: FastAPI, service: Service, fleet: Fleet, closing: list[Callable[[], None]]) -> None:
+    """Let an application have the console's pages, if there are any."""
+    if service.console is not None:
+        site = Site(service.console, fleet, service.clock, Sessions(service.tokens.read), service.limits.budget)
+        app.include_router(site.router())
+        closing.append(site.close)
 
 
 def _answer(resolver: Resolver, request: RecommendRequest, deadline: Deadline) -> Answer:

@@ -88,6 +88,8 @@ def application_of(workspace: Workspace, figures: str | None) -> FastAPI:
     """
     # Imported here, so that the supervisor of several workers keeps no figures of its own.
     from recsys.web.app import Limits, Service, create_app
+    from recsys.web.console.pages import Console
+    from recsys.workflows.console.source import ConsoleSource
 
     declared = workspace.environment.serve
     stores = Stores()
@@ -106,6 +108,7 @@ def application_of(workspace: Workspace, figures: str | None) -> FastAPI:
         declared.poll.total_seconds(),
         figures,
         sessions=_warmed(session_features(workspace)),
+        console=Console(ConsoleSource(workspace), workspace.environment_name, declared.mlflow_ui, declared.feast_ui),
         on_stop=log.close,
     )
     return create_app(service)

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from recsys.decision.champion import overrides_among
 from recsys.errors import ModelError, StoreError
 from recsys.ports import Weights
 from recsys.reports.experiment import experiment_page
@@ -39,8 +40,10 @@ def keep_report(workspace: Workspace, document: Mapping[str, Any], folder: Path 
         OSError: if the files cannot be written.
     """
     name = document["experiment"] + ("-part" if document["analysis"]["part"] else "")
-    path = (folder or workspace.state / "reports" / "experiments") / f"{name}.html"
-    page = experiment_page(document)
+    path = kept_path(workspace, name, folder)
+    versions = [arm["model_version"] for arm in document["analysis"]["arms"]]
+    overridden = [asdict(override) for override in overrides_among(workspace.ledger, versions)]
+    page = experiment_page(document, overridden)
     text = json.dumps(document, indent=2, ensure_ascii=False)
     write_text(path, page)
     write_text(path.with_suffix(".json"), text)
@@ -54,6 +57,11 @@ def keep_report(workspace: Workspace, document: Mapping[str, Any], folder: Path 
     except (StoreError, ModelError) as error:
         return KeptReport(path, (), str(error))
     return KeptReport(path, tuple(f"{weights.model_version} (weights {weights.number})" for weights in judged))
+
+
+def kept_path(workspace: Workspace, name: str, folder: Path | None = None) -> Path:
+    """Return where an experiment's page is kept; its JSON document is beside it."""
+    return (folder or workspace.state / "reports" / "experiments") / f"{name}.html"
 
 
 def _judged(workspace: Workspace, document: Mapping[str, Any]) -> Iterator[Weights]:

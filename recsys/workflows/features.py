@@ -18,6 +18,7 @@ from recsys.ports import FeatureTable, Step
 from recsys.specs.catalog import digest
 from recsys.workflows.exclusive import FEATURES, exclusive, read_written, sweep, write_by_rename
 from recsys.workflows.item_models import MadeItemModel, fit_item_models, needed_models, write_item_models
+from recsys.workflows.online_rows import lost_views, marker_path, watermarks
 from recsys.workflows.table_records import (
     BUILD,
     declared_tables,
@@ -228,7 +229,7 @@ def materialize(workspace: Workspace, progress: Callable[[str], None] | None = N
     """Bring the online store and the item-item models of candidate sources up to the environment's clock.
 
     The marker that says so leaves before the first row is written and comes back after the last one: a run after a kill
-    writes everything again.
+    writes everything again. So does one that finds less online than it left there.
 
     Args:
         workspace: the project.
@@ -244,7 +245,7 @@ def materialize(workspace: Workspace, progress: Callable[[str], None] | None = N
 
 def _materialize(workspace: Workspace, tell: Callable[[str], None]) -> Materialized:
     now = workspace.clock.now()
-    marker = _marker(workspace)
+    marker = marker_path(workspace)
     tables, placements = manifest(workspace), workspace.catalog.placements
     models = needed_models(placements.values())
     wanted = {
@@ -254,11 +255,13 @@ def _materialize(workspace: Workspace, tell: Callable[[str], None]) -> Materiali
         "grown": {name: entry["until"] for name, entry in tables.items()},
         "item_models": sorted(models),
     }
-    known = read_written(marker)
-    if known == wanted and all(workspace.item_models.generation(key) for key in models):
+    known = read_written(marker) or {}
+    written = {name: value for name, value in known.items() if name != "online"}
+    lost = bool(known) and bool(lost_views(workspace, known))
+    if written == wanted and not lost and all(workspace.item_models.generation(key) for key in models):
         return Materialized(now, reused=True, item_models=())
     since = None
-    if known and known["tables"] == wanted["tables"]:
+    if known and not lost and known["tables"] == wanted["tables"]:
         since = min(datetime.fromisoformat(moment) for moment in (known["until"], *known["grown"].values()))
     tell("item-item models")
     fitted = fit_item_models(workspace.features, placements.items(), now, workspace.environment.limits.memory_bytes)
@@ -267,7 +270,7 @@ def _materialize(workspace: Workspace, tell: Callable[[str], None]) -> Materiali
     tell("online store")
     workspace.features.materialize(now, since)
     made = write_item_models(workspace.item_models, fitted)
-    write_by_rename(marker, wanted)
+    write_by_rename(marker, {**wanted, "online": watermarks(workspace, tables)})
     return Materialized(now, reused=False, item_models=made)
 
 
@@ -277,13 +280,9 @@ def require_materialized(workspace: Workspace) -> None:
     Raises:
         FeatureError: if it was never filled to the end.
     """
-    if not _marker(workspace).exists():
+    if not marker_path(workspace).exists():
         message = (
-            f"online store: no materialization came to its end ({workspace.shown(_marker(workspace))} is missing):"
+            f"online store: no materialization came to its end ({workspace.shown(marker_path(workspace))} is missing):"
             f" its views may be of different moments; run `{BUILD}`"
         )
         raise FeatureError(message)
-
-
-def _marker(workspace: Workspace) -> Path:
-    return workspace.state / "materialized.json"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from recsys.decision.champion import champion_status
 from recsys.decision.evidence import LOGIC_TAG
@@ -105,7 +105,7 @@ def _facts(workspace: Workspace, before: State) -> Facts:
     now = workspace.clock.now()
     versions = {*workspace.catalog.models, *before["models"]}
     models = sorted({version.partition("/")[0] for version in versions})
-    made = _is_made(workspace, workspace.environment.mlflow_uri)
+    made = _is_made(workspace, "mlflow_uri")
     registered = {model: workspace.registry.search(model) if made else () for model in models}
 
     @cache
@@ -126,14 +126,28 @@ def _facts(workspace: Workspace, before: State) -> Facts:
     )
 
 
+def definitions_differ(workspace: Workspace) -> Sequence[str] | None:
+    """Return the definitions in which Feast's registry and the files differ; none before the first apply.
+
+    None where they agree.
+    """
+    repository = workspace.adapters.feature_repository()
+    registered = repository.registered()
+    step = feast_step(registered, repository.declared())
+    if step is None:
+        return None
+    return [change.field for change in step.fields] if any(registered.values()) else ()
+
+
 def ledger_entries(workspace: Workspace) -> Sequence[LedgerEntry]:
     """Return what the ledger holds; nothing where there is none yet, which is then not made."""
-    return workspace.ledger.entries() if _is_made(workspace, workspace.environment.event_log) else ()
+    return workspace.ledger.entries() if _is_made(workspace, "event_log") else ()
 
 
-def _is_made(workspace: Workspace, url: str) -> bool:
+def _is_made(workspace: Workspace, field: Literal["mlflow_uri", "event_log"]) -> bool:
     """Say whether a store is there: to open a SQLite file makes it, and a plan writes nothing."""
-    scheme, _, path = url.format(state=workspace.state).partition(":///")
+    url = workspace.environment.address(field, workspace.environment_name, workspace.state)
+    scheme, _, path = url.partition(":///")
     return not scheme.startswith("sqlite") or Path(path).exists()
 
 

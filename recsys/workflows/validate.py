@@ -29,6 +29,7 @@ class Validated:
     metrics: int
     layers: int
     experiments: int
+    monitors: int
     environments: int
 
 
@@ -50,6 +51,7 @@ def validate(workspace: Workspace) -> Validated:
         metrics=len(catalog.metrics),
         layers=len(catalog.layers),
         experiments=len(catalog.experiments),
+        monitors=len(catalog.monitors),
         environments=len(catalog.environments),
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,16 +24,18 @@ from recsys.modeling.context import remembered, stated
 from recsys.modeling.moments import fitted_models
 from recsys.ports import Exposure, FeatureTable, ItemWeights, Streams
 from recsys.schema import CREATED_TIMESTAMP, ITEM, SESSION, TIMESTAMP
-from recsys.serving.explaining import Explanation, explain
+from recsys.serving.explaining import Explanation, explain, explain_contact
 from recsys.serving.item_matrix import ItemMatrix, read_matrix
 from recsys.serving.ladder import UNIT_UNKNOWN
 from recsys.serving.past import PastFeatures, PastRequest
 from recsys.serving.ranking import Asked, Wanted, known
 from recsys.serving.state import LoadedModel
 from recsys.serving.unit_rows import UnitRows
+from recsys.serving.units import AudienceRows
 from recsys.specs.candidates import label
 from recsys.specs.experiment import Experiment
 from recsys.specs.placement import Placement
+from recsys.workflows.batch_exposures import MADE_AT
 from recsys.workflows.table_records import declared_tables, sources, transforms_module
 from recsys.workflows.workspace import Workspace
 
@@ -56,8 +59,10 @@ class Why:
 
     @property
     def digest_equal(self) -> bool | None:
-        """Whether the features are those that were logged; None where no model answered."""
-        return None if self.explanation is None else self.explanation.digest == self.exposure.feature_digest
+        """Whether the features are those that were logged; None where no model answered, or a batch kept no digest."""
+        if self.explanation is None or not self.exposure.feature_digest:
+            return None
+        return self.explanation.digest == self.exposure.feature_digest
 
     @property
     def items_equal(self) -> bool | None:
@@ -84,6 +89,17 @@ class Why:
         }
 
 
+@dataclass(frozen=True)
+class Remade:
+    """What one logged list was made from."""
+
+    asked: Asked
+    model: LoadedModel
+    placement: Placement
+    as_of: datetime
+    """How far the online store had come: the newest watermark of what was materialized."""
+
+
 def why(workspace: Workspace, request_id: str, *, shap: bool = False) -> Why:
     """Explain a logged request.
 
@@ -100,8 +116,8 @@ def why(workspace: Workspace, request_id: str, *, shap: bool = False) -> Why:
     exposure = workspace.event_log.request(request_id)
     if exposure is None:
         message = (
-            "why: the event log has no request of this id: it is the `request_id` of an answer; requests are gone once"
-            " the log is pruned or their user is forgotten"
+            "why: the event log has no request of this id: it is the `request_id` of an answer, or of a list of a batch"
+            " that `recsys log sent` logged; requests are gone once the log is pruned or their user is forgotten"
         )
         raise DataError(message)
     return Recomputing(workspace).why(exposure, shap=shap)
@@ -127,8 +143,23 @@ class Recomputing:
             FeatureError: if a view or feature that it read is not declared any more.
         """
         arm = self._arm_now(exposure)
-        if exposure.model_version is None or exposure.weights is None:
+        if exposure.model_version and exposure.weights is not None and self._is_contact(exposure):
+            return self._contact(exposure, exposure.model_version, exposure.weights, shap=shap)
+        remade = self.remade(exposure)
+        if remade is None:
             return Why(exposure, arm, None, None)
+        made = explain(remade.asked, remade.model, remade.placement, shap=shap)
+        return Why(exposure, arm, remade.as_of, made)
+
+    def remade(self, exposure: Exposure) -> Remade | None:
+        """Return what a logged list was made from, as of its watermark; None where no model answered, or none of lists.
+
+        Raises:
+            ModelError: if its weights are not in the registry any more.
+            FeatureError: if a view or feature that it read is not declared any more.
+        """
+        if exposure.model_version is None or exposure.weights is None or self._is_contact(exposure):
+            return None
         placement = self._workspace.catalog.placement(exposure.placement)
         stamps = {name: datetime.fromisoformat(stamp) for name, stamp in exposure.watermarks.items()}
         as_of = max(stamp for name, stamp in stamps.items() if self._materialized(name))
@@ -136,18 +167,33 @@ class Recomputing:
         past = self._past(as_of, units=exposure.fallback != UNIT_UNKNOWN)
         matrix, retrieval = self._online(exposure, placement, model, past, stamps)
         reads = PastRequest(past, lambda view: self._session_rows(exposure, view, stamps.get(view)))
-        unit = UnitRows(reads, matrix, [exposure.user_id], exposure.event_timestamp, [exposure.session_id])
+        unit = UnitRows(reads, matrix, [exposure.user_id], _made_at(exposure), [exposure.session_id])
         views = {name: past.view(name) for name in placement.history_views}
         wanted = Wanted(
             slots=int(exposure.asked.get("k", len(exposure.items))),
-            at=exposure.event_timestamp,
+            at=_made_at(exposure),
             given=tuple(exposure.asked.get("candidates", ())),
             request_id=exposure.request_id,
             session=exposure.session_id,
             context=stated(placement.context, remembered(placement.context, exposure.asked.get("context", {}))),
         )
         asked = Asked(matrix, retrieval, unit, views, [wanted])
-        return Why(exposure, arm, as_of, explain(asked, model, placement, shap=shap))
+        return Remade(asked, model, placement, as_of)
+
+    def _is_contact(self, exposure: Exposure) -> bool:
+        return exposure.placement in self._workspace.catalog.audiences
+
+    def _contact(self, exposure: Exposure, version: str, number: int, *, shap: bool) -> Why:
+        """Explain whom a campaign reached: one unit, by its features when the campaign was made."""
+        model = self._model(version, number)
+        # The view that says who may be contacted may be newer: answers are pushed as they come.
+        stamps = (exposure.watermarks[view.name] for view in model.features.views)
+        as_of = max(datetime.fromisoformat(stamp) for stamp in stamps)
+        past = self._past(as_of, units=True)
+        rows = AudienceRows(past, model.features, pa.array([exposure.user_id]), _made_at(exposure))
+        columns = rows.columns(np.zeros(1, dtype=np.int64))
+        made = explain_contact(columns, model, exposure.items[0], int(exposure.asked["rank"]), shap=shap)
+        return Why(exposure, None, as_of, made)
 
     def _materialized(self, name: str) -> bool:
         """Tell whether a watermark is of what a materialize brought, and not of a session or an item-item model."""
@@ -212,7 +258,7 @@ class Recomputing:
         """Return the items and the candidate sources as they were; the former go by the request's time, for TTLs."""
         item_views = [view for view in model.features.views if view.join_keys == (ITEM,)]
         fitted = {label(source): stamps.get(f"{_CANDIDATES}{label(source)}") for source in placement.fitted}
-        at = exposure.event_timestamp
+        at = _made_at(exposure)
         key = (exposure.placement, model.key, id(past), at, tuple(fitted.items()))
         if key not in self._matrices:
             matrix = read_matrix(past, placement, item_views, at)
@@ -230,6 +276,12 @@ class Recomputing:
             memory = self._workspace.environment.limits.memory_bytes
             self._item_models[name, moment] = fitted_models(self._workspace.features, placement, moment, memory)
         return self._item_models[name, moment]
+
+
+def _made_at(exposure: Exposure) -> datetime:
+    """Return the moment that features and scores are of: before the answer, where a batch was sent later."""
+    made_at = exposure.asked.get(MADE_AT)
+    return exposure.event_timestamp if made_at is None else datetime.fromisoformat(made_at)
 
 
 def document(found: Why) -> dict[str, Any]:

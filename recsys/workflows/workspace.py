@@ -4,7 +4,7 @@ The declarations of a project and the adapters of one environment, each opened a
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +12,7 @@ from typing import Protocol
 from recsys.errors import DataError, SpecError
 from recsys.modeling.moments import Moments
 from recsys.ports import (
+    Check,
     Clock,
     Engine,
     Estimator,
@@ -90,6 +91,10 @@ class Adapters(Protocol):
 
     def ledger(self) -> Ledger:
         """Return the audit of decisions."""
+        ...
+
+    def checks(self) -> Sequence[Check]:
+        """Return what `recsys doctor` asks of each store."""
         ...
 
     def search(self, database: Path) -> SettingsSearch:

@@ -80,9 +80,9 @@ def own_postgres() -> Iterator[int]:
 
 
 @contextmanager
-def own_mlflow(folder: Path) -> Iterator[int]:
-    """Give the port of an MLflow server that keeps everything in a folder."""
-    port = free_port()
+def own_mlflow(folder: Path, port: int | None = None) -> Iterator[int]:
+    """Give the port of an MLflow server that keeps everything in a folder; the same folder gives the same registry."""
+    port = port or free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "kept")]
     with (folder / "mlflow.log").open("wb") as log:

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,10 @@ import yaml
 
 from recsys.candidates.pool import to_numpy
 from recsys.errors import FeatureError, LeakageError, ModelError, SpecError
+from recsys.experiment.bucketing import bucket
 from recsys.modeling import audience
 from recsys.modeling.training_set import LEARN
+from recsys.printing import why as told
 from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, REQUEST_TIMESTAMP, SCORE, TIMESTAMP, USER
 from recsys.serving.contact import contactable
 from recsys.serving.units import AudienceRows
@@ -24,11 +29,15 @@ from recsys.specs.metric import LIST_METRICS
 from recsys.wiring import open_workspace
 from recsys.workflows import training_data
 from recsys.workflows.dataset import build_dataset, check_dataset
+from recsys.workflows.features import build_tables, materialize
 from recsys.workflows.promote import promote_first
+from recsys.workflows.sent import log_sent
 from recsys.workflows.serve_campaign import serve_campaign
 from recsys.workflows.train import Trained, train
+from recsys.workflows.validate import validate
+from recsys.workflows.why import Recomputing, document, why
 from recsys.workflows.workspace import Workspace
-from tests.integration.conftest import edit
+from tests.integration.conftest import edit, feast_apply
 
 NOW = datetime(2017, 12, 4, tzinfo=UTC)
 COUPON = "coupon/v1"
@@ -245,6 +254,118 @@ def test_what_cannot_be_sent_is_refused(project: Workspace, trained: Trained) ->
         serve_campaign(project, "coupon_mailing", "sms", datetime(2017, 11, 20, tzinfo=UTC))
     with pytest.raises(ModelError, match=r"model spend has no champion, .*run `recsys promote --model-version spend/"):
         serve_campaign(project, "spenders", "call")
+
+
+def test_a_contact_that_was_sent_is_explained_by_the_features_of_its_moment(
+    project: Workspace, trained: Trained
+) -> None:
+    """The same score from the same features, and which of them made it."""
+    done = serve_campaign(project, "coupon_mailing", "sms")
+    logged = log_sent(project, done.folder)
+    assert (logged.lists, logged.new) == (20, 20)
+    assert log_sent(project, done.folder).new == 0
+    table = pq.read_table(done.folder / "arm=default")
+    again = Recomputing(project)
+    for request_id in table["request_id"].to_pylist():
+        exposure = project.event_log.request(request_id)
+        assert exposure is not None
+        found = again.why(exposure)
+        assert found.digest_equal
+        assert found.items_equal
+    found = why(project, table["request_id"][3].as_py(), shap=True)
+    assert found.explanation is not None
+    assert set(found.explanation.items[0].contributions) == set(project.registry.load(trained.weights).columns)
+    shown = told(found)
+    assert "campaign: place 4 of the 20 that sms can reach" in shown
+    assert "the same items and scores again" in shown
+    assert document(found)["features"]["digest_equal"] is True
+    assert not again.why(replace(found.exposure, user_id=table[USER][4].as_py())).items_equal
+
+
+def test_consent_and_a_holdout_of_the_shop_are_kept(project: Workspace, trained: Trained) -> None:
+    """Who was never mailed said nothing, so nobody of them is reached; nor is anybody of the holdout."""
+    del trained
+    root = project.root
+    (root / "registry/layers").mkdir(exist_ok=True)
+    (root / "registry/layers/campaigns.yaml").write_text("seed: 'campaigns:'\nholdout: [0.0, 0.3]\n")
+    asked = {"view": "user_campaign", "feature": "campaign_mailed", "minimum": 1}
+    fields = {"contact": {"phone": asked, "sms": asked, "email": None}, "holdouts": ["campaigns"]}
+    before = (root / UNITS).read_text()
+    edit(root / UNITS, lambda spec: spec.update(fields))
+    try:
+        workspace = open_workspace("local", root)
+        assert validate(workspace).audiences == 2
+        done = serve_campaign(workspace, "coupon_mailing", "sms")
+        mailed = workspace.features.online_all("user_campaign")
+        willing = set(mailed.filter(pc.greater_equal(mailed["campaign_mailed"], 1))[USER].to_pylist())
+        reached = pq.read_table(done.folder / "arm=default")[USER].to_pylist()
+        assert len(reached) == 20
+        assert set(reached) <= {user for user in willing if bucket("campaigns:", user) >= 3_000}
+        assert done.opted_out > 0
+        assert done.held_out > 0
+        assert done.eligible == done.reachable + done.opted_out + done.held_out
+        letters = serve_campaign(workspace, "coupon_mailing", "email")
+        assert (letters.opted_out, letters.units) == (0, 50)
+    finally:
+        (root / UNITS).write_text(before)
+
+
+CONSENT_TABLE = '''
+def user_consent(events: ir.Table, users: ir.Table, until: datetime) -> ir.Table:
+    """Who may be sent messages: whom the shop ever mailed."""
+    mailed = events.filter(_.event_type == "mailed").group_by("user_id").aggregate(first=_.event_timestamp.min())
+    rows = mailed.select("user_id", event_timestamp=_week_end(mailed["first"]), may_text=ibis.literal(1.0))
+    return _up_to(rows, until)
+
+
+TABLES: Mapping'''
+CONSENT_VIEW = """
+user_consent = FeatureView(
+    name="user_consent",
+    entities=[user],
+    ttl=timedelta(days=730),
+    schema=number_fields("may_text"),
+    source=PushSource(name="user_consent_answers", batch_source=_source("user_consent")),
+)
+"""
+PUSH = """
+import sys
+import pandas as pd
+from feast import FeatureStore
+from feast.data_source import PushMode
+now = pd.Timestamp("2017-12-03T12:00:00Z")
+answer = {"user_id": [sys.argv[1]], "may_text": [0.0], "event_timestamp": [now], "created_timestamp": [now]}
+FeatureStore(repo_path=".").push("user_consent_answers", pd.DataFrame(answer), to=PushMode.ONLINE)
+"""
+
+
+def test_a_no_that_is_pushed_by_feast_counts_at_once(project: Workspace, trained: Trained, tmp_path: Path) -> None:
+    """The table of answers grows by weeks; a push is newer than any row of it, also after the next materialize."""
+    del trained
+    root = tmp_path / "project"
+    shutil.copytree(project.root, root)
+    transforms, views = root / "feature_repo/transforms.py", root / "feature_repo/views.py"
+    code = transforms.read_text().replace("\nTABLES: Mapping", CONSENT_TABLE, 1)
+    for table in ("user_profile,", '("user_id",),', "1,"):
+        line = f'    "user_profile": {table}\n'
+        code = code.replace(line, line + line.replace("user_profile", "user_consent"), 1)
+    transforms.write_text(code)
+    views.write_text(views.read_text() + CONSENT_VIEW)
+    asked = {"view": "user_consent", "feature": "may_text"}
+    edit(root / UNITS, lambda spec: spec.update(contact={"phone": asked, "sms": asked, "email": None}))
+    workspace = open_workspace("local", root)
+    build_tables(workspace)
+    feast_apply(root)
+    materialize(workspace)
+    first = serve_campaign(workspace, "coupon_mailing", "sms")
+    best = pq.read_table(first.folder / "arm=default")[USER][0].as_py()
+    subprocess.run([sys.executable, "-c", PUSH, best], cwd=root / "feature_repo", check=True, timeout=120)
+    workspace = open_workspace("local", root)
+    for _ in range(2):
+        done = serve_campaign(workspace, "coupon_mailing", "sms")
+        assert best not in pq.read_table(done.folder / "arm=default")[USER].to_pylist()
+        assert (done.opted_out, done.units) == (first.opted_out + 1, 20)
+        workspace.features.materialize(NOW)
 
 
 # ---------------------------------------------------------------- counts and amounts

@@ -1,7 +1,10 @@
 """Does every command print one JSON document, and one clear line when it refuses?"""
 
 import json
+import shutil
 import sys
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,3 +135,25 @@ def test_a_reference_into_feast_that_leads_nowhere_is_found(terminal: Terminal, 
     assert code == 1
     assert "feature service 'basket_fuller': not declared" in err
     assert "basket_full" in err
+
+
+def test_an_override_is_shown_wherever_its_version_is(
+    replayed: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(replayed.root, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    terminal, reason = Terminal(monkeypatch, capsys), "a law changes on Monday"
+    shown = replayed.event_log.exposures("home", datetime(2017, 12, 4, tzinfo=UTC), datetime(2018, 1, 1, tzinfo=UTC))
+    mine = next(row for row in shown.to_pylist() if row["model_version"] == "basket/v2")
+    looks = [("why", mine["request_id"]), ("serve-batch", "home"), ("evaluate", "home_ranker")]
+    for look in looks:
+        assert "overrides" not in terminal.json(*look)
+    code, out, err = terminal.run("promote", "home_ranker", "--override", "--reason", reason)
+    assert code == 0, err
+    for look in looks:
+        (found,) = terminal.json(*look)["overrides"]
+        assert (found["model_version"], found["reason"]) == ("basket/v2", reason)
+        assert found["refused"]
+        _, out, _ = terminal.run(*look)
+        assert f"OVERRIDE: basket/v2 is champion by {found['author']}" in out
+        assert reason in out

@@ -56,7 +56,7 @@ def test_what_was_not_served_so_is_found_out(replayed: Workspace, exposures: lis
 
 def test_a_logged_row_is_compared_column_by_column(shop: Workspace) -> None:
     resolver = resolver_for(shop, "for_you", clock=FixedClock(shop.clock.now()), experiments={})
-    resolver._feature_rows = 1.0
+    resolver._ladder._feature_rows = 1.0
     resolver.refresh()
     user = known_units(shop, "for_you", shop.clock.now())[5]
     shown = resolver.recommend(user, request_id="with-its-row", k=7).exposure

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = ("3.11", "3.12", "3.13")
 LEFT_OUT = ("recsys", "dist", "build")
 """What the copy lacks: the package itself, and what a build leaves behind; so it does of what git ignores."""
+PACKAGED = ("*.py", "templates/*.html", "static/*.css", "static/*.svg")
+"""What the package consists of, beside its type marker."""
 NEEDS_CHECKOUT = ("tests/docs/test_examples.py::test_named_files_and_links_exist",)
 """Tests that read the package's source files beside them."""
 
@@ -69,7 +71,8 @@ def wheel_faults(wheel: Path) -> list[str]:
     """Return what a wheel holds beyond the package and its metadata, and what it lacks of the package."""
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if not name.endswith("/")}
-    package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "recsys").rglob("*.py")} | {"recsys/py.typed"}
+    kinds = (path for kind in PACKAGED for path in (ROOT / "recsys").rglob(kind))
+    package = {path.relative_to(ROOT).as_posix() for path in kinds} | {"recsys/py.typed"}
     held_package = {name for name in held if name.partition("/")[0].endswith(".dist-info") is False}
     return [
         *(f"{name}: is no part of the package" for name in sorted(held_package - package)),

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -27,6 +28,10 @@ START, END = window(EXPERIMENT)
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
+    return evaluated()
+
+
+def evaluated() -> dict[str, Any]:
     """Return the evaluation of a shop whose treatment is better by a quarter."""
     log, engine = generate(0.25, 300), FakeEngine()
     measured = unit_metrics(
@@ -54,7 +59,7 @@ def document() -> dict[str, Any]:
             "end": END.isoformat(),
         },
         "analysis": analysis.to_dict(),
-        "verdict": {"name": str(verdict.name), "reason": verdict.reason},
+        "verdict": asdict(verdict),
         "next": list(next_steps(verdict, "home_rhythm")),
         "experiment_digest": "0123456789abcdef",
         "metrics": {},

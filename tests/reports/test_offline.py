@@ -46,7 +46,7 @@ class Text(HTMLParser):
         if tag in {"style", "svg", "h1", "h2"}:
             self._inside.append(tag)
         if tag == "figure":
-            self.figures.append(str(dict(attrs)["aria-label"]))
+            self.figures.append(str(dict(attrs).get("aria-label", "")))
 
     def handle_endtag(self, tag: str) -> None:
         if self._inside and self._inside[-1] == tag:

@@ -16,7 +16,7 @@ from recsys.ports import Columns, FeatureSet, RequestTransform, ViewInfo
 from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, REQUEST_TIMESTAMP, TIMESTAMP, USER
 from recsys.serving import units as units_module
 from recsys.serving.contact import Contactable, contactable
-from recsys.serving.ranking import feature_digest
+from recsys.serving.ranking import feature_digest, row_digests
 from recsys.serving.units import AudienceRows, select_units
 from recsys.specs.placement import Audience, Pool
 from tests.fakes.features import FakeFeatures
@@ -137,6 +137,19 @@ def test_chunks_and_ties_do_not_change_who_is_reached(
     order = [at for at in np.argsort(-worth, kind="stable") if reachable[at]][:capacity]
     assert chosen.units.to_pylist() == [ids[at] for at in order]
     np.testing.assert_array_equal(chosen.scores, np.array(scores)[order])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7])
+def test_a_digest_of_each_row_is_that_of_the_row_alone(rows: int) -> None:
+    """Numbers, unknown ones too, texts beyond ASCII, and times."""
+    random = np.random.default_rng(rows)
+    columns: dict[str, NDArray[Any]] = {
+        "number": np.where(random.random(rows) < 0.3, np.nan, random.random(rows)),
+        "text": np.array([random.choice(["", "é", "unknown", "x\x00y"]) for _ in range(rows)], dtype=object),
+        "time": random.integers(0, 10**15, rows).astype("datetime64[us]"),
+        "small": random.random(rows).astype(np.float32),
+    }
+    assert row_digests(columns) == [feature_digest(columns, np.array([row])) for row in range(rows)]
 
 
 def test_progress_is_told_by_units(features: FakeFeatures, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from recsys.errors import SpecError
 from recsys.specs.catalog import load
+from recsys.specs.monitor import Monitor
 from tests.specs.registry_files import (
     ENVIRONMENT,
     EXPERIMENT,
@@ -211,7 +212,7 @@ def test_a_broken_file_is_told_once_and_not_by_those_that_name_it(tmp_path: Path
             "home.yaml",
             (
                 "folder: declarations live in problems, models, placements, audiences, metrics, layers, experiments,"
-                " environments"
+                " monitors, environments"
             ),
         ),
         ("placement/home.yaml", "folder: declarations live in"),
@@ -280,3 +281,14 @@ def test_a_long_value_is_shown_short(tmp_path: Path) -> None:
 def test_the_shipped_registry_holds_together() -> None:
     shipped = load(Path(__file__).parents[2] / "registry")
     assert {"basket/v1", "basket/v2"} <= set(shipped.models)
+
+
+def test_a_monitor_is_of_a_model(tmp_path: Path) -> None:
+    declared = files()
+    declared["monitors/basket.yaml"] = {"weeks": 2, "drift": {"maximum_psi": 0.1}}
+    catalog = load(write(tmp_path, declared))
+    assert catalog.monitor("basket").weeks == 2
+    assert catalog.monitor("other") == Monitor()
+    declared["monitors/baskets.yaml"] = {}
+    (finding,) = findings(tmp_path, declared)
+    assert finding == "registry/monitors/baskets.yaml: name: a monitor has its model's name; models: basket"

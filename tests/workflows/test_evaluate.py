@@ -298,6 +298,20 @@ def test_a_shipped_report_promotes_the_weights_that_it_froze(project: EvaluatedP
     assert not promote_experiment(project.open(), "home_ranker").changed
 
 
+def test_the_page_says_which_arm_is_champion_by_an_override(project: EvaluatedProject) -> None:
+    """The plan was never applied, so that nothing but an override promotes."""
+    weights = project.train("basket/v2", gate="passed")
+    project.registry_kept.set_alias(weights, "logic-v2")
+    assert "Override" not in project.evaluate().report.page.read_text(encoding="utf-8")
+    promote_experiment(project.open(), "home_ranker", "a law <changes> on Monday")
+    again = project.evaluate()
+    page = again.report.page.read_text(encoding="utf-8")
+    assert "Override: basket/v2 is champion." in page
+    assert "a law &lt;changes&gt; on Monday" in page
+    assert "was refused: experiment home_ranker: " in page
+    assert again.reused
+
+
 def _event(kind: str, unit: str, item: str, at: Any) -> dict[str, Any]:
     return {
         "event_id": f"{kind}:{item}",

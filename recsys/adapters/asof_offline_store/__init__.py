@@ -7,6 +7,7 @@
 - `parquet_source`: a source's files, as DuckDB sees them
 - `join`: one view's history joined to the rows, then widened
 - `sql`: the statements, and the rule of the two clocks
+- `spark_store`, `spark_sql`: the same on Spark, where histories are too long for one machine
 - `connection`: DuckDB, in UTC and within its memory
 - `arrow_transformation`: request-time features over columns
 - `retrieval_job`: the lazy result that Feast hands on

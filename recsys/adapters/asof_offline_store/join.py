@@ -53,19 +53,22 @@ def _hits(
 ) -> list[pa.ChunkedArray]:
     """Feature columns of one view, one value an entity row."""
     pull, rows = plan.pull, entities.table.num_rows
-    columns = [entities.column(name, plan.name) for _, name in pull.keys]
-    probe = pa.table(
-        [pa.array(np.arange(rows, dtype=np.int64)), entities.times(), *columns],
-        names=["row", "asked_at", *sql.key_names(pull)],
-    )
+    probe = questions(plan, entities)
     connection.register("entity", probe)
-    _check_key_types(connection, plan, source)
+    check_key_types(connection, plan, source)
     label = f"source {source.label} of feature view {plan.name!r}"
     with explained(label):
         query = _query(connection, pull, source, window.with_ttl(pull.ttl) if window else None)
     found = arrow(connection, query, label)
     connection.unregister("entity")
-    return _widen(found, rows)
+    return widen(found, rows)
+
+
+def questions(plan: ViewPlan, entities: EntityRows) -> pa.Table:
+    """What the rows ask of a view: `row` (their number), `asked_at` (microseconds) and the keys `k0…`."""
+    columns = [entities.column(name, plan.name) for _, name in plan.pull.keys]
+    numbers = pa.array(np.arange(entities.table.num_rows, dtype=np.int64))
+    return pa.table([numbers, entities.times(), *columns], names=["row", "asked_at", *sql.key_names(plan.pull)])
 
 
 def _query(connection: duckdb.DuckDBPyConnection, pull: sql.Pull, source: Parquet, window: sql.Window | None) -> str:
@@ -101,7 +104,7 @@ def _keys_asked(connection: duckdb.DuckDBPyConnection, keys: list[str], source: 
     return "asked"
 
 
-def _widen(found: pa.Table, rows: int) -> list[pa.ChunkedArray]:
+def widen(found: pa.Table, rows: int) -> list[pa.ChunkedArray]:
     """Put the found rows at their places; an entity row without a find gets nulls."""
     order = found.column("row").to_numpy()
     columns = found.columns[1:]
@@ -120,8 +123,8 @@ def _take(column: pa.ChunkedArray, indices: pa.Array) -> pa.ChunkedArray:
     return pa.chunked_array([pa.concat_arrays(column.chunks).take(indices)])
 
 
-def _check_key_types(connection: duckdb.DuckDBPyConnection, plan: ViewPlan, source: Parquet) -> None:
-    """A text key never meets a number key: say so instead of joining nothing."""
+def check_key_types(connection: duckdb.DuckDBPyConnection, plan: ViewPlan, source: Parquet) -> None:
+    """A text key never meets a number key: say so instead of joining nothing. `entity` holds the questions."""
     types = {str(r[0]): str(r[1]) for r in connection.execute("DESCRIBE entity").fetchall()}
     for key, (name, entity_name) in zip(sql.key_names(plan.pull), plan.pull.keys, strict=True):
         pair = [types[key], source.type_of(name)]

@@ -18,6 +18,8 @@ class Parquet:
 
     label: str
     """How messages call the source."""
+    paths: tuple[str, ...]
+    """Its files, in the order in which ties fall; or one pattern or address."""
     relation: str
     """The table function that reads it."""
     types: dict[str, str]
@@ -88,7 +90,7 @@ def parquet(connection: duckdb.DuckDBPyConnection, source: DataSource, repo_path
     relation = read(found)
     types = describe(connection, relation, label, "delete the file and run `recsys features build`")
     mapping = {new: old for old, new in (source.field_mapping or {}).items()}
-    return Parquet(label.removeprefix("source "), relation, types, mapping)
+    return Parquet(label.removeprefix("source "), tuple(found), relation, types, mapping)
 
 
 def is_parquet(source: DataSource) -> bool:

@@ -66,8 +66,9 @@ class Period(TypedDict, total=False):
 class AsofOfflineStore(DuckDBOfflineStore):
     """Point-in-time joins as known at each entity row's time."""
 
-    @staticmethod
+    @classmethod
     def get_historical_features(
+        cls,
         config: RepoConfig,
         feature_views: list[FeatureView],
         feature_refs: list[str],
@@ -128,21 +129,18 @@ class AsofOfflineStore(DuckDBOfflineStore):
         plans = without_keys(plans)
         check(plans, entities)
 
-        def run() -> pa.Table:
-            with connected(config) as connection:
-                return join(connection, plans, entities, str(config.repo_path))
-
         columns = frozenset(entities.table.column_names)
         return ArrowRetrievalJob(
-            run,
+            lambda: cls._joined(config, plans, entities),
             on_demand_feature_views=[with_arrays(odfv, columns) for odfv in odfvs],
             full_feature_names=full_feature_names,
             metadata=entities.metadata(feature_refs),
             repo_path=str(config.repo_path),
         )
 
-    @staticmethod
+    @classmethod
     def pull_latest_from_table_or_query(
+        cls,
         config: RepoConfig,
         data_source: DataSource,
         join_key_columns: list[str],
@@ -181,14 +179,24 @@ class AsofOfflineStore(DuckDBOfflineStore):
             ttl=None,
         )
 
-        def run() -> pa.Table:
-            with connected(config) as connection:
-                source = parquet(connection, data_source, str(config.repo_path))
-                wanted = pull if pull.features else replace(pull, features=_all_columns(source, pull))
-                query = sql.latest(source, wanted, sql.microseconds(start_date), sql.microseconds(end_date))
-                return arrow(connection, query, f"source {source.label}")
+        start, end = sql.microseconds(start_date), sql.microseconds(end_date)
+        return ArrowRetrievalJob(
+            lambda: cls._latest(config, data_source, pull, start, end), repo_path=str(config.repo_path)
+        )
 
-        return ArrowRetrievalJob(run, repo_path=str(config.repo_path))
+    @staticmethod
+    def _joined(config: RepoConfig, plans: list[ViewPlan], entities: EntityRows) -> pa.Table:
+        """Join views to entity rows."""
+        with connected(config) as connection:
+            return join(connection, plans, entities, str(config.repo_path))
+
+    @staticmethod
+    def _latest(config: RepoConfig, data_source: DataSource, pull: sql.Pull, start: int, end: int) -> pa.Table:
+        """Read each key's newest row; a pull without features asks for all columns."""
+        with connected(config) as connection:
+            source = parquet(connection, data_source, str(config.repo_path))
+            query = sql.latest(source, with_features(pull, source), start, end)
+            return arrow(connection, query, f"source {source.label}")
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -233,6 +241,9 @@ class AsofOfflineStore(DuckDBOfflineStore):
         return ArrowRetrievalJob(run, repo_path=str(config.repo_path))
 
 
-def _all_columns(source: Parquet, pull: sql.Pull) -> tuple[tuple[str, str], ...]:
+def with_features(pull: sql.Pull, source: Parquet) -> sql.Pull:
+    """A pull with the features it names; one that names none carries all columns."""
+    if pull.features:
+        return pull
     taken = {pull.timestamp_field, pull.tie_column, *(name for name, _ in pull.keys)}
-    return tuple((name, name) for name in source.types if name not in taken)
+    return replace(pull, features=tuple((name, name) for name in source.types if name not in taken))

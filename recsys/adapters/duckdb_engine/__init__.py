@@ -3,8 +3,10 @@
 - `engine`: `DuckDBEngine`, the Engine port, spilling to disk beyond the memory limit
 - `streams`: `PreparedStreams`, transforms of stream tables that run on few events again and again
 - `texts`: paths and texts in SQL
+- `checks`: what `recsys doctor` asks
 """
 
+from recsys.adapters.duckdb_engine.checks import duckdb_findings
 from recsys.adapters.duckdb_engine.engine import DuckDBEngine
 
-__all__ = ["DuckDBEngine"]
+__all__ = ["DuckDBEngine", "duckdb_findings"]

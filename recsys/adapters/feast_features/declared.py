@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.adapters.feast_features.reader import FeastFeatures
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
 class DeclaredFeatures(FeastFeatures):
     """What the repository's files declare, applied or not: enough to check references, not to read values."""
 
+    def __init__(self, repository: Path, configuration: str, *, state: Path | None = None) -> None:
+        """Point at a repository; nothing is read before it is needed.
+
+        Args:
+            repository: the folder feature_repo/.
+            configuration: the Feast YAML inside it.
+            state: the state folder that its tables lie in; the files' own default if None.
+        """
+        super().__init__(repository, configuration)
+        self._state = state
+
     @cached_property
     def store(self) -> Any:  # noqa: ANN401 - the three listings that definitions are read from
         """The parsed repository, with the listings of a feature store."""
@@ -25,7 +37,7 @@ class DeclaredFeatures(FeastFeatures):
         from feast.types import String
 
         try:
-            with importable(self._repository):
+            with importable(self._repository, self._state):
                 contents = parse_repo(self._repository)
         except Exception as error:  # whatever a file of the repository raises when it is imported
             said = " ".join(str(error).split())

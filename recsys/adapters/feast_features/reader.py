@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys.adapters.feast_configuration import registry_failures
 from recsys.adapters.feast_features.definitions import describe, digest_of, request_transform
 from recsys.adapters.feast_features.opening import open_store
 from recsys.candidates.pool import PlainColumns
@@ -19,7 +20,7 @@ from recsys.ports import ErasedOnline, FeatureSet, Groups, UnitColumns, ViewInfo
 from recsys.schema import TIMESTAMP
 
 if TYPE_CHECKING:
-    from feast import FeatureStore, FeatureView, OnDemandFeatureView
+    from feast import FeatureService, FeatureStore, FeatureView, OnDemandFeatureView
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -27,7 +28,13 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class FeastFeatures:
     """The FeatureReader port on a Feast repository whose stores are the packed and ASOF ones of this package."""
 
-    def __init__(self, repository: Path, configuration: str, namespace: Path | None = None) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        configuration: str,
+        namespace: Path | None = None,
+        spark: Mapping[str, str] | None = None,
+    ) -> None:
         """Point at a repository; nothing is read before it is needed.
 
         Args:
@@ -35,15 +42,17 @@ class FeastFeatures:
             configuration: the Feast YAML inside it.
             namespace: a folder for a registry of its own, and the name of an online store of its own (a replay's): a
                 file in the folder, or a prefix on the server; the configured ones by default.
+            spark: settings of an offline store that joins on Spark; those of the configuration by default.
         """
         self._repository = repository
         self._configuration = configuration
         self._namespace = namespace
+        self._spark = spark
 
     @cached_property
     def store(self) -> "FeatureStore":
         """Feast's own store object, opened at first use."""
-        return open_store(self._repository, self._configuration, self._namespace)
+        return open_store(self._repository, self._configuration, self._namespace, self._spark)
 
     # ------------------------------------------------------------ definitions
 
@@ -58,8 +67,8 @@ class FeastFeatures:
             label = name
         else:
             references, label = list(name), "+".join(name)
-        stored = {view.name: view for view in self.store.list_feature_views()}
-        computed = {view.name: view for view in self.store.list_on_demand_feature_views()}
+        stored = {view.name: view for view in self._stored_views()}
+        computed = {view.name: view for view in self._computed_views()}
         needed: dict[str, FeatureView] = {}
         transforms: dict[str, OnDemandFeatureView] = {}
         for reference in references:
@@ -86,7 +95,7 @@ class FeastFeatures:
         )
 
     def _service_references(self, name: str) -> list[str]:
-        services = {service.name: service for service in self.store.list_feature_services()}
+        services = {service.name: service for service in self._services()}
         if name not in services:
             known = ", ".join(sorted(services)) or "none"
             message = f"feature service {name!r}: not declared; Feast knows: {known}; run `feast apply` after a change"
@@ -97,11 +106,23 @@ class FeastFeatures:
             for field in projection.features
         ]
 
+    def _stored_views(self) -> "list[FeatureView]":
+        with registry_failures(self._configuration):
+            return self.store.list_feature_views()
+
+    def _computed_views(self) -> "list[OnDemandFeatureView]":
+        with registry_failures(self._configuration):
+            return self.store.list_on_demand_feature_views()
+
+    def _services(self) -> "list[FeatureService]":
+        with registry_failures(self._configuration):
+            return self.store.list_feature_services()
+
     def _view(self, name: str) -> "FeatureView":
-        for view in self.store.list_feature_views():
+        for view in self._stored_views():
             if view.name == name:
                 return view
-        known = ", ".join(sorted(view.name for view in self.store.list_feature_views()))
+        known = ", ".join(sorted(view.name for view in self._stored_views()))
         message = f"feature view {name!r}: not declared; Feast knows: {known}; run `feast apply` after a change"
         raise FeatureError(message)
 
@@ -109,7 +130,8 @@ class FeastFeatures:
 
     def historical(self, entities: pa.Table, features: FeatureSet) -> pa.Table:
         """Join features to entity rows as known at each row's time; rows and their order stay."""
-        job = self.store.get_historical_features(entity_df=entities, features=with_inputs(features))
+        with registry_failures(self._configuration):
+            job = self.store.get_historical_features(entity_df=entities, features=with_inputs(features))
         return job.to_arrow()
 
     def snapshot(self, view: str, as_of: datetime, features: Sequence[str] | None = None) -> pa.Table:
@@ -142,9 +164,12 @@ class FeastFeatures:
     def materialize(self, until: datetime, since: datetime | None = None, views: Collection[str] | None = None) -> None:
         """Bring views' online rows up to a moment."""
         names = None if views is None else sorted(views)
-        with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
+        with (
+            registry_failures(self._configuration),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):  # Feast prints its progress
             self.store.materialize(start_date=since or EPOCH, end_date=until, feature_views=names)
-        for view in self.store.list_feature_views():
+        for view in self._stored_views():
             if (names is None or view.name in names) and view.ttl and isinstance(view.stream_source, self._push_source):
                 self._online.expire(self.store.config, view, until - view.ttl)
 
@@ -201,7 +226,7 @@ class FeastFeatures:
         """Delete all rows online that are kept under some values of a join key."""
         rows: dict[str, int] = {}
         unreached: list[str] = []
-        for view in self.store.list_feature_views():
+        for view in self._stored_views():
             keys = describe(view).join_keys
             if keys[:1] == (join_key,):
                 rows[view.name] = self._online.erase_groups(self.store.config, view, values)

@@ -9,11 +9,22 @@ names of metrics: `ndcg@10/user` is stored as `ndcg_at_10/user` (`metric_to_mlfl
 - `registry`: `MlflowRegistry`, the port `ModelRegistry`
 - `recording`: how one registration is written
 - `connection`: the client, its bounds in time, and its failures as `StoreError`
+- `checks`: what `recsys doctor` asks
 - `sample`: whether a ranker gives the scores it gave at its training
 """
 
+from recsys.adapters.mlflow_registry.checks import artifact_findings, mlflow_findings
 from recsys.adapters.mlflow_registry.connection import prepare_mlflow
 from recsys.adapters.mlflow_registry.recording import FlavorWriter, metric_from_mlflow, metric_to_mlflow
 from recsys.adapters.mlflow_registry.registry import Loader, MlflowRegistry
 
-__all__ = ["FlavorWriter", "Loader", "MlflowRegistry", "metric_from_mlflow", "metric_to_mlflow", "prepare_mlflow"]
+__all__ = [
+    "FlavorWriter",
+    "Loader",
+    "MlflowRegistry",
+    "artifact_findings",
+    "metric_from_mlflow",
+    "metric_to_mlflow",
+    "mlflow_findings",
+    "prepare_mlflow",
+]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from recsys.errors import ModelError, StoreError
+from recsys.specs.variables import without_password
 
 _WAIT_SECONDS: Final = 5
 _SETTINGS: Final = {
@@ -26,7 +27,6 @@ _SETTINGS: Final = {
     # Runs are tagged with the commit by this package; a machine without git is not worth a warning.
     "GIT_PYTHON_REFRESH": "quiet",
 }
-_CREDENTIALS: Final = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]*@")
 _CAUSE: Final = re.compile(r"""\(Caused by \w+\(["'](?:.*\): )?(.*)["']\)\)""")
 """What urllib3 puts at the end of a line that repeats the address four times."""
 _ABSENT: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
@@ -95,11 +95,6 @@ class Connection:
             raise StoreError(message) from error
 
 
-def without_password(text: str) -> str:
-    """Hide the password of every address in a text."""
-    return _CREDENTIALS.sub(r"\1:***@", text)
-
-
 def reason_of(error: Exception) -> str:
     """Return the first line of what MLflow or its store says, without passwords."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
@@ -114,11 +109,12 @@ def prepare_mlflow() -> None:
     """Import MLflow and what its client imports at its first question, which takes seconds."""
     _import_mlflow()
     import mlflow.artifacts
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
-    import sqlalchemy.orm
 
     with warnings.catch_warnings():
-        _accept_old_loader()
+        _accept_old_loader()  # its tables are mapped at the import
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+        import sqlalchemy.orm
+
         sqlalchemy.orm.configure_mappers()
 
 

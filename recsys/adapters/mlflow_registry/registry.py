@@ -37,7 +37,7 @@ class MlflowRegistry:
     def __init__(
         self,
         tracking_uri: str,
-        artifact_root: Path | None,
+        artifact_root: str | Path | None,
         loaders: Mapping[str, Loader],
         flavors: Mapping[str, recording.FlavorWriter],
     ) -> None:
@@ -45,7 +45,8 @@ class MlflowRegistry:
 
         Args:
             tracking_uri: `sqlite:///path/to/mlflow.db`, `postgresql+psycopg://…`, or a server's `http://…`.
-            artifact_root: folder of the artefacts of new experiments (made); None where a server keeps them.
+            artifact_root: folder of the artefacts of new experiments (made), or the address of an object store such as
+                `s3://bucket/path`; None where a server keeps them.
             loaders: for each type of ranker (`type` in its `ranker.json`), what loads its bundle.
             flavors: for each type of ranker, what writes its bundle as an MLflow model.
         """
@@ -193,8 +194,10 @@ class MlflowRegistry:
         if (experiment := client.get_experiment_by_name(name)) is not None:
             return str(experiment.experiment_id)
         location = None
-        if self._artifact_root is not None:
-            folder = self._artifact_root.absolute() / model
+        if self._artifact_root is not None and "://" in str(self._artifact_root):
+            location = f"{str(self._artifact_root).rstrip('/')}/{model}"
+        elif self._artifact_root is not None:
+            folder = Path(self._artifact_root).absolute() / model
             folder.mkdir(parents=True, exist_ok=True)
             location = folder.as_uri()
         try:

@@ -1,12 +1,14 @@
 """What does a packed store ask of the place that keeps its values?"""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from recsys.ports import Finding
 
 Key = str | int | bytes
 """What values are kept under: the value of a view's grouping join key."""
@@ -123,4 +125,8 @@ class Backend(Protocol):
 
     def forget(self) -> None:
         """Forget every view of every project in this file, or under this prefix."""
+        ...
+
+    def findings(self) -> Iterator[Finding]:
+        """Say what `recsys doctor` has to know: of the place, and whether rows can be written, read and deleted."""
         ...

@@ -14,7 +14,7 @@ import os
 import random
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from itertools import chain, islice
@@ -23,9 +23,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from recsys.adapters.packed_online_store.backend import Backend, Kept, Key, Newest, Pack, Packed, Place
+from recsys.adapters.packed_online_store.probe import probed
+from recsys.adapters.packed_online_store.redis_checks import NEEDED, redis_findings
 from recsys.adapters.packed_online_store.redis_client import failures
 from recsys.adapters.packed_online_store.redis_scripts import EXPIRE, HEAD, JOIN_KEYS, MERGE, WRITE
 from recsys.errors import FeatureError
+from recsys.ports import Finding
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -67,7 +70,8 @@ class RedisBackend(Backend):
             pipeline.hget(self._rows(place), JOIN_KEYS)
             pipeline.hmget(self._view(place), ["schema", "watermark", "generation"])
             join_keys, (schema, watermark, generation) = pipeline.execute()
-        newest = None if watermark is None else _CLOCKS.unpack(watermark)[0]
+        # Without its rows, which a server may have evicted, what is known of a view counts for nothing.
+        newest = None if watermark is None or join_keys is None else _CLOCKS.unpack(watermark)[0]
         return Kept(_keys(join_keys), schema, newest, int(generation or 0))
 
     def schema(self, place: Place, schema_id: bytes) -> bytes | None:
@@ -176,6 +180,15 @@ class RedisBackend(Backend):
         with failures(self.name, "written"):
             for key in self._client.scan_iter(match=f"{literal}*", count=KEYS_A_READ):
                 self._client.unlink(key)
+
+    def findings(self) -> Iterator[Finding]:
+        """Say what there is to know of the server, and whether rows can be written to it, read and deleted."""
+        takes_writes = True
+        for finding in redis_findings(self._client, self.name):
+            takes_writes = takes_writes and not (finding.name in NEEDED and finding.status == "failed")
+            yield finding
+        if takes_writes:
+            yield from probed(self)
 
     # -- inside
 

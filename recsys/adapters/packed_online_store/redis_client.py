@@ -47,7 +47,11 @@ def connect(url: str, connect_timeout: float, timeout: float) -> "Redis":
             retry=Retry(DrawnPauses(), RETRIES),
         )
     except ValueError as error:
-        message = f"online store redis: online_store.url: {error}: write redis://user:password@host:port/database"
+        # What the client says of an address may hold a part of its password.
+        message = (
+            "online store redis: online_store.url: cannot be read: write redis://user:password@host:port/database, with"
+            " / : @ and ? of a password as %2F %3A %40 and %3F"
+        )
         raise FeatureError(message) from error
     client: Redis = Redis.from_pool(pool)
     return client

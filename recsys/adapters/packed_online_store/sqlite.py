@@ -18,7 +18,9 @@ from typing import Any, Final
 from feast.repo_config import RepoConfig
 
 from recsys.adapters.packed_online_store.backend import Backend, Kept, Key, Newest, Pack, Packed, Place
+from recsys.adapters.packed_online_store.probe import SCHEMA, probed
 from recsys.errors import FeatureError, OnlineStoreError
+from recsys.ports import Finding
 
 BUSY_TIMEOUT_SECONDS: Final = 10.0
 KEYS_A_QUERY: Final = 500
@@ -194,6 +196,13 @@ class SqliteBackend(Backend):
         with self.transaction():
             for (table,) in self._select("SELECT name FROM recsys_views"):
                 self._drop(table)
+
+    def findings(self) -> Iterator[Finding]:
+        """Say which file it is, and whether rows can be written to it, read and deleted."""
+        yield Finding("online store: connection", "ok", f"{self.path}, SQLite {sqlite3.sqlite_version}")
+        yield from probed(self)
+        with self.transaction():
+            self.sqlite.execute("DELETE FROM recsys_schemas WHERE schema_id = ?", (SCHEMA,))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

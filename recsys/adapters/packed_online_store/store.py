@@ -6,7 +6,7 @@ batch engine and the resolver use the Arrow methods. Where the values are kept i
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from recsys.adapters.packed_online_store.clock import present
 from recsys.adapters.packed_online_store.layout import Layout, ProtoRow, plain_key
 from recsys.adapters.packed_online_store.packing import plain, row_count
 from recsys.adapters.packed_online_store.rows import Codecs, Rows
+from recsys.ports import Finding
 
 OnlineRow = tuple[datetime | None, dict[str, ValueProto] | None]
 
@@ -185,6 +186,10 @@ class PackedOnlineStore(OnlineStore):
     def forget(self, config: RepoConfig) -> None:
         """Forget every row of every view and project in the configured file, or under the configured prefix."""
         self._backend(config).forget()
+
+    def findings(self, config: RepoConfig) -> Iterator[Finding]:
+        """Say what `recsys doctor` has to know of the configured place."""
+        return self._backend(config).findings()
 
     # -- Feast's interface
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.adapters.spark_engine.expressions import portable
-from recsys.adapters.spark_session import open_session
+from recsys.adapters.spark_session import open_session, said
 from recsys.adapters.transform_modules import present, transform_failed, transform_of
 from recsys.data.transforming import rows_anew, step_rows
 from recsys.ports import Engine, FeatureTable, Step, Streams
@@ -94,7 +94,7 @@ class SparkEngine:
             running.inputs.update({name: running.read(path) for name, path in found.items()})
             yield running
         except Exception as error:  # whatever a declared transform raises
-            raise transform_failed(module, table.name, ", ".join(sources), error) from error
+            raise transform_failed(module, table.name, ", ".join(sources), error, said(error)) from error
         finally:
             running.close()
 

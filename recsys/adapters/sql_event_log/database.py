@@ -35,7 +35,7 @@ class Database:
         Raises:
             StoreError: if the URL is not one of a SQLite file or of PostgreSQL by psycopg.
         """
-        self._url = _checked_url(url)
+        self._url = checked_url(url)
         self._engine: sa.Engine | None = None
         self._closing: Callable[[], object] = lambda: None
         self._lock = threading.Lock()
@@ -120,7 +120,12 @@ class Database:
         return engine
 
 
-def _checked_url(url: str) -> sa.URL:
+def checked_url(url: str) -> sa.URL:
+    """Parse the URL of a SQLite file or of PostgreSQL by psycopg.
+
+    Raises:
+        StoreError: if it is of neither.
+    """
     rule = "it is sqlite:///path/to/file.db or postgresql+psycopg://user@host:5432/database"
     try:
         parsed = make_url(url)

@@ -1,0 +1,91 @@
+"""How does a page leave the service? From a template that escapes everything, with headers that let in nothing else."""
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+from urllib.parse import quote
+
+import jinja2
+from starlette.responses import HTMLResponse, Response
+
+from recsys.reports import style
+
+POLICY: Final = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""No script at all, nothing from elsewhere, and no other site may frame a page."""
+HEADERS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_PICTURE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+"""Of a drawing, whose lines have their colours with them."""
+_KEPT: Final = "private, max-age=86400, immutable"
+
+
+def page(template: str, status: int, context: Mapping[str, Any]) -> HTMLResponse:
+    """Return a page."""
+    return HTMLResponse(_templates().get_template(template).render(context), status, dict(HEADERS))
+
+
+def stylesheet() -> Response:
+    """Return how pages look: as reports do, and what only the console has."""
+    return Response(_style(), media_type="text/css", headers={**HEADERS, "Cache-Control": "private, max-age=300"})
+
+
+def icon() -> Response:
+    """Return the picture of the browser's tab."""
+    return Response(_static("icon.svg"), media_type="image/svg+xml", headers={**HEADERS, "Cache-Control": _KEPT})
+
+
+def picture(svg: str) -> Response:
+    """Return a drawing; its address changes with what it shows, so browsers may keep it."""
+    headers = {**HEADERS, "Content-Security-Policy": _PICTURE_POLICY, "Cache-Control": _KEPT}
+    return Response(svg, media_type="image/svg+xml", headers=headers)
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("recsys.web.console"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"minute": _minute, "value": _value, "part": _part}
+    return environment
+
+
+@cache
+def _style() -> str:
+    return f"{style.PAGE}\n{_static('console.css')}"
+
+
+@cache
+def _static(name: str) -> str:
+    return (resources.files("recsys.web.console") / "static" / name).read_text(encoding="utf-8")
+
+
+def _minute(moment: str | None) -> str:
+    """Write a moment to the minute; a day alone where it is midnight."""
+    return "" if moment is None else moment[:16].replace("T", " ").removesuffix(" 00:00")
+
+
+def _value(found: object) -> str:
+    """Write a feature's or a score's value."""
+    if found is None or (isinstance(found, float) and math.isnan(found)):
+        return "-"
+    if isinstance(found, float) and not found.is_integer():
+        return f"{found:,.4f}"
+    return f"{found:,.0f}" if isinstance(found, float) else str(found)
+
+
+def _part(name: str) -> str:
+    """Write a name as part of an address; names may have folders."""
+    return quote(name, safe="/")

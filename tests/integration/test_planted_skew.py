@@ -1,0 +1,181 @@
+"""Is a clean system found clean, and is each planted cause of skew found and named, by view and feature?"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from recsys.errors import ExperimentError, SpecError
+from recsys.evaluation.skew import Cause, Skew
+from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, EVENTS, QUANTITY, USER, VALUE
+from recsys.wiring import open_workspace
+from recsys.workflows.features import build_tables
+from recsys.workflows.ingest import ingest
+from recsys.workflows.plan import apply
+from recsys.workflows.serving import FixedClock, known_units, resolver_for
+from recsys.workflows.skew import Skewed, skew
+from recsys.workflows.workspace import Workspace
+from tests.integration.conftest import edit, feast_apply
+
+WEDNESDAY = datetime(2017, 12, 6, 12, tzinfo=UTC)
+"""Two days and a half after the shop's features came online."""
+MONDAY = datetime(2017, 12, 11, tzinfo=UTC)
+UNITS = 12
+
+
+def serve(workspace: Workspace, at: datetime, prefix: str) -> None:
+    """Answer some units' requests by the experiment's arms, and log every one with its features."""
+    experiments = {"home_ranker": workspace.catalog.experiment("home_ranker")}
+    resolver = resolver_for(workspace, "home", clock=FixedClock(at), experiments=experiments)
+    resolver._ladder._feature_rows = 1.0
+    resolver.refresh()
+    units = known_units(workspace, "home", at)[-UNITS:]
+    answers = [resolver.recommend(unit, request_id=f"{prefix}-{unit}").exposure for unit in units]
+    assert {answer.model_version for answer in answers} == {"basket/v1", "basket/v2"}
+    workspace.event_log.write_exposures(answers)
+
+
+def look(workspace: Workspace) -> Skewed:
+    """Compare what was served from the experiment's start on."""
+    return skew(workspace, "home_ranker", until=MONDAY + timedelta(days=1))
+
+
+def named(found: Skew) -> set[tuple[Cause, str]]:
+    """Return each cause with the view that it lies in."""
+    return {(each.cause, each.view) for each in found.findings}
+
+
+@pytest.fixture(scope="module")
+def served(shop: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy of the shop that has applied its declarations and answered some requests."""
+    project = tmp_path_factory.mktemp("served") / "project"
+    shutil.copytree(shop.root, project)
+    workspace = open_workspace("local", project)
+    apply(workspace)
+    serve(workspace, WEDNESDAY, "clean")
+    return workspace
+
+
+@pytest.fixture
+def project(served: Workspace, tmp_path: Path) -> Iterator[Path]:
+    """A copy of it in which something may go wrong."""
+    target = tmp_path / "project"
+    shutil.copytree(served.root, target)
+    yield target
+    shutil.rmtree(target)
+
+
+def test_a_clean_system_reports_zero(served: Workspace) -> None:
+    done = look(served)
+    assert done.skew.requests == UNITS
+    assert done.skew.rows == 10 * UNITS
+    assert done.skew.findings == ()
+    assert (done.skew.skewed_rows, done.skew.restated_rows) == (0, 0)
+    assert done.alerts == ()
+    assert done.unchecked == ()
+
+
+def test_a_view_whose_materialize_did_not_run_is_named(project: Path) -> None:
+    workspace = open_workspace("local", project)
+    views = {"item_weekly", "user_weekly", "user_line"}
+    workspace.features.materialize(MONDAY, WEDNESDAY - timedelta(days=3), views)
+    serve(workspace, MONDAY + timedelta(hours=9), "late")
+    done = look(workspace)
+    assert named(done.skew) == {(Cause.LATE, "user_item")}
+    assert {"pair_baskets", "pair_days_since"} <= {each.feature for each in done.skew.findings}
+    assert 0 < done.skew.skewed_rows < done.skew.rows
+    assert done.skew.restated_rows == 0
+    (alert,) = done.alerts
+    assert "most by late materialize of user_item" in alert.message
+
+
+def test_events_that_were_restated_after_serving_are_named_and_are_no_fault_of_serving(project: Path) -> None:
+    source = project / "delivered"
+    source.mkdir()
+    tables = project / ".recsys/tables"
+    for name in ("items", "users"):
+        shutil.copy(tables / f"{name}.parquet", source)
+    events = pq.read_table(tables / "events.parquet").select(EVENTS.names).cast(EVENTS)
+    mine = pa.array(known_units(open_workspace("local", project), "home", WEDNESDAY)[-UNITS:])
+    lately = pc.and_(
+        pc.greater(events[EVENT_TIMESTAMP], pa.scalar(datetime(2017, 11, 20, tzinfo=UTC))),
+        pc.less(events[EVENT_TIMESTAMP], pa.scalar(datetime(2017, 12, 4, tzinfo=UTC))),
+    )
+    bought = events.filter(pc.and_(pc.and_(pc.is_in(events[USER], mine), lately), pc.greater(events[QUANTITY], 0)))
+    known = {QUANTITY: 0.0, VALUE: 0.0, CREATED_TIMESTAMP: WEDNESDAY + timedelta(days=1)}
+    cancelled = [row | known for row in bought.to_pylist()]
+    assert len(cancelled) > 20
+    pq.write_table(
+        pa.concat_tables([events, pa.Table.from_pylist(cancelled, events.schema)]), source / "events.parquet"
+    )
+    edit(
+        project / "registry/environments/local.yaml",
+        lambda spec: spec.update(data={"source": "files", "path": "delivered"}, clock={"replay_from": "2017-12-11"}),
+    )
+    workspace = open_workspace("local", project)
+    ingest(workspace)
+    build_tables(workspace)
+    done = look(workspace)
+    assert {each.cause for each in done.skew.findings} == {Cause.RESTATED}
+    assert {"user_item", "user_weekly"} <= {each.view for each in done.skew.findings}
+    assert done.skew.skewed_rows == 0
+    assert done.skew.restated_rows > 0
+
+
+def test_a_changed_ttl_is_named_with_what_it_was(project: Path) -> None:
+    views = project / "feature_repo/views.py"
+    views.write_text(views.read_text().replace("WEEKLY = timedelta(days=7)", "WEEKLY = timedelta(days=1)"))
+    feast_apply(project)
+    done = look(open_workspace("local", project))
+    assert named(done.skew) == {(Cause.TTL, "item_weekly"), (Cause.TTL, "user_weekly")}
+    assert {each.detail for each in done.skew.findings} == {"ttl 1w, now 1d"}
+    assert done.alerts
+
+
+def test_a_changed_function_is_named(project: Path) -> None:
+    module = project / "feature_repo/request_time.py"
+    before = '"pair_share": known(number("pair_baskets") / user_baskets)'
+    assert before in module.read_text()
+    module.write_text(module.read_text().replace(before, f"{before[:-1]} * 2)"))
+    feast_apply(project)
+    done = look(open_workspace("local", project))
+    assert [(each.cause, each.view, each.feature, each.detail) for each in done.skew.findings] == [
+        (Cause.CHANGED, "rhythm", "pair_share", "code")
+    ]
+
+
+def test_the_command_ends_with_the_code_of_an_alert(project: Path) -> None:
+    command = [sys.executable, "-m", "recsys", "skew", "home_ranker", "--to", "2017-12-12"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert (done.returncode, "nothing beyond the monitor's limits" in done.stdout) == (0, True), done.stderr
+    workspace = open_workspace("local", project)
+    shown = workspace.event_log.request(f"clean-{known_units(workspace, 'home', WEDNESDAY)[-1]}")
+    assert shown is not None
+    assert shown.features is not None
+    table = workspace.feature_tables / "user_item"
+    for path in table.glob("*.parquet"):  # every version rewritten in place, as by a build from other events
+        rows = pq.read_table(path)
+        place = rows.schema.get_field_index("pair_baskets")
+        pq.write_table(rows.set_column(place, "pair_baskets", pc.add(rows["pair_baskets"], 0.5)), path)
+    found = look(workspace)
+    assert named(found.skew) == {(Cause.RESTATED, "user_item")}
+    monitor = project / "registry/monitors/basket.yaml"
+    monitor.parent.mkdir(parents=True)
+    monitor.write_text("skew: {maximum_restated_share: 0.0}\n")
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "ALERT skew" in done.stdout
+
+
+def test_what_cannot_be_compared_is_refused(served: Workspace) -> None:
+    with pytest.raises(ExperimentError, match="none has its features logged"):
+        skew(served, "basket", until=WEDNESDAY - timedelta(days=1))
+    with pytest.raises(SpecError, match="nobody: neither an experiment nor a model"):
+        skew(served, "nobody")

@@ -1,0 +1,401 @@
+"""Does the console say what is, to those who may see it, escaped, in time, and without changing anything?"""
+
+import html
+import re
+import shlex
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree as ET
+
+import pytest
+from fastapi.testclient import TestClient
+
+from recsys.errors import DataError, StoreError
+from recsys.reports.drawing import INK
+from recsys.web.console.rendering import POLICY
+from recsys.web.console.session import COOKIE, SECONDS, Sessions, local_path
+from recsys.workflows.console.source import ConsoleSource, Document
+from tests.docs.test_examples import fault
+from tests.fakes.event_log import FakeEventLog
+from tests.reports.test_offline import HOSTILE, read
+from tests.serving.test_resolver import experiment, world
+from tests.web.console_site import PAGES, OneRequest, application, hostile, hostile_world, project
+from tests.workflows.promoted_project import NAME, PromotedProject
+
+SECRET: Final = "s3cret-token"  # noqa: S105 - of the test's own
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> PromotedProject:
+    return project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def reads(shop: PromotedProject) -> OneRequest:
+    return OneRequest(shop.open())
+
+
+@pytest.fixture(scope="module")
+def client(reads: OneRequest) -> Iterator[TestClient]:
+    with TestClient(application(reads, world(routers=[experiment()]))) as made:
+        yield made
+
+
+def words(text: str) -> str:
+    """Return what a page says, without its tags."""
+    return " ".join(" ".join(read(text).words).split())
+
+
+# ---------------------------------------------------------------- what the pages say
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_there_and_lets_nothing_in_from_elsewhere(client: TestClient, name: str) -> None:
+    answer = client.get(PAGES[name])
+    assert answer.status_code == 200, words(answer.text)
+    assert answer.headers["content-security-policy"] == POLICY
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    found = read(answer.text)
+    loaded = [dict(attributes).get(name) for tag, attributes in found.tags for name in ("src", "data", "action")]
+    loaded += [attributes.get("href") for tag, attributes in found.tags if tag == "link"]
+    assert all(address.startswith("/") for address in loaded if address)
+    assert not {"script", "style", "iframe"} & {tag for tag, _ in found.tags}
+    assert not [attributes for _, attributes in found.tags if "style" in attributes or "onclick" in attributes]
+
+
+def test_the_overview_goes_from_the_issue_to_the_experiment_and_says_what_to_do(client: TestClient) -> None:
+    said = words(client.get("/").text)
+    order = ["Households find too few", "growth", "basket", "champion v1", "home", "live", NAME, "decided", "SHIP"]
+    places = [0]
+    for part in order:
+        places.append(said.index(part, places[-1]))
+    attention = said[: places[1]]
+    assert f"recsys promote {NAME}" in attention
+
+
+def test_a_problem_says_what_each_channel_measures(client: TestClient) -> None:
+    said = words(client.get(PAGES["problem"]).text)
+    assert "feed 10 slots of each unit's list ndcg@10/user, precision@10/user" in said
+
+
+def test_a_model_says_versions_lineage_gate_importance_and_record(client: TestClient) -> None:
+    said = words(client.get(PAGES["model"]).text)
+    for part in (
+        "basket/v1",
+        "basket/v2",
+        "0a1b2c3d",
+        "user_item",
+        "pair_baskets",
+        "pair_count",
+        "promote",
+        "rollback basket",
+    ):
+        assert part in said
+    assert client.get("/models/basket?version=v9").status_code == 404
+
+
+def test_an_experiment_says_traffic_effects_verdict_and_what_would_change_it(client: TestClient) -> None:
+    page = client.get(PAGES["experiment"]).text
+    said = words(page)
+    for part in (
+        "SHIP",
+        "What would change it".lower(),
+        "0.5",
+        "at every look",
+        "Funnel",
+        "Everything ran as declared",
+        "ada",
+    ):
+        assert part in said
+    bars = [attributes for tag, attributes in read(page).tags if tag == "rect" and "taken" in str(attributes["class"])]
+    assert [(bar["x"], bar["width"]) for bar in bars if "x" in bar] == [("0", "5000"), ("5000", "5000")]
+
+
+def test_a_request_says_how_each_item_came_to_its_slot(client: TestClient) -> None:
+    said = words(client.get(PAGES["request"]).text)
+    assert "1 b a new 2 c b down 1 3 d c down 1" in said
+    assert "times in 1 slots" in said
+
+
+def test_a_contact_of_a_campaign_says_its_place_and_not_how_a_list_came_about(shop: PromotedProject) -> None:
+    class Contact(OneRequest):
+        def request(self, request_id: str) -> Document:
+            found = dict(super().request(request_id))
+            found["asked"] = {"channel": "sms", "capacity": 1000, "rank": 42, "made_at": "2017-12-04T06:00:00+00:00"}
+            found["features"] = {**found["features"], "digest_equal": None}
+            only = {**found["recomputed"]["items"][1], "item_id": "sms", "position": 1, "sources": []}
+            found["recomputed"] = {**found["recomputed"], "sources": {}, "filtered": {}, "stages": [], "items": [only]}
+            return found
+
+    with TestClient(application(Contact(shop.open()), world(routers=[experiment()]))) as client:
+        said = words(client.get(PAGES["request"]).text)
+    assert "home : place 42 of the 1,000 that sms can reach" in said
+    assert "sent from a batch of 2017-12-04 06:00" in said
+    assert "not logged features" in said
+    for part in ("candidates", "stage by stage", "pinned"):
+        assert part not in said
+
+
+def test_lists_are_tried_beside_each_other_and_never_logged(reads: OneRequest) -> None:
+    log = FakeEventLog()
+    with TestClient(application(reads, world(routers=[experiment()]), log)) as client:
+        said = words(client.get(PAGES["try"]).text)
+        assert "champion, treatment of home_ranker" in said
+        assert "control of home_ranker" in said
+        assert re.search(r"would be answered by arm (control|treatment) of home_ranker", said)
+        assert re.search(r"basket/v2 .* e 9 a 2 c 2 basket/v1 .* b new 5 c up 1 4 d new 3", said)
+    assert log._exposures == {}
+
+
+def test_every_command_that_a_page_shows_is_one(client: TestClient) -> None:
+    shown = set()
+    for path in (*PAGES.values(), "/models/basket?version=v1", "/problems/nobody"):
+        shown.update(re.findall(r"<code[^>]*>(recsys [^<]+)</code>", client.get(path).text))
+    assert len(shown) >= 4
+    assert [(line, fault(shlex.split(html.unescape(line)))) for line in shown if fault(shlex.split(line))] == []
+
+
+# ---------------------------------------------------------------- what people write stays text
+
+
+def test_markup_in_names_ids_and_reasons_stays_text(tmp_path: Path) -> None:
+    class Hostile(OneRequest):
+        item = HOSTILE
+
+    written = hostile(project(tmp_path))
+    with TestClient(application(Hostile(written.open()), hostile_world())) as client:
+        for name, path in PAGES.items():
+            answer = client.get(path)
+            assert answer.status_code == 200, name
+            found = read(answer.text)
+            assert "script" not in {tag for tag, _ in found.tags}
+            shown = [word for word in found.words if HOSTILE in word]
+            assert shown or name in ("ask", "placement"), name
+        for path in ("/problems/", "/models/", "/experiments/", "/requests?id=", "/placements/"):
+            assert "<script" not in client.get(path, params=None).text
+            assert "<script" not in client.get(f"{path}{HOSTILE}").text
+
+
+# ---------------------------------------------------------------- stores and files that fail
+
+
+def test_a_name_that_there_is_not_is_a_page_that_says_so(client: TestClient) -> None:
+    for kind in ("problems", "models", "experiments", "placements"):
+        answer = client.get(f"/{kind}/nobody")
+        assert answer.status_code == 404
+        assert "nobody" in words(answer.text)
+
+
+class Failing(OneRequest):
+    """Reads that fail as they are told."""
+
+    error: Exception = StoreError("event log postgresql://db: does not answer: start it")
+
+    def experiment(self, name: str) -> Any:
+        """Fail."""
+        del name
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (StoreError("event log: does not answer: start it"), 503, "does not answer: start it"),
+        (DataError("the log has no such request"), 404, "no such request"),
+        (RuntimeError("internal detail"), 500, "The service's log has the cause"),
+    ],
+)
+def test_what_cannot_be_read_is_said_on_a_page(shop: PromotedProject, error: Exception, status: int, said: str) -> None:
+    reads = Failing(shop.open())
+    reads.error = error
+    with TestClient(application(reads)) as client:
+        answer = client.get(PAGES["experiment"])
+        assert answer.status_code == status
+        assert said in words(answer.text)
+        assert "internal detail" not in answer.text
+        assert client.get("/").status_code == 200
+
+
+class Hanging(OneRequest):
+    """Reads that wait for a store that never answers."""
+
+    def __init__(self, *arguments: Any) -> None:
+        """Hang until told otherwise."""
+        super().__init__(*arguments)
+        self.answered = threading.Event()
+
+    def experiment(self, name: str) -> Any:
+        """Hang."""
+        self.answered.wait(30)
+        return super().experiment(name)
+
+
+def test_a_store_that_hangs_costs_a_page_its_time_and_no_list_anything(shop: PromotedProject) -> None:
+    reads = Hanging(shop.open())
+    with TestClient(application(reads, seconds=0.2)) as client:
+        for _ in range(4):
+            answer = client.get(PAGES["experiment"])
+            assert answer.status_code == 503
+            assert "no answer in 0.2 s" in words(answer.text)
+            listed = client.post("/v1/recommend", json={"placement": "home", "user_id": "u1"})
+            assert listed.status_code == 200
+            assert len(listed.json()["items"]) == 3
+        reads.answered.set()
+
+
+def test_an_overview_without_its_registry_says_what_it_does_not_know(tmp_path: Path) -> None:
+    broken = project(tmp_path)
+    reads = ConsoleSource(broken.open())
+
+    def down(_: str) -> None:
+        message = "MLflow: does not answer"
+        raise StoreError(message)
+
+    broken.registry_kept.search = down  # type: ignore[method-assign,assignment] # by command
+    with TestClient(application(reads)) as client:
+        said = words(client.get("/").text)
+        assert "MLflow: does not answer" in said
+        assert "not known now" in said
+        assert NAME in said
+
+
+def test_declarations_are_read_again_and_those_that_do_not_load_leave_what_was(tmp_path: Path) -> None:
+    edited = project(tmp_path)
+    with TestClient(application(ConsoleSource(edited.open()))) as client:
+        path = tmp_path / "registry/problems/weekly_basket.yaml"
+        before = path.read_text()
+        path.write_text(before.replace("Households find", "Families find"))
+        assert "Families find" in words(client.get("/").text)
+        path.write_text("business_issue: [")
+        said = words(client.get("/").text)
+        assert "Families find" in said
+        assert "registry/ does not load now" in said
+        path.write_text(before)
+        said = words(client.get("/").text)
+        assert "does not load" not in said
+        assert "Households find" in said
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def test_pictures_are_drawn_apart_follow_the_night_and_may_be_kept(client: TestClient) -> None:
+    page = read(client.get(PAGES["experiment"]).text)
+    pictures = {str(attributes["src"]): attributes["alt"] for tag, attributes in page.tags if tag == "img"}
+    charts = {source: words for source, words in pictures.items() if "/charts/" in source}
+    assert [source.rpartition("/")[2].partition(".")[0] for source in charts] == [
+        "effects",
+        "cumulative",
+        "daily",
+        "funnel",
+    ]
+    assert all(charts.values())
+    for source in charts:
+        answer = client.get(source)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "image/svg+xml"
+        assert "immutable" in answer.headers["cache-control"]
+        assert "sandbox" in answer.headers["content-security-policy"]
+        assert "prefers-color-scheme: dark" in answer.text
+        assert answer.text.count(INK) == 1
+        ET.fromstring(answer.text)  # noqa: S314 - what we drew ourselves
+    assert client.get(f"/charts/experiments/{NAME}/other.svg").status_code == 404
+    assert client.get("/charts/models/basket/v9/metrics.svg").status_code == 404
+    assert client.get("/charts/nothing/basket/metrics.svg").status_code == 404
+
+
+def test_every_picture_of_a_model_has_figures(client: TestClient) -> None:
+    page = read(client.get(PAGES["model"]).text)
+    sources = [
+        str(attributes["src"]) for tag, attributes in page.tags if tag == "img" and "/charts/" in str(attributes)
+    ]
+    assert len(sources) >= 5
+    assert [client.get(source).status_code for source in sources] == [200] * len(sources)
+
+
+# ---------------------------------------------------------------- the token
+
+
+@pytest.fixture
+def guarded(reads: OneRequest) -> Iterator[TestClient]:
+    with TestClient(application(reads, token=SECRET), follow_redirects=False) as made:
+        yield made
+
+
+def test_without_the_token_every_page_leads_to_the_form_and_shows_nothing(guarded: TestClient) -> None:
+    for path in PAGES.values():
+        answer = guarded.get(path)
+        assert answer.status_code == 303
+        assert answer.headers["location"].startswith("/login?next=%2F")
+        assert answer.text == ""
+    assert guarded.get(f"/charts/experiments/{NAME}/effects.svg").status_code == 401
+    form = guarded.get("/login?next=/experiments/home_ranker")
+    assert form.status_code == 200
+    assert form.headers["content-security-policy"] == POLICY
+
+
+def test_the_form_begins_a_session_that_ends(guarded: TestClient) -> None:
+    wrong = guarded.post("/login", data={"token": "guess", "next": "/"})
+    assert wrong.status_code == 401
+    assert "set-cookie" not in wrong.headers
+    right = guarded.post("/login", data={"token": SECRET, "next": "/experiments/home_ranker"})
+    assert right.status_code == 303
+    assert right.headers["location"] == "/experiments/home_ranker"
+    cookie = right.headers["set-cookie"]
+    assert SECRET not in cookie
+    assert {"httponly", "samesite=lax", f"max-age={SECONDS}"} <= set(cookie.lower().split("; "))
+    assert [guarded.get(path).status_code for path in PAGES.values()] == [200] * len(PAGES)
+    assert guarded.post("/v1/recommend", json={"placement": "home", "user_id": "u1"}).status_code == 401
+    left = guarded.post("/logout")
+    assert left.status_code == 303
+    assert guarded.get("/").status_code == 303
+
+
+def test_over_https_the_cookie_stays_there(reads: OneRequest) -> None:
+    with TestClient(application(reads, token=SECRET), base_url="https://testserver", follow_redirects=False) as client:
+        cookie = client.post("/login", data={"token": SECRET}).headers["set-cookie"]
+    assert "secure" in cookie.lower().split("; ")
+
+
+def test_a_bearer_may_read_pages_too(guarded: TestClient) -> None:
+    assert guarded.get("/", headers={"Authorization": f"Bearer {SECRET}"}).status_code == 200
+    assert guarded.get("/", headers={"Authorization": "Bearer guess"}).status_code == 303
+
+
+@pytest.mark.parametrize("forged", ["", ".", "9999999999.", "9999999999.0", "x.y", "9999999999." + "0" * 64, "é.é"])
+def test_a_forged_cookie_opens_nothing(guarded: TestClient, forged: str) -> None:
+    answer = guarded.get("/", headers={"cookie": f"{COOKIE}={forged}".encode()})
+    assert answer.status_code == 303
+
+
+def test_a_session_is_over_in_time_and_with_another_token(reads: OneRequest) -> None:
+    moment = [1_000.0]
+    sessions = Sessions(SECRET, lambda: moment[0])
+    with TestClient(application(reads, token=SECRET)) as client:
+        request = client.build_request("GET", "/")
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    response = Response()
+    sessions.begin(response, secure=False)
+    value = response.headers["set-cookie"].partition(";")[0]
+
+    def asking(held: Sessions) -> bool:
+        headers = [(b"cookie", value.encode())]
+        return held.open_to(Request({"type": "http", "headers": headers, "method": request.method}))
+
+    assert asking(sessions)
+    assert not asking(Sessions("another", lambda: moment[0]))
+    moment[0] += SECONDS
+    assert not asking(sessions)
+
+
+@pytest.mark.parametrize(
+    "wanted", ["//evil.example", "/\\evil.example", "https://evil.example", "javascript:alert(1)", "", "evil", "/a\nb"]
+)
+def test_the_form_leads_nowhere_else(wanted: str) -> None:
+    assert local_path(wanted) == "/"
+    assert local_path("/models/basket?version=v2") == "/models/basket?version=v2"

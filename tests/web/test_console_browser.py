@@ -1,0 +1,192 @@
+"""Is the console usable in a browser: on a phone, by night, by keyboard, by a screen reader, and without the network?
+
+In Debian's Chromium, where there is one; over a project whose texts are all markup, so that what would break out does.
+"""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from tests.reports.test_offline import HOSTILE
+from tests.serving.test_resolver import experiment, world
+from tests.web.console_site import PAGES, OneRequest, application, hostile, hostile_world, project, served
+
+CHROMIUM: Final = shutil.which("chromium")
+SECRET: Final = "s3cret-token"  # noqa: S105 - of the test's own
+PHONE: Final = {"width": 360, "height": 740}
+WIDE: Final = {"width": 1280, "height": 900}
+SERIOUS: Final = ("serious", "critical")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright: make install")
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve a project as it should be."""
+    reads = OneRequest(project(tmp_path_factory.mktemp("project")).open())
+    with served(application(reads, world(routers=[experiment()]))) as address:
+        yield address
+
+
+class Hostile(OneRequest):
+    """Explains a request whose items are markup."""
+
+    item = HOSTILE
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve a project in which everything that people write is markup."""
+    written = hostile(project(tmp_path_factory.mktemp("hostile")))
+    with served(application(Hostile(written.open()), hostile_world(), token=SECRET)) as address:
+        yield address
+
+
+class Visit:
+    """A page that is being looked at, with everything that it asked for and complained of."""
+
+    def __init__(self, browser: Any, address: str, **look: Any) -> None:
+        """Open an empty page."""
+        self.address = address
+        self.page = browser.new_page(**look)
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("console", lambda said: self.complaints.append(said.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
+
+    def to(self, path: str) -> "Visit":
+        """Go to a page, and wait until its pictures are there."""
+        self.page.goto(f"{self.address}{path}", wait_until="networkidle")
+        return self
+
+    def assert_calm(self) -> None:
+        """Check that nothing was complained of, asked for elsewhere, missing, or wider than the screen."""
+        assert self.complaints == []
+        assert [url for url in self.asked if not url.startswith(f"{self.address}/")] == []
+        assert self.page.evaluate("[...document.images].filter(each => !each.naturalWidth).map(each => each.src)") == []
+        assert self.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+    def assert_accessible(self) -> None:
+        """Check that axe-core finds nothing serious."""
+        from axe_playwright_python.sync_playwright import Axe
+
+        found = Axe().run(self.page).response["violations"]
+        told = [
+            (each["id"], node["html"], node["failureSummary"])
+            for each in found
+            if each["impact"] in SERIOUS
+            for node in each["nodes"]
+        ]
+        assert told == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_by_day_and_on_a_phone_by_night(browser: Any, site: str, name: str) -> None:
+    for look in ({"viewport": WIDE, "color_scheme": "light"}, {"viewport": PHONE, "color_scheme": "dark"}):
+        visit = Visit(browser, site, **look).to(PAGES[name])
+        visit.assert_calm()
+        visit.assert_accessible()
+        assert visit.page.locator("h1").count() == 1
+        assert visit.page.locator("main, header, footer, nav").count() >= 4
+        visit.page.close()
+
+
+def test_by_night_paper_is_dark_and_pictures_have_light_ink(browser: Any, site: str) -> None:
+    visit = Visit(browser, site, viewport=WIDE, color_scheme="dark").to(PAGES["experiment"])
+    shade = "getComputedStyle(document.body).backgroundColor"
+    assert visit.page.evaluate(shade) == "rgb(13, 17, 23)"
+    lightest = """async () => {
+      const image = document.querySelector("figure.chart img");
+      const canvas = document.createElement("canvas");
+      canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
+      const pen = canvas.getContext("2d");
+      pen.drawImage(image, 0, 0);
+      const data = pen.getImageData(0, 0, canvas.width, canvas.height).data;
+      let most = 0;
+      for (let at = 0; at < data.length; at += 4) if (data[at + 3] > 200) most = Math.max(most, data[at]);
+      return most;
+    }"""
+    assert visit.page.evaluate(lightest) > 200
+    visit.page.close()
+
+
+def test_the_keyboard_reaches_the_content_and_a_table(browser: Any, site: str) -> None:
+    visit = Visit(browser, site, viewport=WIDE).to(PAGES["problem"])
+    visit.page.keyboard.press("Tab")
+    assert visit.page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    visit.page.keyboard.press("Enter")
+    assert visit.page.evaluate("document.activeElement.id") == "content"
+    for _ in range(3):
+        visit.page.keyboard.press("Tab")
+        if visit.page.evaluate("document.activeElement.className") == "wide":
+            break
+    assert visit.page.evaluate("document.activeElement.className") == "wide"
+    outline = visit.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    visit.page.close()
+
+
+def test_every_chart_has_a_table_in_its_section_and_words_of_its_own(browser: Any, site: str) -> None:
+    for name in ("model", "experiment"):
+        visit = Visit(browser, site, viewport=WIDE).to(PAGES[name])
+        alone = """[...document.querySelectorAll("figure.chart")]
+          .filter(each => !(each.closest("section") || document).querySelector("table"))
+          .map(each => each.querySelector("img").alt)"""
+        assert visit.page.evaluate(alone) == []
+        words = visit.page.evaluate('[...document.querySelectorAll("figure.chart img")].map(each => each.alt)')
+        assert len(set(words)) == len(words) >= 4
+        visit.page.close()
+
+
+def test_a_user_is_tried_and_a_request_explained_by_their_forms(browser: Any, site: str) -> None:
+    visit = Visit(browser, site, viewport=PHONE).to(PAGES["placement"])
+    visit.page.get_by_label("User").fill("u1")
+    visit.page.get_by_role("button", name="Show lists").click()
+    assert visit.page.get_by_role("region", name="champion").locator("li").count() == 3
+    visit.page.get_by_role("link", name="Why a list").click()
+    visit.page.get_by_label("Request id").fill("r1")
+    visit.page.get_by_role("button", name="Explain").click()
+    visit.page.get_by_role("heading", name="The list, stage by stage").wait_for()
+    visit.assert_calm()
+    visit.page.close()
+
+
+def test_markup_stays_text_behind_a_token_that_is_asked_for_once(browser: Any, attacked: str) -> None:
+    visit = Visit(browser, attacked, viewport=WIDE).to(PAGES["experiment"])
+    assert visit.page.title().startswith("Sign in")
+    visit.assert_accessible()
+    visit.page.get_by_label("Token").fill("guess")
+    visit.page.get_by_role("button", name="Sign in").click()
+    visit.page.get_by_role("alert").wait_for()
+    visit.assert_accessible()
+    visit.page.get_by_label("Token").fill(SECRET)
+    visit.page.get_by_role("button", name="Sign in").click()
+    visit.page.get_by_role("heading", name="home_ranker").first.wait_for()
+    (cookie,) = visit.page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
+    visit.complaints.clear()  # Chromium notes the 401 of the guess
+    for name, path in PAGES.items():
+        visit.to(path)
+        visit.assert_calm()
+        visit.assert_accessible()
+        assert visit.page.locator("script").count() == 0, name
+    visit.page.get_by_role("button", name="Sign out").click()
+    visit.to("/")
+    assert visit.page.title().startswith("Sign in")
+    visit.page.close()
