@@ -9,6 +9,7 @@ from typing import Literal
 from recsys.ports import (
     Check,
     Clock,
+    Cluster,
     Engine,
     Estimator,
     EventArchive,
@@ -105,6 +106,14 @@ class ChosenAdapters:
         from recsys.adapters.spark_engine import SparkEngine
 
         return SparkEngine(local, self.declared.spark.settings)
+
+    def cluster(self) -> Cluster | None:
+        """Return Spark's workers, or None with a local engine."""
+        if self.declared.engine == "duckdb":
+            return None
+        from recsys.adapters.spark_engine import SparkCluster
+
+        return SparkCluster(self.declared.spark.settings)
 
     def features(self, namespace: Path | None) -> FeatureReader:
         """Return Feast's features, from the configured stores or a replay's own."""
