@@ -198,6 +198,7 @@ class ChosenAdapters:
         feast = self.root / self.declared.feature_repo, self.declared.feature_store
         return (
             Check("engine", lambda: duckdb_findings(self.declared.limits, self.state / "spill")),
+            *self._cluster_checks(),
             Check("shop data", lambda: self.source().findings()),
             Check("online store", lambda: online_store_findings(*feast)),
             Check("feature registry", lambda: feast_registry_findings(*feast)),
@@ -209,6 +210,13 @@ class ChosenAdapters:
             Check("event log", lambda: event_log_findings(self._address("event_log"))),
             Check("ledger", lambda: ledger_findings(self._address("event_log"))),
         )
+
+    def _cluster_checks(self) -> Sequence[Check]:
+        if self.declared.engine == "duckdb":
+            return ()
+        from recsys.adapters.spark_engine import spark_findings
+
+        return (Check("spark", lambda: spark_findings(self.declared.spark.settings)),)
 
     def _address(self, field: Literal["mlflow_uri", "artifact_root", "event_log"]) -> str:
         return self.declared.address(field, self.name, self.state)
