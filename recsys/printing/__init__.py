@@ -21,6 +21,7 @@ from recsys.printing.experiments import (
     exported_growthbook,
     replayed,
 )
+from recsys.printing.funnel import funnel
 from recsys.printing.models import (
     batch,
     compared,
@@ -59,6 +60,7 @@ __all__ = [
     "features",
     "forgotten",
     "forgotten_document",
+    "funnel",
     "history",
     "history_document",
     "ingestion",

@@ -223,7 +223,7 @@ class Site:
             return self._message(503, "Busy", "As many pages are being made as may at once. Try again in a moment.")
         if isinstance(error, StoreError):
             LOGGER.warning("console: %s", error)
-            return self._message(503, "A store does not answer", str(error))
+            return self._message(503, "A store does not answer", str(error), "recsys doctor")
         if isinstance(error, SpecError):
             return self._message(404, "Not found", str(error), "recsys validate")
         if isinstance(error, RecsysError):

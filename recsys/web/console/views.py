@@ -118,7 +118,7 @@ def placement_view(document: Document, live: Document | None, user_id: str, trie
 
 def _live_attention(live: Document) -> list[dict[str, str]]:
     found = [
-        {"what": f"{store}: not asked for a while, its questions failed (breaker {state}).", "command": ""}
+        {"what": f"{store}: not asked for a while, its questions failed (breaker {state}).", "command": "recsys doctor"}
         for store, state in live["breakers"].items()
         if state != "closed"
     ]

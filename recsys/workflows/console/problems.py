@@ -72,11 +72,13 @@ def placement_document(workspace: Workspace, name: str) -> dict[str, Any]:
     catalog = workspace.catalog
     audience = catalog.audiences.get(name)
     spec: Placement | Audience = audience or catalog.placement(name)
+    problem = catalog.problem(spec.problem)
     found: dict[str, Any] = {
         "placement": name,
         "kind": "audience" if audience else "placement",
-        "problem": problem_summary(spec.problem, catalog.problem(spec.problem)),
+        "problem": problem_summary(spec.problem, problem),
         "model": spec.model,
+        "channels": list(problem.channels),
         "declared": spec.model_dump(mode="json", exclude_defaults=True),
         "champion": None,
         "experiments": [],
