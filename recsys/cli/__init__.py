@@ -7,6 +7,7 @@ Only typer is imported at the top; each command imports what it uses.
 # isort: off
 from recsys.cli import tour  # noqa: F401 - each module adds its commands
 from recsys.cli import declarations  # noqa: F401
+from recsys.cli import problems  # noqa: F401
 from recsys.cli import simulation  # noqa: F401
 from recsys.cli import data  # noqa: F401
 from recsys.cli import models  # noqa: F401

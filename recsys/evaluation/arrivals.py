@@ -22,9 +22,11 @@ class Arrivals:
     """Different units up to each day's end."""
     share: float
     """Share of them that the arms take together."""
+    rate_days: int = _WEEK_DAYS
+    """Beyond the past, new units come as in so many days at its end."""
 
     def after(self, days: int) -> int:
-        """Return the units of all arms after so many days; beyond the past at its last week's rate."""
+        """Return the units of all arms after so many days; beyond the past at the rate of its end."""
         known = len(self.cumulative)
         if days <= known:
             return int(self.cumulative[days - 1] * self.share) if days > 0 else 0
@@ -41,9 +43,9 @@ class Arrivals:
 
     @property
     def _rate(self) -> float:
-        """New units a day, in the last week."""
-        before = self.cumulative[-1 - _WEEK_DAYS] if len(self.cumulative) > _WEEK_DAYS else 0
-        return (self.cumulative[-1] - before) / min(_WEEK_DAYS, len(self.cumulative))
+        """New units a day, at the end of the past."""
+        before = self.cumulative[-1 - self.rate_days] if len(self.cumulative) > self.rate_days else 0
+        return (self.cumulative[-1] - before) / min(self.rate_days, len(self.cumulative))
 
 
 def arrivals(metrics: UnitMetrics, start: datetime, share: float) -> Arrivals:

@@ -178,4 +178,4 @@ class Environment(Spec):
             SpecError: naming the file, the field and each variable that is not set.
         """
         where = f"registry/environments/{name}.yaml: {field}"
-        return expanded(getattr(self, field) or "", where).replace("{state}", str(state))
+        return expanded((getattr(self, field) or "").replace("{state}", str(state)), where)

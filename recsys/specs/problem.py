@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from recsys.specs.base import Duration, Spec
+from recsys.specs.funnel import Funnel, Planning
 from recsys.specs.metric import LIST_METRICS, Metric, reach_metrics
 
 
@@ -41,13 +42,6 @@ class Target(Spec):
     currency. Count and amount are what a regression predicts."""
 
 
-class Funnel(Spec):
-    """The nested stages between being shown and ordering."""
-
-    stages: tuple[str, ...] = Field(min_length=2)
-    """Event types from the widest to the narrowest, such as [pageview, click, transfer, order]."""
-
-
 class Channel(Spec):
     """Where predictions go, and how many fit: exactly one of `k` and `capacity`."""
 
@@ -77,6 +71,8 @@ class Problem(Spec):
     """What makes a label, and over which horizon."""
     funnel: Funnel | None = None
     """The nested stages that lead to the target, where there are any."""
+    planning: Planning = Planning()
+    """By which thresholds `recsys funnel` recommends a stage, and which experiment it plans."""
     formulation: Literal["ranking", "classification", "regression"]
     """ranking orders items within a unit; classification and regression give scores that compare across units."""
     channels: dict[str, Channel] = Field(min_length=1)
@@ -110,6 +106,15 @@ class Problem(Spec):
         if not self.lists and slots:
             message = f"channel {slots[0]} has k, slots of a list of items, and entity.item is null: give a capacity"
             raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _levered(self) -> Self:
+        stages = self.funnel.stages if self.funnel else (self.target.event,)
+        for stage in self.planning.levers:
+            if stage not in stages:
+                message = f"planning.levers names {stage}, which is no stage; the stages are {', '.join(stages)}"
+                raise ValueError(message)
         return self
 
     @model_validator(mode="after")

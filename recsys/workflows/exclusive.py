@@ -12,7 +12,7 @@
 | `aliases`: aliases and their transactions in the ledger | `promote`, `rollback`, `accept`, the end of `train` |
 
 Commands that only read what lies under `features` share it: `train`, `tune` until its trials begin, `compare`,
-`replay`, `evaluate`, `serve-batch`, `dataset`. `log sent` shares `event-log` and the batch that it reads.
+`replay`, `evaluate`, `serve-batch`, `dataset`, `funnel`. `log sent` shares `event-log` and the batch that it reads.
 
 A command takes what is its own first, then `features`, then `aliases`: no two commands can wait for each other.
 """

@@ -17,7 +17,16 @@ from recsys.evaluation.skew import Logged, Skew, ViewRows, compare
 from recsys.modeling.clocks import matched_rows, where_from
 from recsys.planning.state import APPLY
 from recsys.ports import Columns, Exposure, FeatureSet, ViewInfo
-from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_ID, REQUEST_TIMESTAMP, SESSION, TIMESTAMP, USER
+from recsys.schema import (
+    CREATED_TIMESTAMP,
+    EVENT_TIMESTAMP,
+    ITEM,
+    REQUEST_ID,
+    REQUEST_TIMESTAMP,
+    SESSION,
+    TIMESTAMP,
+    USER,
+)
 from recsys.serving.explaining import features_of
 from recsys.serving.ladder import UNIT_UNKNOWN, drawn
 from recsys.workflows.definitions_then import DefinitionsThen
@@ -227,11 +236,13 @@ class _Rows:
         then = rows.set_column(place, EVENT_TIMESTAMP, pa.array(upto, TIMESTAMP))
         online = self._matched(replace(view, ttl=None), then)
         logged = [name for name in view.features if name in said]
+        due = self._matched(view, rows)
         return ViewRows(
-            due=_columns(self._matched(view, rows), view),
+            due=_columns(due, view),
             online=_live(online, view, moments),
             endless=_columns(endless, view),
             today=_columns(self._matched(view, rows, known_then=False), view),
+            newer=_after(due, upto),
             origin=self._origin(view, rows, said, logged) if logged else [None] * len(rows),
         )
 
@@ -309,6 +320,13 @@ _READERS: Final[Mapping[str, Callable[[Sequence[Any]], NDArray[Any]]]] = {
 
 def _columns(matched: pa.Table, view: ViewInfo) -> dict[str, NDArray[Any]]:
     return {name: to_numpy(matched[name]) for name in view.features}
+
+
+def _after(matched: pa.Table, watermarks: Sequence[datetime]) -> NDArray[np.bool_]:
+    """Tell which matched rows happened or became known after a moment; of none, nothing did."""
+    stamps = np.fmax(to_numpy(matched[EVENT_TIMESTAMP]), to_numpy(matched[CREATED_TIMESTAMP]))
+    after: NDArray[np.bool_] = stamps > to_numpy(pa.array(watermarks, TIMESTAMP))
+    return after
 
 
 def _live(matched: pa.Table, view: ViewInfo, moments: Sequence[datetime]) -> dict[str, NDArray[Any]]:

@@ -16,7 +16,7 @@ from recsys.errors import DataError, StoreError
 from recsys.reports.drawing import INK
 from recsys.web.console.rendering import POLICY
 from recsys.web.console.session import COOKIE, SECONDS, Sessions, local_path
-from recsys.workflows.console.source import ConsoleSource
+from recsys.workflows.console.source import ConsoleSource, Document
 from tests.docs.test_examples import fault
 from tests.fakes.event_log import FakeEventLog
 from tests.reports.test_offline import HOSTILE, read
@@ -118,6 +118,25 @@ def test_a_request_says_how_each_item_came_to_its_slot(client: TestClient) -> No
     said = words(client.get(PAGES["request"]).text)
     assert "1 b a new 2 c b down 1 3 d c down 1" in said
     assert "times in 1 slots" in said
+
+
+def test_a_contact_of_a_campaign_says_its_place_and_not_how_a_list_came_about(shop: PromotedProject) -> None:
+    class Contact(OneRequest):
+        def request(self, request_id: str) -> Document:
+            found = dict(super().request(request_id))
+            found["asked"] = {"channel": "sms", "capacity": 1000, "rank": 42, "made_at": "2017-12-04T06:00:00+00:00"}
+            found["features"] = {**found["features"], "digest_equal": None}
+            only = {**found["recomputed"]["items"][1], "item_id": "sms", "position": 1, "sources": []}
+            found["recomputed"] = {**found["recomputed"], "sources": {}, "filtered": {}, "stages": [], "items": [only]}
+            return found
+
+    with TestClient(application(Contact(shop.open()), world(routers=[experiment()]))) as client:
+        said = words(client.get(PAGES["request"]).text)
+    assert "home : place 42 of the 1,000 that sms can reach" in said
+    assert "sent from a batch of 2017-12-04 06:00" in said
+    assert "not logged features" in said
+    for part in ("candidates", "stage by stage", "pinned"):
+        assert part not in said
 
 
 def test_lists_are_tried_beside_each_other_and_never_logged(reads: OneRequest) -> None:

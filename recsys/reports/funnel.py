@@ -1,0 +1,198 @@
+"""What does a problem's funnel say, as one page that anybody can read?
+
+From the JSON document of `recsys funnel` and nothing else. It says the same numbers.
+"""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from recsys.reports import style
+from recsys.reports.drawing import INK, MODEL_COLOUR, Document, drawn, named_rows, new_figure
+from recsys.reports.markup import NOTHING, facts, folded, listed, number, paragraph, percent, section, table, text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MANY: Final = 12
+_CONVENTIONS: Final = """\
+An event of a stage follows if one of the stage before came before it, in the session or the window; repeated events
+count each, users and visits once. What came without the stage before is not in the funnel.
+
+Value after it is the share of the last stage's value (of its events, where they have none) that came after the stage.
+Correlations are over users; per visit, how often a user comes plays no part.
+
+Units and days are those of an experiment of two arms of the same size that sees the declared effect on what a visit (a
+unit, where sessions do not count) brings. Days that end beyond the past go on as it went."""
+
+
+def funnel_page(document: Document) -> str:
+    """Return a self-contained HTML page; it asks nothing of a network.
+
+    Args:
+        document: of `recsys funnel`.
+
+    Returns:
+        HTML; the same for the same document.
+    """
+    charts = {name: _inline(name, svg) for name, svg in drawn({"funnel": _chart}, document).items()}
+    title = text(document["problem"])
+    owners = ", ".join(f"{text(role)}: {text(team)}" for role, team in document["owners"].items())
+    issue = f'<p class="issue">{text(document["business_issue"])}</p>'
+    body = [
+        f'<header><h1>{title}</h1>{issue}<p class="issue">{owners}</p></header>',
+        _verdict(document),
+        section("What was asked", _asked(document)),
+        section("Funnel", charts.get("funnel", ""), _stages(document)),
+        section("Worth and need", _worth(document)),
+        section("Channels", _channels(document)),
+        section("Weak stages", _weak(document)),
+        section("By segment", _segments(document)),
+        section("What to mend first", listed(map(text, document["findings"])) if document["findings"] else ""),
+        section("What was left out", _left_out(document)),
+        section("How to read it", listed(text(" ".join(each.split())) for each in _CONVENTIONS.split("\n\n"))),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>\n{style.PAGE}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _verdict(document: Document) -> str:
+    stage = document["model_stage"]
+    word, kind = ("Not a problem for a model", "refused") if stage is None else (f"Model {stage}", "passed")
+    said = "".join(paragraph(text(reason)) for reason in document["reasons"])
+    return f'<div class="verdict {kind}"><strong>{text(word)}.</strong>{said}</div>'
+
+
+def _asked(document: Document) -> str:
+    planning = document["planning"]
+    pairs: list[tuple[str, object]] = [
+        ("from", document["from"][:10]),
+        ("to", document["to"][:10]),
+        ("entered before", document["entered_before"][:10]),
+        ("a stage follows within", document["within"]),
+        ("known units", number(document["known_units"])),
+        ("effect to see", percent(planning["minimum_effect"])),
+        ("alpha, power", f"{planning['alpha']:g}, {planning['power']:g}"),
+        ("traffic", percent(planning["traffic"], 0)),
+        ("days allowed", number(planning["maximum_days"])),
+    ]
+    return facts((name, text(value)) for name, value in pairs)
+
+
+def _stages(document: Document) -> str:
+    rows = [
+        [
+            text(each["stage"]),
+            number(each["users"]),
+            number(each["visits"]),
+            number(each["events"]),
+            percent(each["from_before"]),
+            percent(each["from_top"]),
+        ]
+        for each in document["funnel"]["stages"]
+    ]
+    return table(["stage", "users", "visits", "events", "of before", "of top"], rows)
+
+
+def _worth(document: Document) -> str:
+    rows = []
+    for each in document["funnel"]["stages"]:
+        need = each["need"] or {}
+        rows.append(
+            [
+                text(each["stage"]),
+                percent(each["value_share"]),
+                number(each["correlation"], 2),
+                number(each["correlation_per_visit"], 2),
+                number(each["events_per_user"], 2),
+                number(each["events_per_day"], 1),
+                number(need.get("units")),
+                _days(each["need"]),
+                percent(need.get("detectable")),
+            ]
+        )
+    header = ["stage", "value after it", "correlation", "per visit", "per user", "per day", "units", "days", "detects"]
+    return table(header, rows, marked=None if document["model_stage"] is None else text(document["model_stage"]))
+
+
+def _days(need: "dict[str, Any] | None") -> str:
+    if need is None:
+        return NOTHING
+    if need["units"] is None:
+        return "unknown"
+    return "never" if need["days"] is None else number(need["days"])
+
+
+def _channels(document: Document) -> str:
+    rows = [
+        [text(each["channel"]), text(each["metric"] or "none"), number(each["days"]), text(each["reason"])]
+        for each in document["channels"]
+    ]
+    return table(["channel", "metric", "days to test", "because"], rows)
+
+
+def _weak(document: Document) -> str:
+    told = [
+        f"{text(each['stage'])}: {percent(each['share'])} of those before reach it"
+        + (", the least of all" if each["lost_most"] else "")
+        + f": <strong>{text(each['lever'])}</strong>"
+        for each in document["weak"]
+    ]
+    return listed(told) if told else ""
+
+
+def _segments(document: Document) -> str:
+    segments = document["segments"]
+    if not segments:
+        return ""
+    names = [text(each["stage"]) for each in segments[0]["stages"][1:]]
+    header = [
+        text(document["by"]),
+        "users",
+        *(f"{name} of before" for name in names),
+        *(f"{name} days" for name in names),
+    ]
+    rows = []
+    for segment in segments:
+        later = segment["stages"][1:]
+        days = [NOTHING if segment["small"] else _days(each["need"]) for each in later]
+        name = text(segment["segment"]) + (" (small)" if segment["small"] else "")
+        rows.append([name, number(segment["users"]), *(percent(each["from_before"]) for each in later), *days])
+    laid = table(header, rows)
+    return folded(f"{len(rows)} segments", laid) if len(rows) > _MANY else laid
+
+
+def _left_out(document: Document) -> str:
+    told = [
+        f"{text(each['stage'])}: {number(each['rows'])} of {number(each['read'])} rows: {text(each['why'])}"
+        for each in document["dropped"]
+    ]
+    told += [
+        f"{text(each['stage'])}: {percent(each['bypass'])} of its events came without the stage before: left out"
+        for each in document["funnel"]["stages"]
+        if each["bypass"]
+    ]
+    told += [f"at ingest: {text(each)}" for each in document["refused"]]
+    return listed(told) if told else ""
+
+
+def _chart(document: Document) -> "Figure | None":
+    """What share of the first stage each one has."""
+    stages = document["funnel"]["stages"]
+    shares = [100.0, *(100 * (each["from_top"] or 0.0) for each in stages[1:])]
+    figure, (axes,) = new_figure(8, 0.6 + 0.4 * len(stages))
+    axes.barh(range(len(stages)), shares, height=0.7, color=MODEL_COLOUR)
+    for place, share in enumerate(shares):
+        axes.annotate(f" {share:.1f} %", (share, place), va="center", fontsize=8)
+    named_rows(axes, [each["stage"] for each in stages])
+    axes.margins(x=0.12)
+    axes.set_title("of 100 that enter, those that reach the stage", loc="left")
+    return figure
+
+
+def _inline(name: str, svg: str) -> str:
+    """Put a drawing into the page, whose ink it takes."""
+    return f'<figure role="img" aria-label="{text(name)}">{svg.replace(INK, "currentColor")}</figure>'
