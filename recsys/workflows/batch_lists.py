@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Final
 
 import pyarrow as pa
@@ -142,8 +143,9 @@ def made_elsewhere(
     """
     if not missing:
         return
-    units = pa.array([ids.to_pylist() for ids in missing.values()], pa.list_(pa.string()))
-    rows = pa.table({_NUMBER: pa.array(missing, pa.int64()), _UNITS: units})
+    bounds = pa.array([0, *accumulate(len(ids) for ids in missing.values())], pa.int32())
+    ids = pa.concat_arrays([chunk for ids in missing.values() for chunk in ids.chunks])
+    rows = pa.table({_NUMBER: pa.array(missing, pa.int64()), _UNITS: pa.ListArray.from_arrays(bounds, ids)})
     there = _MakingThere(making.workspace.afresh(), making.placement, making.moment, parts, identity)
     for number in cluster.map_batches(there, rows, _WRITTEN)[_NUMBER].to_pylist():
         part = parts.done(number)
