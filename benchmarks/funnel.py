@@ -28,7 +28,7 @@ from recsys.problem.figures import reading
 from recsys.problem.rows import Stages, span_of
 from recsys.specs.funnel import Planning
 
-LARGER = 12
+LARGER = 25
 PASTS = 7
 PROCESSES = 2
 WITHIN = 0.15

@@ -127,11 +127,12 @@ def _days(need: "dict[str, Any] | None") -> str:
 
 
 def _channels(document: Document) -> str:
-    rows = [
-        [text(each["channel"]), text(each["metric"] or "none"), number(each["days"]), text(each["reason"])]
-        for each in document["channels"]
-    ]
-    return table(["channel", "metric", "days to test", "because"], rows)
+    told = []
+    for each in document["channels"]:
+        tested = "" if each["days"] is None else f"; a test takes it {number(each['days'])} days"
+        metric = "no metric" if each["metric"] is None else text(each["metric"])
+        told.append(f"{text(each['channel'])}: <strong>{metric}</strong>: {text(each['reason'])}{tested}")
+    return listed(told)
 
 
 def _weak(document: Document) -> str:
