@@ -30,7 +30,9 @@ def samples(path: Path) -> dict[tuple[str, frozenset[str]], float]:
 
 
 def test_skew_is_told_by_cause_and_view(tmp_path: Path) -> None:
-    findings = tuple(Finding(Cause.LATE, "user_item", name, rows, 1, "a row") for name, rows in (("one", 3), ("two", 5)))
+    findings = tuple(
+        Finding(Cause.LATE, "user_item", name, rows, 1, "a row") for name, rows in (("one", 3), ("two", 5))
+    )
     alert = Alert("skew", "basket", 0.05, 0.0, "skew")
     path = tmp_path / "recsys_skew.prom"
     write_skew(path, Skewed(OF, 100, 0, (), Skew(10, 100, 5, 2, findings), (alert,)), NOW)
