@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.evaluation.arrivals import Arrivals
 from recsys.problem.counts import Counted, UnitTable
-from recsys.problem.need import StageNeed, arrivals_of, stage_need
+from recsys.problem.need import StageNeed, stage_need
 from recsys.problem.rows import Span, Stages
 from recsys.specs.funnel import Planning
 
@@ -57,7 +56,6 @@ class Reading:
     small: bool
     """Whether they are too few to conclude anything."""
     stages: tuple[StageFigures, ...]
-    coming: Arrivals
     valued: bool
     """Whether the final stage's events have values; otherwise each counts as 1."""
 
@@ -100,7 +98,7 @@ def reading(counted: Counted, stages: Stages, span: Span, planning: Planning, *,
             )
         )
     small = entered < planning.small_segment
-    return Reading(segment, entered, small, tuple(found), arrivals_of(units, planning), valued)
+    return Reading(segment, entered, small, tuple(found), valued)
 
 
 def _users(counted: Counted, stages: Stages) -> tuple[int, ...]:

@@ -30,7 +30,7 @@ def weaknesses(problem: Problem, reading: Reading, known_units: int | None) -> t
     """
     first, *later = reading.stages
     planning = problem.planning
-    losing = [each for each in later if each.from_before is not None and each.users <= first.users]
+    losing = [each for each in later if each.from_before is not None]
     most = None if first.stage == SEEN else min(losing, key=lambda each: each.from_before or 0.0, default=None)
     found = []
     if known_units and first.stage != SEEN and first.users / known_units < planning.minimum_entry:

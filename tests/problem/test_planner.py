@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from recsys.evaluation.arrivals import Arrivals
 from recsys.problem.channels import advise
 from recsys.problem.demand import Demand
 from recsys.problem.figures import Reading, StageFigures
@@ -43,7 +42,7 @@ def stage(name: str, **changes: Any) -> StageFigures:
 
 def reading(*stages: StageFigures) -> Reading:
     first = stage(NAMES[0], users=1000, from_before=None, need=None, bypass=None)
-    return Reading(None, 1000, small=False, stages=(first, *stages), coming=Arrivals((1000,), 1.0), valued=True)
+    return Reading(None, 1000, small=False, stages=(first, *stages), valued=True)
 
 
 def problem(**changes: Any) -> Problem:

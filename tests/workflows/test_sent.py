@@ -19,6 +19,7 @@ from recsys.errors import DataError, StoreError
 from recsys.ports import Exposure
 from recsys.printing import sent, sent_document
 from recsys.workflows import batch_exposures as module
+from recsys.workflows import sent as sent_module
 from recsys.workflows.batch_folder import MANIFEST
 from recsys.workflows.sent import log_sent
 from tests.workflows.campaign_project import NOW, USERS, CampaignProject
@@ -335,7 +336,7 @@ def test_what_a_failing_log_did_not_take_is_logged_by_the_same_command(
 ) -> None:
     """Whole lists only: those of the transactions before the failure stay."""
     folder = batch(shop.root / "out", [row for number in range(12) for row in listed(f"u{number:02d}", "xyz")])
-    monkeypatch.setattr(event_log, "_ROWS_IN_MEMORY", 16)
+    monkeypatch.setattr(sent_module, "LISTS_AT_ONCE", 4)
     real, taken = event_log._insert_exposures, []
 
     def insert(connection: Any, waiting: Mapping[str, Exposure]) -> Any:
