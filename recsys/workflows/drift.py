@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -44,7 +45,7 @@ from recsys.specs.candidates import SOURCES
 from recsys.specs.model import CatBoostAlgorithm
 from recsys.specs.monitor import Monitor
 from recsys.workflows.compare import trained_weights
-from recsys.workflows.exclusive import FEATURES, exclusive
+from recsys.workflows.exclusive import FEATURES, exclusive, read_written, write_text
 from recsys.workflows.judging import REPORT, as_probabilities, baseline_scores, source_names
 from recsys.workflows.serving import recorded_champion
 from recsys.workflows.table_records import require_built
@@ -119,7 +120,19 @@ def drift(workspace: Workspace, name: str, progress: Progress | None = None) -> 
     """
     with exclusive(workspace, FEATURES, f"recsys drift {name}", shared=True):
         require_built(workspace)
-        return _Comparison(workspace, weights_of(workspace, name), progress or (lambda *_: None)).run()
+        done = _Comparison(workspace, weights_of(workspace, name), progress or (lambda *_: None)).run()
+    write_text(_kept(workspace, done.weights.model_version), json.dumps(document(done), ensure_ascii=False))
+    return done
+
+
+def kept_drift(workspace: Workspace, model_version: str) -> dict[str, Any] | None:
+    """Return the document of the last `recsys drift` of a version in this state folder, or None."""
+    found: dict[str, Any] | None = read_written(_kept(workspace, model_version))
+    return found
+
+
+def _kept(workspace: Workspace, model_version: str) -> Path:
+    return workspace.state / "reports" / f"{model_version}-drift.json"
 
 
 def weights_of(workspace: Workspace, name: str) -> Weights:

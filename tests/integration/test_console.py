@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 
 from recsys.web.server import application_of
 from recsys.workflows.evaluate import frozen_report
+from recsys.workflows.funnel import funnel
 from recsys.workflows.why import why
 from recsys.workflows.workspace import Workspace
 from tests.reports.test_offline import read
@@ -52,6 +53,16 @@ def test_a_model_says_where_it_comes_from(client: TestClient, replayed: Workspac
     ]
     assert [client.get(source).status_code for source in sources] == [200] * len(sources)
     assert len(sources) >= 4
+
+
+def test_a_problem_shows_the_funnel_that_was_asked_for_last(client: TestClient, replayed: Workspace) -> None:
+    assert "was not asked yet" in words(client, "/problems/weekly_basket")
+    found = funnel(replayed, "weekly_basket")
+    said = words(client, "/problems/weekly_basket")
+    for stage in found.whole.stages:
+        assert f"{stage.stage} {stage.users:,}" in said
+    for reason in found.advice.choice.reasons:
+        assert reason in said
 
 
 def test_an_experiment_has_the_frozen_reports_figures(client: TestClient, replayed: Workspace) -> None:

@@ -76,9 +76,31 @@ def test_the_overview_goes_from_the_issue_to_the_experiment_and_says_what_to_do(
     assert f"recsys promote {NAME}" in attention
 
 
-def test_a_problem_says_what_each_channel_measures(client: TestClient) -> None:
-    said = words(client.get(PAGES["problem"]).text)
+def test_a_problem_says_what_each_channel_measures_and_its_funnel(client: TestClient) -> None:
+    page = client.get(PAGES["problem"]).text
+    said = words(page)
     assert "feed 10 slots of each unit's list ndcg@10/user, precision@10/user" in said
+    assert "Model click. clicks need 6 days and correlate 0.71 with orders" in said
+    for part in (
+        "Worth and need",
+        "1,200",
+        "unknown",
+        "order: 25.0 % of those before reach it",
+        "recsys funnel weekly_basket",
+    ):
+        assert part in said
+    (chart,) = re.findall(r'src="(/charts/problems/weekly_basket/funnel.svg[^"]*)"', page)
+    assert client.get(chart).status_code == 200
+
+
+def test_a_model_says_what_moved_since_and_whether_it_is_good_now(client: TestClient) -> None:
+    said = words(client.get(PAGES["model"]).text)
+    assert "bad ndcg@10/user 0.2100 [0.2000, 0.2200] on matured labels, 0.3000 when it was trained" in said
+    assert "alert drift: sold moved" in said
+    assert "sold 0.3100 2.0e-09 0 12.5000 times 0.0100 - 0 0" in said
+    said = words(client.get("/models/basket?version=v1").text)
+    assert "was not asked yet" in said
+    assert "recsys drift basket/v1" in said
 
 
 def test_a_model_says_versions_lineage_gate_importance_and_record(client: TestClient) -> None:
