@@ -120,7 +120,7 @@ PLANNED: Final = {name: Bar("near", POWER, 0.02) for name in ERRORS}
 
 def cells() -> list[Cell]:
     """Return all there is to simulate."""
-    return [*_one_look(), *_splits(), *_many_looks(), *_ramps(), *_log_to_verdict()]
+    return [*_one_look(), *_splits(), *_many_looks(), *_ramps(), *_log_to_verdict(), *_small_strata()]
 
 
 def _one_look() -> Iterator[Cell]:
@@ -174,6 +174,12 @@ def _log_to_verdict() -> Iterator[Cell]:
     yield Cell("log to verdict, no effect", 800, whole(0.0), null | health)
     lifted = {"relative interval holds the truth": Bar("is", 1 - ALPHA)}
     yield Cell("log to verdict, effect +15%", 800, whole(0.15), lifted | health)
+
+
+def _small_strata() -> Iterator[Cell]:
+    # Intervals rest on sums of many units; few, of whom some come ten times as often as others, are no such sum.
+    bar = {"relative interval holds the truth": Bar("at least", 0.9)}
+    yield Cell("ramp of one arm, strata of 20 to 60 new units an arm", 10_000, ramp("new units", 1_000), bar)
 
 
 def run_chunk(cell: int, chunk: int, count: int) -> tuple[int, Counts]:

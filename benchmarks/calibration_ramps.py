@@ -25,13 +25,13 @@ TREND = (1.0, 1.15, 1.35)
 SLOTS = 10
 
 
-def ramp(strata: str) -> Callable[[np.random.Generator, int], dict[str, int]]:
+def ramp(strata: str, users: int = USERS) -> Callable[[np.random.Generator, int], dict[str, int]]:
     """Grow one arm and compare: by strata of new units, by strata of all units, or pooled in spite of the ramp."""
 
     def simulate(generator: np.random.Generator, count: int) -> dict[str, int]:
         counted: Counter[str] = Counter()
         for _ in range(count):
-            arm, epoch, hits, requests = _lived(generator, new_only=strata == "new units")
+            arm, epoch, hits, requests = _lived(generator, users, new_only=strata == "new units")
             parts = []
             for number in WEEKS:
                 inside = epoch == number
@@ -51,10 +51,10 @@ def ramp(strata: str) -> Callable[[np.random.Generator, int], dict[str, int]]:
 
 
 def _lived(
-    generator: np.random.Generator, *, new_only: bool
+    generator: np.random.Generator, users: int, *, new_only: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Return arm (0 control, 1 treatment), stratum, hits and requests of each unit that an arm was shown to."""
-    bucket = generator.random(USERS)
+    bucket = generator.random(users)
     bucket = bucket[bucket < CONTROL + GROWTH[-1]]  # all others never see an arm
     zeal = generator.lognormal(0.0, 1.0, len(bucket))
     habit = generator.beta(3.0, 12.0, len(bucket)) * np.clip(0.7 + zeal / 7, None, 1.5)

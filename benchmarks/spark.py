@@ -8,10 +8,12 @@ A made-up shop: `--events` purchases a user over 16 weeks, of 5,000 items. Featu
 the last week, by both engines. Join: `--questions` entity rows with the views of these tables, by Feast's own call over
 both offline stores. Scoring: lists of 100 candidates, 12 features, 200 trees, by two threads here and by mapInArrow.
 Start: Spark's session alone, where all is imported. First: the first call, for which Spark compiles. Steady: the median
-of the calls after it. Rows are compared, floats to 1e-9. Spark comes by `make spark`.
+of the calls after it; cores: the core-seconds of such a call. Rows are compared, floats to 1e-9. Spark comes by
+`make spark`.
 """
 
 import argparse
+import contextlib
 import os
 import statistics
 import sys
@@ -19,7 +21,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -30,6 +32,7 @@ warnings.filterwarnings("ignore")
 
 import numpy as np  # noqa: E402 - Feast reads the environment
 import pandas as pd  # noqa: E402
+import psutil  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 from catboost import CatBoostRegressor  # noqa: E402
@@ -62,6 +65,9 @@ class Timed:
 
     first: float
     steady: float
+    """Seconds."""
+    cores: float
+    """Core-seconds of a steady call, of this process and all below it: what a busy machine does not stretch."""
     result: pa.Table
     """What the last call gave."""
 
@@ -75,8 +81,9 @@ def main() -> int:
     began = time.perf_counter()
     open_session(settings)
     print(f"{'start of Spark':<24}{time.perf_counter() - began:>10.1f} s")
-    print(f"{'':<24}{'duckdb':>20}{'spark':>20}{'steady':>10}")
-    print(f"{'seconds':<24}{'first    steady':>20}{'first    steady':>20}{'ratio':>10}")
+    print(f"{'':<24}{'duckdb':>29}{'spark':>29}{'steady':>10}")
+    heads = "".join(f"{head:>{width}}" for head, width in (("first", 11), ("steady", 9), ("cores", 9)))
+    print(f"{'seconds':<24}{heads}{heads}{'ratio':>10}")
     differ = 0
     with tempfile.TemporaryDirectory() as folder:
         shop = Shop(Path(folder), given.users, given.events)
@@ -110,7 +117,7 @@ def features(
             output = folder / "until.parquet"
             build = partial(runner.transform, TRANSFORMS, table, step, shop.sources, folder, output)
             timed = timed_of(build, runs)
-            made[name][engine] = Timed(timed.first, timed.steady, sample(folder, order))
+            made[name][engine] = replace(timed, result=sample(folder, order))
     return made
 
 
@@ -216,19 +223,31 @@ def scoring(settings: Mapping[str, str], units: int, runs: int) -> dict[str, Tim
 
 def timed_of(call: Callable[[], Any], runs: int) -> Timed:
     """Time a first call, and those after it."""
-    seconds = []
+    seconds, cores = [], []
     result = None
     for _ in range(runs + 1):
-        began = time.perf_counter()
+        began, used = time.perf_counter(), core_seconds()
         result = call()
         seconds.append(time.perf_counter() - began)
-    return Timed(seconds[0], statistics.median(seconds[1:]), result)
+        cores.append(core_seconds() - used)
+    return Timed(seconds[0], statistics.median(seconds[1:]), statistics.median(cores[1:]), result)
+
+
+def core_seconds() -> float:
+    """Return what this process and all below it have used: Spark's JVM and its Python workers too."""
+    process = psutil.Process()
+    total = 0.0
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def report(name: str, timed: Mapping[str, Timed]) -> bool:
     """Print one line; tell whether the rows differ."""
     local, spark = timed["duckdb"], timed["spark"]
-    columns = "".join(f"{one.first:>11.2f}{one.steady:>9.2f}" for one in (local, spark))
+    columns = "".join(f"{one.first:>11.2f}{one.steady:>9.2f}{one.cores:>9.2f}" for one in (local, spark))
     differ = not same(local.result, spark.result)
     print(f"{name:<24}{columns}{spark.steady / local.steady:>9.1f}x{'   ROWS DIFFER' if differ else ''}", flush=True)
     return differ

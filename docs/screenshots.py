@@ -25,6 +25,7 @@ from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
 from recsys.web.server import application_of
 from recsys.wiring import open_workspace
+from recsys.workflows.funnel import funnel
 from recsys.workflows.workspace import Workspace
 
 DOCS: Final = Path(__file__).resolve().parent
@@ -53,6 +54,7 @@ def main() -> None:
         "placement": f"/placements/home?user_id={HOUSEHOLD}",
     }
     folder.mkdir(parents=True, exist_ok=True)
+    funnel(workspace, "weekly_basket")
     with _served(workspace) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name, path in pages.items():

@@ -9,6 +9,7 @@ from typing import Literal
 from recsys.ports import (
     Check,
     Clock,
+    Cluster,
     Engine,
     Estimator,
     EventArchive,
@@ -106,6 +107,14 @@ class ChosenAdapters:
 
         return SparkEngine(local, self.declared.spark.settings)
 
+    def cluster(self) -> Cluster | None:
+        """Return Spark's workers, or None with a local engine."""
+        if self.declared.engine == "duckdb":
+            return None
+        from recsys.adapters.spark_engine import SparkCluster
+
+        return SparkCluster(self.declared.spark.settings)
+
     def features(self, namespace: Path | None) -> FeatureReader:
         """Return Feast's features, from the configured stores or a replay's own."""
         from recsys.adapters.feast_features import FeastFeatures
@@ -198,6 +207,7 @@ class ChosenAdapters:
         feast = self.root / self.declared.feature_repo, self.declared.feature_store
         return (
             Check("engine", lambda: duckdb_findings(self.declared.limits, self.state / "spill")),
+            *self._spark_checks(),
             Check("shop data", lambda: self.source().findings()),
             Check("online store", lambda: online_store_findings(*feast)),
             Check("feature registry", lambda: feast_registry_findings(*feast)),
@@ -209,6 +219,13 @@ class ChosenAdapters:
             Check("event log", lambda: event_log_findings(self._address("event_log"))),
             Check("ledger", lambda: ledger_findings(self._address("event_log"))),
         )
+
+    def _spark_checks(self) -> Sequence[Check]:
+        if self.declared.engine == "duckdb":
+            return ()
+        from recsys.adapters.spark_engine import spark_findings
+
+        return (Check("engine", lambda: spark_findings(self.declared.spark.settings)),)
 
     def _address(self, field: Literal["mlflow_uri", "artifact_root", "event_log"]) -> str:
         return self.declared.address(field, self.name, self.state)

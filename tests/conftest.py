@@ -49,7 +49,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
             folder = file.split("/")[1]
-            if "spark" in nodeid:
+            if "spark" in nodeid.lower():
                 return "spark"
             return folder if folder in _LANES else file
 

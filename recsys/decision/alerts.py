@@ -1,10 +1,13 @@
 """What is worth waking somebody for? What was found, against the limits of the model's monitor."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from recsys.evaluation.drift import ColumnDrift, Correlated
+from recsys.evaluation.quality import Quality
 from recsys.evaluation.skew import BENIGN, Skew
-from recsys.specs.monitor import SkewLimits
+from recsys.specs.monitor import DriftLimits, QualityLimits, SkewLimits
 
 ALERT_EXIT: Final = 3
 """Exit code of a check that found something beyond a limit; 0 nothing, 1 refused or failed, 2 bad usage."""
@@ -47,4 +50,71 @@ def skew_alerts(name: str, found: Skew, limits: SkewLimits) -> tuple[Alert, ...]
             f" skew.maximum_restated_share is {limits.maximum_restated_share:.1%}"
         )
         alerts.append(Alert("skew", name, found.restated_share, limits.maximum_restated_share, message))
+    return tuple(alerts)
+
+
+def drift_alerts(
+    columns: Sequence[ColumnDrift], correlated: Sequence[Correlated], limits: DriftLimits
+) -> tuple[Alert, ...]:
+    """Compare how far columns moved with what the monitor allows.
+
+    Args:
+        columns: features, scores, labels and candidate sources.
+        correlated: of columns with the label, and among each other; the latter are told and never alert.
+        limits: of the monitor.
+    """
+    alerts = []
+    for each in columns:
+        if each.moved(limits.false_discovery_rate) and each.psi > limits.maximum_psi:
+            message = (
+                f"drift: {each.column}: population stability index {each.psi:.3f} (adjusted p"
+                f" {each.adjusted_p_value:.2g}); drift.maximum_psi is {limits.maximum_psi:g}"
+            )
+            alerts.append(Alert("drift", each.column, each.psi, limits.maximum_psi, message))
+        rise = each.missing_now - each.missing_before
+        if rise > limits.maximum_missing_rise:
+            message = (
+                f"drift: {each.column}: unknown in {each.missing_now:.1%} of the rows, before in"
+                f" {each.missing_before:.1%}; drift.maximum_missing_rise is {limits.maximum_missing_rise:.1%}"
+            )
+            alerts.append(Alert("drift", each.column, rise, limits.maximum_missing_rise, message))
+    for pair in correlated:
+        if pair.other == "label" and abs(pair.change) > limits.maximum_correlation_change:
+            message = (
+                f"drift: {pair.column}: rank correlation with the label {pair.now:+.3f}, before {pair.before:+.3f};"
+                f" drift.maximum_correlation_change is {limits.maximum_correlation_change:g}"
+            )
+            alerts.append(Alert("drift", pair.column, abs(pair.change), limits.maximum_correlation_change, message))
+    return tuple(alerts)
+
+
+def quality_alerts(found: Quality, limits: QualityLimits) -> tuple[Alert, ...]:
+    """Compare the offline metric on matured labels with what it was.
+
+    Args:
+        found: the metric then and now.
+        limits: of the monitor.
+    """
+    alerts = []
+    if found.ratio.upper < limits.minimum_ratio:
+        message = (
+            f"quality: {found.metric} is {found.now.estimate:.4f}, {found.ratio.estimate:.2f} of the"
+            f" {found.then.estimate:.4f} that it was judged with, surely below quality.minimum_ratio"
+            f" {limits.minimum_ratio:g} (upper bound {found.ratio.upper:.2f})"
+        )
+        alerts.append(Alert("quality", found.metric, found.ratio.estimate, limits.minimum_ratio, message))
+    if found.over_baseline.upper < 1:
+        message = (
+            f"quality: {found.metric} is {found.over_baseline.estimate:.2f} of {found.against}'s, surely below it"
+            f" (upper bound {found.over_baseline.upper:.2f})"
+        )
+        alerts.append(Alert("quality", found.metric, found.over_baseline.estimate, 1.0, message))
+    if found.calibration_error is not None and found.calibration_error > limits.maximum_calibration_error:
+        message = (
+            f"quality: probabilities are off by {found.calibration_error:.3f} on average;"
+            f" quality.maximum_calibration_error is {limits.maximum_calibration_error:g}"
+        )
+        alerts.append(
+            Alert("quality", "calibration", found.calibration_error, limits.maximum_calibration_error, message)
+        )
     return tuple(alerts)

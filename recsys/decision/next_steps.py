@@ -15,7 +15,7 @@ Let it run: a look before the planned end may stop it for harm only.""",
 Decide by the guardrail's interval whether its harm would be acceptable, or run a longer experiment.""",
     VerdictName.ITERATE: """\
 Leakage: `recsys dataset check --model-version {model_version}` derives every training row's clocks anew.
-Skew: `recsys why REQUEST_ID` of some of {arm}'s requests recomputes their features and lists.
+Skew: `recsys skew {experiment}` compares what {arm}'s requests read with the feature tables, and names the cause.
 Position bias: compare the metric at fewer slots; a gain in the first slots alone may be their place's.
 Wrong stage: in the funnel, find the stage after the one that moved which loses the gain; is it the label?""",
     VerdictName.UNDERPOWERED: """\

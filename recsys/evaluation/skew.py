@@ -52,6 +52,8 @@ class ViewRows:
     """Known at the request, whatever its age."""
     today: Columns
     """Of the same time, as it is known today."""
+    newer: NDArray[np.bool_]
+    """[rows] whether the row by the definition happened or became known after the logged watermark."""
     origin: Sequence[str | None]
     """[rows] of `modeling.clocks.RULES`: which row of the table has the logged values; None where none has, or the
     view's values are not logged."""
@@ -228,8 +230,9 @@ class _Comparison:
         if _same_at(said, self._endless[column], row):
             return Cause.TTL, next((name for name in read if "ttl" in self._logged.changed.get(name, "")), read[0])
         if isinstance(owner, ViewInfo) and read:
-            rule = self._logged.views[owner.name].origin[row]
-            return {RULES[0]: (Cause.LATE, owner.name), RULES[1]: (Cause.TTL, owner.name)}.get(rule or "")
+            rows = self._logged.views[owner.name]
+            if rows.origin[row] == RULES[0] and rows.newer[row]:
+                return Cause.LATE, owner.name
         return None
 
     def _left(

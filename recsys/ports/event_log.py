@@ -94,6 +94,13 @@ class RoutedCount:
         """Return the first moment of the hour."""
         return moment.replace(minute=0, second=0, microsecond=0)
 
+    @classmethod
+    def key_of(cls, exposure: Exposure) -> tuple[str, str, datetime] | None:
+        """Return experiment, arm and period under which an exposure's decision counts; None of one that does not."""
+        if exposure.experiment is None or exposure.arm is None or exposure.overridden:
+            return None
+        return exposure.experiment, exposure.arm, cls.period_of(exposure.event_timestamp)
+
 
 @dataclass(frozen=True)
 class NewIds:

@@ -29,7 +29,7 @@ from recsys.printing.models import (
     tuned,
     tuned_document,
 )
-from recsys.printing.monitoring import skew
+from recsys.printing.monitoring import drift, skew, trouble
 from recsys.printing.overrides import overridden, overrides_document, with_overrides
 from recsys.printing.plans import applied, plan, plan_document
 from recsys.printing.power import power
@@ -49,6 +49,7 @@ __all__ = [
     "dataset",
     "diagnosis",
     "diagnosis_document",
+    "drift",
     "evaluation",
     "experiment_status",
     "experiment_status_document",
@@ -82,6 +83,7 @@ __all__ = [
     "skew",
     "table",
     "trained",
+    "trouble",
     "tuned",
     "tuned_document",
     "why",

@@ -89,7 +89,7 @@ def experiment_parts(
         "overridden": _overridden(overridden),
         "asked": _asked(document),
         "effects": _effects(document, drawn),
-        "settled": section("How it settled", drawn.get("cumulative", ""), drawn.get("daily", ""), _weeks(document)),
+        "settled": section("How it settled", drawn.get("cumulative", ""), drawn.get("daily", ""), _settling(document)),
         "funnel": _funnel(document, drawn.get("funnel", "")),
         "off_policy": _off_policy(document),
         "health": _health(document),
@@ -184,8 +184,25 @@ def _effects(document: Document, drawn: Mapping[str, str]) -> str:
     return section("Effects", drawn.get("effects", ""), table(header, rows, marked=primary))
 
 
-def _weeks(document: Document) -> str:
-    points: Sequence[Mapping[str, Any]] = document["analysis"]["weekly"]
+def _settling(document: Document) -> str:
+    """Show the figures behind the pictures of how it settled."""
+    analysis = document["analysis"]
+    points = analysis.get("cumulative") or []
+    rows = [
+        [
+            text(each["end"][:10]),
+            text(each["treatment_arm"]),
+            _relative(each["relative"]),
+            _relative(each["always_relative"]),
+        ]
+        for each in points
+    ]
+    header = ["before", "treatment", "effect", "at every look"]
+    grown = folded("Effect on the primary metric up to each day", table(header, rows)) if rows else ""
+    return grown + _means("day", analysis["daily"]) + _means("week", analysis["weekly"])
+
+
+def _means(period: str, points: Sequence[Mapping[str, Any]]) -> str:
     names = list(points[0]["means"]) if points else []
     rows = [
         [
@@ -196,7 +213,8 @@ def _weeks(document: Document) -> str:
         ]
         for each in points
     ]
-    return folded("Means by week", table(["week from", "arm", "requests", *map(text, names)], rows)) if rows else ""
+    header = [f"{period} from" if period == "week" else period, "arm", "requests", *map(text, names)]
+    return folded(f"Means by {period}", table(header, rows)) if rows else ""
 
 
 def _funnel(document: Document, chart: str) -> str:

@@ -43,4 +43,10 @@ def _correlations(document: Document, chart: str) -> str:
         f"Features that say nearly the same: rank correlation beyond {number(found['threshold'], 2)}",
         table(["feature", "and", "correlation"], pairs) if pairs else "",
     )
-    return chart + paragraph(f"Rank correlations on {number(found['rows'])} rows.") + alike
+    moves = {name: value for name, value in (found.get("label") or {}).items() if value is not None}
+    ranked = sorted(moves.items(), key=lambda pair: (-abs(pair[1]), pair[0]))
+    with_label = folded(
+        "All correlations with the label",
+        table(["feature", "correlation"], [[text(name), number(value, 3)] for name, value in ranked]) if ranked else "",
+    )
+    return chart + with_label + paragraph(f"Rank correlations on {number(found['rows'])} rows.") + alike

@@ -3,6 +3,7 @@
 From the JSON document of `recsys funnel` and nothing else. It says the same numbers.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from recsys.reports import style
@@ -33,22 +34,13 @@ def funnel_page(document: Document) -> str:
     Returns:
         HTML; the same for the same document.
     """
-    charts = {name: _inline(name, svg) for name, svg in drawn({"funnel": _chart}, document).items()}
+    figures = {name: _inline(name, svg) for name, svg in funnel_charts(document).items()}
     title = text(document["problem"])
     owners = ", ".join(f"{text(role)}: {text(team)}" for role, team in document["owners"].items())
     issue = f'<p class="issue">{text(document["business_issue"])}</p>'
     body = [
         f'<header><h1>{title}</h1>{issue}<p class="issue">{owners}</p></header>',
-        _verdict(document),
-        section("What was asked", _asked(document)),
-        section("Funnel", charts.get("funnel", ""), _stages(document)),
-        section("Worth and need", _worth(document)),
-        section("Channels", _channels(document)),
-        section("Weak stages", _weak(document)),
-        section("By segment", _segments(document)),
-        section("What to mend first", listed(map(text, document["findings"])) if document["findings"] else ""),
-        section("What was left out", _left_out(document)),
-        section("How to read it", listed(text(" ".join(each.split())) for each in _CONVENTIONS.split("\n\n"))),
+        *funnel_parts(document, figures).values(),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -57,6 +49,35 @@ def funnel_page(document: Document) -> str:
         + "\n".join(part for part in body if part)
         + "\n</body>\n</html>\n"
     )
+
+
+def funnel_charts(document: Document) -> dict[str, str]:
+    """Draw what a document has figures for: name to SVG without a background."""
+    return drawn({"funnel": _chart}, document)
+
+
+def funnel_parts(document: Document, figures: Mapping[str, str]) -> dict[str, str]:
+    """Return the parts of the page by name, as HTML, in their order; empty where there is nothing to say.
+
+    Args:
+        document: of `recsys funnel`.
+        figures: name of a chart to the figure that shows it, as HTML.
+    """
+    findings = document["findings"]
+    return {
+        "verdict": _verdict(document),
+        "asked": section("What was asked", _asked(document)),
+        "stages": section("Funnel", figures.get("funnel", ""), _stages(document)),
+        "worth": section("Worth and need", _worth(document)),
+        "channels": section("Channels", _channels(document)),
+        "weak": section("Weak stages", _weak(document)),
+        "segments": section("By segment", _segments(document)),
+        "findings": section("What to mend first", listed(map(text, findings)) if findings else ""),
+        "left_out": section("What was left out", _left_out(document)),
+        "conventions": section(
+            "How to read it", listed(text(" ".join(each.split())) for each in _CONVENTIONS.split("\n\n"))
+        ),
+    }
 
 
 def _verdict(document: Document) -> str:

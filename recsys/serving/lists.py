@@ -23,6 +23,8 @@ class Lists:
     @classmethod
     def of(cls, lists: Sequence[NDArray[np.int64]]) -> "Lists":
         """Put lists behind one another."""
+        if len(lists) == 1:
+            return cls(lists[0], np.array([0, len(lists[0])]))
         lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
         return cls(np.concatenate([_NONE, *lists]), np.concatenate([[0], np.cumsum(lengths)]))
 

@@ -153,8 +153,8 @@ class Environment(Spec):
     """How long the event log keeps exposures and outcomes, in whole days; `recsys log prune` deletes what is older. For
     ever by default; the ledger always is."""
     engine: Literal["duckdb", "spark"] = "duckdb"
-    """What runs feature transforms; queries of evaluation stay on DuckDB. With spark, `feature_store` names a
-    configuration whose offline store joins on Spark too. It needs the extra recsys[spark] and Java 17."""
+    """What runs feature transforms and makes batches; queries of evaluation stay on DuckDB. With spark, `feature_store`
+    names a configuration whose offline store joins there too. It needs the extra recsys[spark] and Java 17."""
     spark: Spark = Spark()
     """How Spark is reached, for `engine: spark`."""
     clock: Literal["system"] | ReplayClock = "system"
@@ -178,4 +178,4 @@ class Environment(Spec):
             SpecError: naming the file, the field and each variable that is not set.
         """
         where = f"registry/environments/{name}.yaml: {field}"
-        return expanded(getattr(self, field) or "", where).replace("{state}", str(state))
+        return expanded((getattr(self, field) or "").replace("{state}", str(state)), where)

@@ -21,8 +21,8 @@ from recsys.data.forgotten import is_forgotten
 from recsys.errors import DataError
 from recsys.ports import Exposure, ShownItem
 from recsys.schema import USER
+from recsys.serving.list_rows import DEFAULT_ARM
 from recsys.workflows.batch_folder import MANIFEST
-from recsys.workflows.campaign_files import DEFAULT_ARM
 from recsys.workflows.forget import tombstones
 from recsys.workflows.workspace import Workspace
 

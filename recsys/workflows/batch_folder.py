@@ -53,7 +53,9 @@ def require_own(folder: Path, kind: str, name: str) -> None:
         message = f"batch folder {folder}: it holds files and no {MANIFEST}, so no batch: {rule}"
         raise StoreError(message)
     known = read_written(manifest)
-    if known is not None and known.get(kind) != name:
+    if known is None or (known.keys().isdisjoint(("placement", "audience")) and "identity" in known):
+        return  # damaged, or of an earlier version, which did not say whose it is
+    if known.get(kind) != name:
         other = next((f"{each} {known[each]}" for each in ("placement", "audience") if each in known), "something else")
         message = f"batch folder {folder}: it holds a batch of {other}, not of {kind} {name}: {rule}"
         raise StoreError(message)

@@ -11,11 +11,11 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys.serving.list_rows import DEFAULT_ARM
 from recsys.serving.units import Selection
 from recsys.statistics.bootstrap import Interval
 from recsys.workflows.batch_folder import MANIFEST
 
-DEFAULT_ARM: Final = "default"
 SCHEMA: Final = pa.schema(
     [
         ("request_id", pa.string()),

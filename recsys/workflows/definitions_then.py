@@ -27,12 +27,13 @@ class DefinitionsThen:
         self._now = declared_state(workspace.catalog, registered, transforms)
         self._states: dict[datetime | None, State] = {}
 
-    def changed(self, features: FeatureSet, weights: Weights, at: datetime) -> Mapping[str, str]:
+    def changed(self, features: FeatureSet, weights: Weights | None, at: datetime) -> Mapping[str, str]:
         """Return the views of a feature set that were changed since a moment, and how.
 
         Args:
             features: as they are defined now.
-            weights: those that answered; where no apply is on record, their digest tells that something was changed.
+            weights: those that answered; where no apply is on record, their digest tells that something was changed;
+                None where the registry has them no more.
             at: when they answered. Before the first apply on record what it applied counts.
 
         Returns:
@@ -52,11 +53,13 @@ class DefinitionsThen:
                 said = self._fields(then, "request_transforms", transform.name)
                 if said:
                     found[transform.name] = "; ".join(said)
-        logic = self._workspace.catalog.logic_digest(weights.model_version, features.digest)
-        if not found and weights.tags.get(LOGIC_TAG) != logic:
+        if not found and weights is not None and weights.tags.get(LOGIC_TAG) != self._logic(weights, features):
             names = [*(view.name for view in features.views), *(each.name for each in features.transforms)]
             found = dict.fromkeys(names, NOT_ON_RECORD)
         return found
+
+    def _logic(self, weights: Weights, features: FeatureSet) -> str:
+        return self._workspace.catalog.logic_digest(weights.model_version, features.digest)
 
     def _then(self, at: datetime) -> State:
         """Return what was applied last by a moment, else what was applied first."""

@@ -1,5 +1,6 @@
 """What does a problem's funnel look like, and which of its stages should be modelled? `recsys funnel`."""
 
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -95,7 +96,7 @@ def funnel(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> PlannedFunnel:
-    """Read the funnel of a problem off the event table, and plan by it; the page is written beside other reports.
+    """Read the funnel of a problem off the event table, and plan by it; page and document are kept with other reports.
 
     Args:
         workspace: the project; its tables were ingested.
@@ -146,10 +147,22 @@ def funnel(
             dropped=dropped(workspace.engine, workspace.events, stages, span),
             refused=_refused(workspace),
             advice=_advice(workspace, problem, whole, span, known_units),
-            page=workspace.state / "reports" / "problems" / f"{name}.html",
+            page=_page(workspace, name),
         )
-    write_text(planned.page, funnel_page(planned.document()))
+    document = planned.document()
+    write_text(planned.page, funnel_page(document))
+    write_text(planned.page.with_suffix(".json"), json.dumps(document, ensure_ascii=False))
     return planned
+
+
+def kept_funnel(workspace: Workspace, name: str) -> dict[str, Any] | None:
+    """Return the document of the last `recsys funnel` of a problem in this state folder, or None."""
+    found: dict[str, Any] | None = read_written(_page(workspace, name).with_suffix(".json"))
+    return found
+
+
+def _page(workspace: Workspace, name: str) -> Path:
+    return workspace.state / "reports" / "problems" / f"{name}.html"
 
 
 def _stages(problem: Problem) -> Stages:

@@ -98,7 +98,7 @@ def judge(
         "remarks": [*report.remarks, *([remark] if remark else []), *without_context(workspace, model_version)],
         "importance": dict(fitted.ranker.importance()),
         "correlation": _correlation(test, features),
-        **_reliability(spec, problem, fitted.scores, test),
+        **as_probabilities(spec, problem, fitted.scores, test[LABEL].to_numpy()),
         **_ablation(workspace, spec, dataset, test, fitted, judged, tell),
     }
     return Judgement(report, document)
@@ -244,15 +244,25 @@ def _correlation(test: pa.Table, features: FeatureSet) -> Any:  # noqa: ANN401 -
     return plain_values(feature_correlation(columns, rows[LABEL].to_numpy()))
 
 
-def _reliability(
-    spec: ModelVersion, problem: Problem, scores: NDArray[np.float64], test: pa.Table
+def as_probabilities(
+    spec: ModelVersion, problem: Problem, scores: NDArray[np.float64], labels: NDArray[np.float32]
 ) -> Mapping[str, Any]:
-    """Compare what was predicted with what came, where scores are probabilities or log-odds."""
+    """Compare what was predicted with what came, where scores are probabilities or log-odds.
+
+    Args:
+        spec: of the version.
+        problem: that it answers.
+        scores: [rows].
+        labels: [rows].
+
+    Returns:
+        `reliability` as JSON values, or nothing where scores stand for no probability.
+    """
     algorithm = spec.algorithm
     if problem.formulation != "classification" or not isinstance(algorithm, CatBoostAlgorithm):
         return {}
     probabilities = scores if algorithm.calibration else scipy.special.expit(scores)
-    return {"reliability": plain_values(reliability(probabilities, test[LABEL].to_numpy()))}
+    return {"reliability": plain_values(reliability(probabilities, labels))}
 
 
 def _ablation(

@@ -1,7 +1,7 @@
 """What is looked after: an experiment's lists, or those of a model, wherever they are shown?"""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import pyarrow as pa
@@ -52,7 +52,9 @@ def monitored(
     Raises:
         SpecError: if nothing has the name.
     """
-    catalog, now = workspace.catalog, workspace.clock.now()
+    catalog = workspace.catalog
+    # What was answered at this very moment counts: a replay's clock stands still while lists are made.
+    now = workspace.clock.now() + timedelta(microseconds=1)
     if name is not None and name in catalog.experiments:
         experiment = catalog.experiments[name]
         start, end = window(experiment)
@@ -99,3 +101,13 @@ def exposures_of(workspace: Workspace, what: Monitored) -> pa.Table:
             shown = shown.filter(pc.starts_with(shown["model_version"], f"{what.model}/"))
         tables.append(shown)
     return pa.concat_tables(tables)
+
+
+def given_up(workspace: Workspace, what: Monitored) -> float | None:
+    """Return the share of the lists that some step of the fallback ladder answered; None where there were none."""
+    lists = steps = 0
+    for placement in what.placements:
+        shown = workspace.event_log.exposures(placement, what.start, what.end)
+        lists += len(shown)
+        steps += len(shown) - shown["fallback"].null_count
+    return steps / lists if lists else None

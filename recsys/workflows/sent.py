@@ -6,19 +6,27 @@ request id is the batch's, so that a second run logs nothing new. What was made 
 and scores, is of that moment: `asked.made_at` keeps it.
 """
 
+import uuid
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 
 from recsys.errors import DataError
-from recsys.schema import USER
+from recsys.ports import Exposure, RoutedCount
+from recsys.schema import EVENTS, USER
 from recsys.workflows.batch_exposures import ListsSent, Progress, read_batch
 from recsys.workflows.batch_folder import lock_name
 from recsys.workflows.exclusive import EVENT_LOG, exclusive
 from recsys.workflows.id_files import ids_of, opened_ids
 from recsys.workflows.workspace import Workspace
+
+LISTS_AT_ONCE: Final = 2_000
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ def log_sent(
         exclusive(workspace, lock_name(workspace, name, folder), command, shared=True),
     ):
         reader = ListsSent(workspace, batch, moment, ids, progress)
-        new = workspace.event_log.write_exposures(reader.exposures())
+        new = _write(workspace, reader.exposures())
     found = reader.lists + reader.left_out + reader.forgotten
     if found == reader.left_out and ids is not None and len(ids):
         message = (
@@ -92,6 +100,21 @@ def log_sent(
     return Sent(
         folder, batch.place, batch.made_at, moment, reader.lists, new, reader.left_out, reader.forgotten, unknown
     )
+
+
+def _write(workspace: Workspace, exposures: Iterator[Exposure]) -> int:
+    """Log exposures, and count each new one as a decision: a batch's router made them, and no service counted it.
+
+    Returns how many were new.
+    """
+    source, new, decided = f"sent-{uuid.uuid4().hex}", 0, Counter[tuple[str, str, datetime]]()
+    while chunk := list(islice(exposures, LISTS_AT_ONCE)):
+        fresh = workspace.event_log.write_group(chunk, EVENTS.empty_table()).requests
+        new += len(fresh)
+        decided.update(key for each in chunk if each.request_id in fresh and (key := RoutedCount.key_of(each)))
+        counts = [RoutedCount(source, *key, decided=count) for key, count in decided.items()]
+        workspace.event_log.write_group((), EVENTS.empty_table(), counts)
+    return new
 
 
 def _ids(only: Path) -> frozenset[str]:

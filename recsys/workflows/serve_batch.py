@@ -8,9 +8,7 @@ part's units are scored in slices: what is held beside the item matrix and the i
 one part, however many units there are.
 """
 
-import uuid
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,15 +19,14 @@ from typing import Any, Final
 import pyarrow as pa
 
 import recsys
-from recsys.errors import FeatureError
-from recsys.serving.list_rows import answered_by, list_rows
 from recsys.serving.resolver import Resolver
 from recsys.specs.catalog import digest
 from recsys.workflows.batch_folder import MANIFEST, batch_folder, lock_name, require_own, settle
+from recsys.workflows.batch_lists import UNITS_A_SLICE, Making, made_elsewhere
 from recsys.workflows.batch_parts import BatchParts, Part, begun
 from recsys.workflows.exclusive import FEATURES, exclusive, read_written
 from recsys.workflows.features import require_materialized
-from recsys.workflows.serving import FixedClock, known_unit_ids, resolver_for
+from recsys.workflows.serving import known_unit_ids
 from recsys.workflows.unchanged import require_unchanged
 from recsys.workflows.workspace import Workspace
 
@@ -38,8 +35,6 @@ Progress = Callable[[int, int, int], None]
 
 UNITS_A_PART: Final = 10_000
 """What a killed run has to do again at most."""
-UNITS_A_SLICE: Final = 256
-"""Scored together: 300 candidates of 100 features each are 60 MiB."""
 
 
 @dataclass(frozen=True)
@@ -101,75 +96,71 @@ def serve_batch(
         known = _written(folder, placement, moment)
         if known is not None and moment < workspace.clock.now():
             return known[0]
-        resolver = resolver_for(workspace, placement, workspace.features, FixedClock(moment))
-        resolver.refresh()
-        identity = _identity(workspace, resolver, placement, moment)
+        making = Making.of(workspace, placement, moment)
+        identity = making.identity()
         require_materialized(workspace)
-        _require_unchanged(workspace, resolver)
+        _require_unchanged(workspace, making.resolver)
         if known is not None and known[1] == identity:
             return known[0]
-        return _Writing(workspace, resolver, placement, moment, folder, units_a_part).write(identity, progress)
+        return _Writing(making, folder, units_a_part).write(identity, progress)
 
 
 @dataclass(frozen=True)
 class _Writing:
     """One batch on its way to disk."""
 
-    workspace: Workspace
-    resolver: Resolver
-    placement: str
-    moment: datetime
+    making: Making
     folder: Path
     units_a_part: int
 
     def write(self, identity: str, progress: Progress | None) -> Batch:
         """Write the parts that are not there yet, and let the batch take its place."""
-        units = known_unit_ids(self.workspace, self.placement, self.moment)
-        out = "" if self.folder.is_relative_to(self.workspace.state) else f" --out {self.folder.parent}"
-        command = f"recsys serve-batch {self.placement} --date {self.moment.isoformat()}{out} --resume"
-        parts = BatchParts(self.folder, self._of_parts(identity, units), self.moment, command)
-        done: list[Part] = []
-        resumed = written = 0
+        workspace, placement, moment = self.making.workspace, self.making.placement, self.making.moment
+        units = known_unit_ids(workspace, placement, moment)
+        out = "" if self.folder.is_relative_to(workspace.state) else f" --out {self.folder.parent}"
+        command = f"recsys serve-batch {placement} --date {moment.isoformat()}{out} --resume"
+        parts = BatchParts(self.folder, self._of_parts(identity, units), moment, command)
+        numbers = range(-(-len(units) // self.units_a_part))
+        done = {number: part for number in numbers if (part := parts.done(number)) is not None}
+        missing = {
+            number: units.slice(number * self.units_a_part, self.units_a_part)
+            for number in numbers
+            if number not in done
+        }
         tell = progress or (lambda *_: None)
         tell(0, len(units), 0)
-        with ThreadPoolExecutor(self.workspace.environment.limits.threads, "serve-batch") as threads:
-            for number, start in enumerate(range(0, len(units), self.units_a_part)):
-                part = parts.done(number)
-                if part is None:
-                    part = self._part(parts, number, units.slice(start, self.units_a_part).to_pylist(), threads)
-                    written += part.rows
-                else:
-                    resumed += part.units
-                done.append(part)
-                tell(min(start + self.units_a_part, len(units)), len(units), written)
-        watermarks = self.resolver.state.watermarks
+        resumed = 0
+        for part in done.values():
+            resumed += part.units
+            tell(resumed, len(units), 0)
+        cluster = workspace.adapters.cluster()
+        made = (
+            self._here(parts, missing)
+            if cluster is None
+            else made_elsewhere(cluster, self.making, parts, missing, identity)
+        )
+        units_done, rows = resumed, 0
+        for number, part in made:
+            done[number] = part
+            units_done, rows = units_done + part.units, rows + part.rows
+            tell(units_done, len(units), rows)
+        watermarks = self.making.resolver.state.watermarks
         document = parts.complete(
-            done,
+            [done[number] for number in numbers],
             {
                 "identity": identity,
-                "placement": self.placement,
-                "at": self.moment.isoformat(),
+                "placement": placement,
+                "at": moment.isoformat(),
                 "watermarks": {name: stamp.isoformat() for name, stamp in watermarks.items() if stamp is not None},
             },
         )
-        return _batch(self.folder, self.placement, self.moment, document, resumed=resumed)
+        return _batch(self.folder, placement, moment, document, resumed=resumed)
 
-    def _part(self, parts: BatchParts, number: int, units: Sequence[str], threads: ThreadPoolExecutor) -> Part:
-        """Make a part, slice by slice."""
-        slices = [units[start : start + UNITS_A_SLICE] for start in range(0, len(units), UNITS_A_SLICE)]
-        answered: Counter[str] = Counter()
-        by_arm: dict[str, list[pa.Table]] = {}
-        for arms, answers in threads.map(self._slice, slices):
-            answered.update(answers)
-            for arm, rows in arms.items():
-                by_arm.setdefault(arm, []).append(rows)
-        return parts.write(number, {arm: pa.concat_tables(rows) for arm, rows in by_arm.items()}, len(units), answered)
-
-    def _slice(self, units: Sequence[str]) -> tuple[Mapping[str, pa.Table], Counter[str]]:
-        """Make the lists of some units: their rows by arm, and who answered how many."""
-        requests = [request_id(self.placement, self.moment, unit) for unit in units]
-        answers = self.resolver.recommend_many(units, requests, self.workspace.features)
-        return list_rows(answers), Counter(name for group in answers for name in answered_by(group))
+    def _here(self, parts: BatchParts, missing: Mapping[int, pa.ChunkedArray]) -> Iterator[tuple[int, Part]]:
+        """Make parts one after another, the slices of each in threads."""
+        with ThreadPoolExecutor(self.making.workspace.environment.limits.threads, "serve-batch") as threads:
+            for number, units in missing.items():
+                yield number, self.making.part(parts, number, units.to_pylist(), threads)
 
     def _of_parts(self, identity: str, units: pa.ChunkedArray) -> str:
         """Digest what the bytes of parts depend on beside the batch's identity."""
@@ -177,11 +168,6 @@ class _Writing:
         for start in range(0, len(units), self.units_a_part):
             ids.update("\0".join(units.slice(start, self.units_a_part).to_pylist()).encode("utf-8", "surrogatepass"))
         return digest([identity, ids.hexdigest(), self.units_a_part, UNITS_A_SLICE, recsys.__version__, pa.__version__])
-
-
-def request_id(placement: str, at: datetime, unit: str) -> str:
-    """Return the request id of a unit's list, the same whenever the batch is made."""
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"batch/{placement}/{at.isoformat()}/{unit}"))
 
 
 def _written(folder: Path, placement: str, moment: datetime) -> tuple[Batch, str] | None:
@@ -207,37 +193,3 @@ def _batch(
 def _require_unchanged(workspace: Workspace, resolver: Resolver) -> None:
     for model in resolver.state.loaded.values():
         require_unchanged(workspace, model.weights, model.features, model.ranker)
-
-
-def _identity(workspace: Workspace, resolver: Resolver, placement: str, moment: datetime) -> str:
-    """Digest what the lists depend on; refuse a moment that the online store does not stand at."""
-    state = resolver.state
-    if state.matrix is None:
-        message = f"placement {placement}: no items are materialized; run `recsys features build`"
-        raise FeatureError(message)
-    newest = max((stamp for stamp in state.watermarks.values() if stamp is not None), default=None)
-    if newest is not None and newest > moment:
-        message = (
-            f"placement {placement} at {moment:%Y-%m-%d}: the online store has moved on to {newest:%Y-%m-%d} and keeps"
-            " no past; ask for the lists of now, or replay"
-        )
-        raise FeatureError(message)
-    generation = workspace.features.generation
-    return digest(
-        {
-            "placement": workspace.catalog.placement(placement).model_dump(mode="json"),
-            "at": moment.isoformat(),
-            "watermarks": {name: str(stamp) for name, stamp in state.watermarks.items()},
-            "generations": {name: generation(name) for name in state.watermarks if "/" not in name},
-            "item_models": dict(state.generations),
-            "experiments": {
-                router.name: [
-                    router.experiment.model_dump(mode="json"),
-                    None if router.layer is None else router.layer.model_dump(mode="json"),
-                ]
-                for router in state.routers
-            },
-            "weights": {name: model.weights.number for name, model in state.models.items()},
-            "champion": state.champion.weights.number if state.champion else None,
-        }
-    )

@@ -1,35 +1,26 @@
 """Were requests answered with the features that training would have seen? `recsys skew`."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-
-from recsys.candidates.pool import to_numpy, unknown
 from recsys.decision.alerts import Alert, skew_alerts
 from recsys.errors import ExperimentError
-from recsys.evaluation.skew import Logged, Skew, ViewRows, compare
-from recsys.modeling.clocks import matched_rows, where_from
+from recsys.evaluation.skew import Skew, compare
 from recsys.planning.state import APPLY
-from recsys.ports import Columns, Exposure, FeatureSet, ViewInfo
-from recsys.schema import EVENT_TIMESTAMP, ITEM, REQUEST_ID, REQUEST_TIMESTAMP, SESSION, TIMESTAMP, USER
-from recsys.serving.explaining import features_of
+from recsys.ports import Exposure
+from recsys.schema import REQUEST_ID
 from recsys.serving.ladder import UNIT_UNKNOWN, drawn
-from recsys.workflows.definitions_then import DefinitionsThen
+from recsys.workflows.exclusive import FEATURES, exclusive
+from recsys.workflows.logged_rows import LoggedRows
 from recsys.workflows.monitored import Monitored, exposures_of, monitored
-from recsys.workflows.table_records import declared_tables, require_events, table_folder
+from recsys.workflows.table_records import require_events
 from recsys.workflows.training_data import Progress
-from recsys.workflows.why import Recomputing
 from recsys.workflows.workspace import Workspace
 
 _WITHOUT: Final = 50
 """So many requests in a row without logged features, in the order of the sample, end the search for more."""
-_KINDS: Final[Mapping[str, pa.DataType]] = {"number": pa.float64(), "text": pa.string(), "time": TIMESTAMP}
 
 
 @dataclass(frozen=True)
@@ -71,6 +62,7 @@ def skew(
         ExperimentError: if no request with logged features is there.
         DataError: if there are no events yet.
         FeatureError: if a view or feature is not declared any more.
+        StoreError: if the features are built for too long.
     """
     tell = progress or (lambda *_: None)
     require_events(workspace)
@@ -86,11 +78,11 @@ def skew(
         )
         raise ExperimentError(message)
     mine = [each for each in found if each.fallback != UNIT_UNKNOWN]
-    rows = _Rows(workspace)
-    groups = []
-    for number, (version, exposures) in enumerate(by_definitions := _grouped(workspace, mine)):
-        tell(f"features of {version}", number, len(by_definitions))
-        groups.append(rows.logged(version, exposures))
+    rows, groups = LoggedRows(workspace), []
+    with exclusive(workspace, FEATURES, "recsys skew", shared=True):
+        for number, (version, exposures) in enumerate(by_definitions := _grouped(workspace, mine)):
+            tell(f"features of {version}", number, len(by_definitions))
+            groups.append(rows.logged(version, exposures))
     result = compare(groups)
     return Skewed(
         what,
@@ -146,189 +138,3 @@ def _grouped(workspace: Workspace, exposures: Sequence[Exposure]) -> list[tuple[
         since = sum(at <= each.event_timestamp for at in applies)
         groups.setdefault((str(each.model_version), each.weights or 0, each.placement, since), []).append(each)
     return [(key[0], found) for key, found in groups.items()]
-
-
-class _Rows:
-    """Makes what is compared, from the tables."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._definitions = DefinitionsThen(workspace)
-        self._again = Recomputing(workspace)
-        self._tables = declared_tables(workspace)
-        self._unchecked: dict[str, None] = {}
-
-    @property
-    def unchecked(self) -> tuple[str, ...]:
-        return tuple(self._unchecked)
-
-    def logged(self, version: str, exposures: Sequence[Exposure]) -> Logged:
-        """Return the rows of one version's exposures with all that they are compared with."""
-        workspace = self._workspace
-        features = workspace.features.feature_set(workspace.catalog.model(version).feature_service)
-        pairs = [(each, item.item_id) for each in exposures for item in each.items if not math.isnan(item.score)]
-        said = _said(features, exposures)
-        rows = pa.table(
-            {
-                USER: pa.array([each.user_id for each, _ in pairs], pa.string()),
-                ITEM: pa.array([item for _, item in pairs], pa.string()),
-                EVENT_TIMESTAMP: pa.array([each.event_timestamp for each, _ in pairs], TIMESTAMP),
-            }
-        )
-        rows = self._with_keys(rows, features, exposures[0].placement)
-        views = {
-            view.name: self._view_rows(view, rows, said, [each.watermarks.get(view.name) for each, _ in pairs])
-            for view in features.views
-            if self._stands(view)
-        }
-        number = exposures[0].weights
-        weights = next(each for each in workspace.registry.search(version.partition("/")[0]) if each.number == number)
-        return Logged(
-            features=features,
-            columns=said,
-            views=views,
-            brought=self._brought(features, exposures, rows),
-            changed=self._definitions.changed(features, weights, exposures[0].event_timestamp),
-            requests=[each.request_id for each, _ in pairs],
-            rows=[
-                f"{each.user_id}, item {item} at {each.event_timestamp:%Y-%m-%d %H:%M} (request {each.request_id})"
-                for each, item in pairs
-            ],
-        )
-
-    def _stands(self, view: ViewInfo) -> bool:
-        """Tell whether a view is read from a table; what sessions did is made again from the event log."""
-        if view.join_keys[0] == SESSION:
-            return False
-        if view.name not in self._tables:
-            self._unchecked[f"view {view.name}: transforms.py makes no table of its name"] = None
-            return False
-        return True
-
-    def _with_keys(self, rows: pa.Table, features: FeatureSet, placement: str) -> pa.Table:
-        """Add the item attributes that views are keyed by, as they were known at the request."""
-        wanted = sorted({key for view in features.views for key in view.join_keys} - {USER, ITEM, SESSION})
-        if not wanted:
-            return rows
-        workspace = self._workspace
-        pool = workspace.features.view(workspace.catalog.placement(placement).pool.view)
-        known = self._matched(replace(pool, ttl=None), rows)
-        for key in wanted:
-            rows = rows.append_column(key, known[key])
-        return rows
-
-    def _view_rows(self, view: ViewInfo, rows: pa.Table, said: Columns, watermarks: Sequence[str | None]) -> ViewRows:
-        endless = self._matched(replace(view, ttl=None), rows)
-        stamps = [None if stamp is None else datetime.fromisoformat(stamp) for stamp in watermarks]
-        moments = rows[EVENT_TIMESTAMP].to_pylist()
-        # What a request does not say of a view is that it was up to date.
-        upto = [min(stamp or at, at) for stamp, at in zip(stamps, moments, strict=True)]
-        place = rows.schema.get_field_index(EVENT_TIMESTAMP)
-        then = rows.set_column(place, EVENT_TIMESTAMP, pa.array(upto, TIMESTAMP))
-        online = self._matched(replace(view, ttl=None), then)
-        logged = [name for name in view.features if name in said]
-        return ViewRows(
-            due=_columns(self._matched(view, rows), view),
-            online=_live(online, view, moments),
-            endless=_columns(endless, view),
-            today=_columns(self._matched(view, rows, known_then=False), view),
-            origin=self._origin(view, rows, said, logged) if logged else [None] * len(rows),
-        )
-
-    def _origin(self, view: ViewInfo, rows: pa.Table, said: Columns, logged: Sequence[str]) -> Sequence[str | None]:
-        asked = rows.select([*view.join_keys, EVENT_TIMESTAMP])
-        for name in logged:
-            asked = asked.append_column(name, _arrow(said[name], view.kinds[name]))
-        return where_from(self._workspace.engine, asked, view, table_folder(self._workspace, view.name), logged)
-
-    def _matched(self, view: ViewInfo, rows: pa.Table, *, known_then: bool = True) -> pa.Table:
-        folder = table_folder(self._workspace, view.name)
-        return matched_rows(self._workspace.engine, rows, view, folder, known_then=known_then)
-
-    def _brought(self, features: FeatureSet, exposures: Sequence[Exposure], rows: pa.Table) -> Columns:
-        """Make again what the tables do not give: session features, source scores, context; by `recsys why`."""
-        kinds = {name: view.kinds[name] for view in features.views if not self._stands(view) for name in view.features}
-        stored = {name for view in features.views for name in view.features}
-        for transform in features.transforms:
-            given = [name for name in transform.inputs if name not in stored and name != REQUEST_TIMESTAMP]
-            kinds |= {name: transform.kinds.get(name, "number") for name in given}
-        values: dict[str, NDArray[Any]] = {REQUEST_TIMESTAMP: to_numpy(rows[EVENT_TIMESTAMP])}
-        if not kinds:
-            return values
-        values |= {name: unknown(kind, len(rows)) for name, kind in kinds.items()}
-        first = 0
-        for exposure in exposures:
-            items = [item.item_id for item in exposure.items if not math.isnan(item.score)]
-            remade = self._again.remade(exposure)
-            if remade is not None:
-                made, placed = features_of(remade.asked, remade.model, items)
-                for name in kinds:
-                    values[name][first : first + len(items)] = np.where(
-                        placed >= 0, made[name], unknown(kinds[name], len(items))
-                    )
-            first += len(items)
-        return values
-
-
-def _said(features: FeatureSet, exposures: Sequence[Exposure]) -> dict[str, NDArray[Any]]:
-    """Return the logged columns of all exposures one below the other; one that was not logged is unknown."""
-    kinds = {name: kind for view in features.views for name, kind in view.kinds.items()}
-    columns = {}
-    for name in features.columns:
-        values: list[Any] = []
-        for each in exposures:
-            scored = sum(not math.isnan(item.score) for item in each.items)
-            values += (each.features or {}).get(name) or [None] * scored
-        columns[name] = _READERS[kinds.get(name, _kind_of(values))](values)
-    return columns
-
-
-def _kind_of(values: Sequence[Any]) -> str:
-    return "text" if any(isinstance(value, str) for value in values) else "number"
-
-
-def _numbers(values: Sequence[Any]) -> NDArray[Any]:
-    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _texts(values: Sequence[Any]) -> NDArray[Any]:
-    return to_numpy(pa.array(values, pa.string()))
-
-
-def _times(values: Sequence[Any]) -> NDArray[Any]:
-    stamps = [None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC) for value in values]
-    return to_numpy(pa.array(stamps, TIMESTAMP))
-
-
-_READERS: Final[Mapping[str, Callable[[Sequence[Any]], NDArray[Any]]]] = {
-    "number": _numbers,
-    "text": _texts,
-    "time": _times,
-}
-
-
-def _columns(matched: pa.Table, view: ViewInfo) -> dict[str, NDArray[Any]]:
-    return {name: to_numpy(matched[name]) for name in view.features}
-
-
-def _live(matched: pa.Table, view: ViewInfo, moments: Sequence[datetime]) -> dict[str, NDArray[Any]]:
-    """Return a view's columns without rows that were past the TTL at the request."""
-    columns = _columns(matched, view)
-    if not view.ttl:
-        return columns
-    stamps = to_numpy(matched[EVENT_TIMESTAMP])
-    oldest = to_numpy(pa.array(moments, TIMESTAMP)) - np.timedelta64(view.ttl)
-    live = stamps >= oldest
-    return {
-        name: np.where(live, values, unknown(view.kinds[name], len(values))).astype(values.dtype)
-        for name, values in columns.items()
-    }
-
-
-def _arrow(values: NDArray[Any], kind: str) -> pa.Array:
-    """Return logged values as the feature tables have them: what is unknown is null."""
-    if kind == "number":
-        return pa.array(values, pa.float64(), mask=np.isnan(values))
-    if kind == "time":
-        return pa.array(values, pa.timestamp("us")).cast(TIMESTAMP)
-    return pa.array([None if value == unknown(kind, 1)[0] else value for value in values], pa.string())

@@ -134,15 +134,19 @@ class Building:
             told = self._documented(folder, {LEARN: learned, TEST: tested}, len(test[TEST].eligible))
         return TrainingSet(self.folder, told)
 
-    def validation_set(self, times: Sequence[datetime]) -> tuple[pa.Table, Judged]:
+    def judged_at(self, times: Sequence[datetime], *, baselines: bool = False) -> tuple[pa.Table, Judged]:
         """Return all candidates of some decision times, with their features, and what came of them.
 
-        What a search of settings is judged on; the caller names no test time.
+        What a search of settings is judged on, which names no test time, or a model in service on what came since.
+
+        Args:
+            times: ascending; their labels are mature at the moment of the set.
+            baselines: whether the rows have the features of the version's baselines too.
         """
-        self._tell("validation candidates", 0, 1)
+        self._tell("candidates", 0, 1)
         made = self._requests(times, Sampling())
-        self._tell("validation features", 0, 1)
-        rows = self._joined(made, self._features)
+        self._tell("features", 0, 1)
+        rows = self._joined(made, self._judged if baselines else self._features)
         facts = self._facts({}, made)
         of_judged = judged(
             self._problem,

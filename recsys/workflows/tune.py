@@ -190,7 +190,7 @@ def _objective(
     """Return what judges settings, and the digest of what it learns from and judges on."""
     dataset = built_dataset(workspace, model_version, known_at, tell).dataset
     splits = tuning_splits(dataset.splits)
-    rows, judged = Building(workspace, model_version, known_at, tell).validation_set(times_of(splits, VALIDATION))
+    rows, judged = Building(workspace, model_version, known_at, tell).judged_at(times_of(splits, VALIDATION))
     spec = workspace.catalog.model(model_version)
     metric = parse_metric(spec.gate.metric)
     if isinstance(judged, JudgedUnits):

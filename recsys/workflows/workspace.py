@@ -14,6 +14,7 @@ from recsys.modeling.moments import Moments
 from recsys.ports import (
     Check,
     Clock,
+    Cluster,
     Engine,
     Estimator,
     EventArchive,
@@ -47,6 +48,10 @@ class Adapters(Protocol):
 
     def engine(self) -> Engine:
         """Return what runs SQL and transforms."""
+        ...
+
+    def cluster(self) -> Cluster | None:
+        """Return what runs a function side by side, or None where this process does all."""
         ...
 
     def features(self, namespace: Path | None) -> FeatureReader:
@@ -206,6 +211,10 @@ class Workspace:
     def ledger(self) -> Ledger:
         """The audit of decisions."""
         return self.adapters.ledger()
+
+    def afresh(self) -> "Workspace":
+        """Return the same with nothing opened, as another process can be handed it."""
+        return Workspace(self.root, self.environment_name, self.catalog, self.clock, self.adapters)
 
     def shown(self, path: Path) -> str:
         """Return a path as people read it: relative to the project."""

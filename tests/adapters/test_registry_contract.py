@@ -22,11 +22,18 @@ from recsys.adapters.catboost_ranker import (
     write_catboost_flavor,
 )
 from recsys.adapters.feature_pyfunc import write_feature_flavor
-from recsys.adapters.mlflow_registry import Loader, MlflowRegistry, metric_from_mlflow, metric_to_mlflow
+from recsys.adapters.mlflow_registry import (
+    Loader,
+    MlflowRegistry,
+    metric_from_mlflow,
+    metric_to_mlflow,
+    prepare_mlflow,
+)
 from recsys.errors import ModelError, StoreError
 from recsys.modeling.feature_ranker import FeatureRanker, load_feature_ranker
 from recsys.ports import Columns, ModelRegistry, Ranker, Registration, TrainingRows, Weights
 from recsys.specs.model import CatBoostAlgorithm
+from tests.adapters.object_store import own_bucket
 from tests.fakes.registry import FakeRegistry
 
 # What MLflow says of its own types while it is imported.
@@ -349,3 +356,18 @@ def test_import_is_light() -> None:
     )
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "set()"
+
+
+def test_weights_and_reports_are_kept_in_an_object_store(tmp_path: Path) -> None:
+    """A registry in a file knows where in the bucket they are; another client loads them from there."""
+    prepare_mlflow()
+    with own_bucket("shop-models") as stored:
+        uri, root = f"sqlite:///{tmp_path}/mlflow.db", "s3://shop-models/recsys/"
+        registry = MlflowRegistry(uri, root, LOADERS, FLAVORS)
+        weights = registry.register(registration(FeatureRanker("frequency"), "kept/v1"))
+        registry.add_reports(weights, {"note.txt": "as trained"})
+        assert {key.split("/", 2)[1] for key in stored()} == {"kept"}
+        other = MlflowRegistry(uri, root, LOADERS, FLAVORS)
+        assert other.load(weights).columns == ("frequency",)
+        assert other.report(weights, "note.txt") == "as trained"
+        assert not (tmp_path / "mlartifacts").exists()

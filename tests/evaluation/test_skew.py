@@ -36,7 +36,7 @@ def baskets(*values: float) -> dict[str, Any]:
 
 def rows(due: Columns, **other: Any) -> ViewRows:
     """Return a view of which every assumption gives the same, but for those that are given."""
-    return replace(ViewRows(due, due, due, due, [None, None]), **other)
+    return replace(ViewRows(due, due, due, due, np.zeros(2, dtype=bool), [None, None]), **other)
 
 
 def logged(times: list[float], share: list[float], views: dict[str, ViewRows] | None = None, **changed: str) -> Logged:
@@ -80,11 +80,12 @@ def test_a_view_that_only_computed_features_read_is_named_as_late() -> None:
 
 
 def test_an_older_row_of_the_table_is_late_though_the_watermark_does_not_tell() -> None:
-    views = {"pair": rows(pair([4, 6]), origin=[RULES[0], None])}
-    assert causes(logged([2, 6], [0.25, 0.5], views)) == {
-        (Cause.LATE, "pair", "times"),
-        (Cause.LATE, "pair", "share"),
-    }
+    known_later = rows(pair([4, 6]), origin=[RULES[0], None], newer=np.array([True, False]))
+    late = {(Cause.LATE, "pair", "times"), (Cause.LATE, "pair", "share")}
+    assert causes(logged([2, 6], [0.25, 0.5], {"pair": known_later})) == late
+    by_chance = replace(known_later, newer=np.zeros(2, dtype=bool))
+    rewritten = {(Cause.RESTATED, "pair", "times"), (Cause.RESTATED, "pair", "share")}
+    assert causes(logged([2, 6], [0.25, 0.5], {"pair": by_chance})) == rewritten
 
 
 def test_a_row_past_its_ttl_that_was_served_is_of_the_ttl() -> None:

@@ -181,6 +181,20 @@ def test_training_and_requests_agree_item_by_item_and_score_by_score(
     assert pc.sum(pc.greater(made.rows["ease_score"], 0)).as_py() > 500
 
 
+@pytest.mark.parametrize("placement", list(PLACEMENTS))
+def test_a_batch_scores_what_requests_score(explored: Workspace, placement: str) -> None:
+    resolver, ranker = resolver_of(explored, placement, Online(explored.features, explored.item_models), NOW)
+    units = [*known_units(explored, placement, NOW)[:60], "stranger"]
+    ranker.seen.clear()
+    (together,) = resolver.recommend_many(units, units, explored.features)
+    (columns,) = ranker.seen
+    ranker.seen.clear()
+    digests = [resolver.recommend(unit, request_id=unit).exposure.feature_digest for unit in units]
+    assert list(together.made.listed.digests) == digests
+    for name in ranker.columns:
+        np.testing.assert_array_equal(columns[name], np.concatenate([each[name] for each in ranker.seen]), err_msg=name)
+
+
 def test_the_bits_say_which_source_gave_an_item(explored: Workspace) -> None:
     units = known_units(explored, "home", NOW)[:40]
     placement = explored.catalog.placement("explore")

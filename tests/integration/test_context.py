@@ -31,6 +31,7 @@ from recsys.workflows.features import build_tables, materialize
 from recsys.workflows.forget import forget
 from recsys.workflows.ingest import ingest
 from recsys.workflows.judging import scores_of
+from recsys.workflows.skew import skew
 from recsys.workflows.train import Trained, train
 from recsys.workflows.validate import validate
 from recsys.workflows.why import Recomputing, document
@@ -317,6 +318,9 @@ def test_an_answer_is_made_again_and_its_training_rows_read_what_it_read(client:
         assert found.differing == {}
         assert document(found)["asked"] == each.asked
         assert ("\n  context: " in printed(found)) == ("context" in each.asked)
+    compared = skew(shop, VERSION, since=NOW, until=NOW + WEEK).skew
+    assert compared.requests >= len(lists)
+    assert compared.findings == ()
     forged = Exposure(**vars(lists[0]) | {"asked": {"k": 12, "context": said | {"device": "desk"}}})
     assert not again.why(forged).digest_equal
 

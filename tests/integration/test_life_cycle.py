@@ -3,12 +3,12 @@
 import json
 import pickle
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dill  # type: ignore[import-untyped]
 import mlflow
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
@@ -28,7 +28,7 @@ from recsys.workflows.ingest import ingest
 from recsys.workflows.power import power
 from recsys.workflows.promote import history, promote_experiment, promote_first
 from recsys.workflows.replay import replay
-from recsys.workflows.serve_batch import serve_batch
+from recsys.workflows.serve_batch import request_id, serve_batch
 from recsys.workflows.serving import FixedClock, resolver_for
 from recsys.workflows.train import train
 from recsys.workflows.workspace import Workspace
@@ -113,14 +113,19 @@ def test_a_training_row_and_a_request_see_the_same_features(shop: Workspace) -> 
 def test_a_batch_holds_what_a_request_would_get(shop: Workspace) -> None:
     batch = serve_batch(shop, "home", START)
     assert batch.units <= HOUSEHOLDS
-    table = pq.read_table(batch.folder)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in pq.read_table(batch.folder).to_pylist():
+        rows.setdefault(row[USER], []).append(row)
     resolver = resolver_for(shop, "home", clock=FixedClock(START))
     resolver.refresh()
-    for household in sorted(set(table[USER].to_pylist()))[:20]:
-        mine = table.filter(pc.equal(table[USER], household)).sort_by("rank")
-        answer = resolver.recommend(household).exposure
-        assert mine["item_id"].to_pylist() == [item.item_id for item in answer.items]
-        assert set(mine["model_version"].to_pylist()) == {answer.model_version}
+    assert len(rows) == batch.units
+    for household, mine in rows.items():
+        answer = resolver.recommend(household, request_id=request_id("home", START, household)).exposure
+        slots = [(item.item_id, item.position, item.score, item.propensity) for item in answer.items]
+        assert [(row["item_id"], row["rank"], row["score"], row["propensity"]) for row in mine] == slots
+        made_by = {(row["arm"], row["model_version"], row["weights"], row["feature_digest"]) for row in mine}
+        assert made_by == {(answer.arm, answer.model_version, answer.weights, answer.feature_digest)}
+        assert {(row["request_id"], row["fallback"]) for row in mine} == {(answer.request_id, None)}
 
 
 def test_what_is_up_to_date_is_reused(shop: Workspace) -> None:

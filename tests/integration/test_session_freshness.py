@@ -28,6 +28,7 @@ from recsys.workflows.features import build_tables, materialize
 from recsys.workflows.forget import forget
 from recsys.workflows.ingest import ingest
 from recsys.workflows.serving import session_features
+from recsys.workflows.skew import skew
 from recsys.workflows.train import train
 from recsys.workflows.why import Recomputing
 from recsys.workflows.workspace import Workspace
@@ -203,6 +204,7 @@ def served(workspace: Workspace, sessions: SessionFeatures | None = None) -> tup
         routers=[],
         clock=clock,
         feature_service_of=lambda version: workspace.catalog.model(version).feature_service,
+        feature_rows=1.0,
     )
     resolver.refresh()
     log = GroupCommit(workspace.event_log, wait_seconds=60)
@@ -287,6 +289,8 @@ def test_what_a_request_read_is_what_the_past_says_of_its_moment(page: Page) -> 
     lists.append(page.list(None))
     again = Recomputing(page.workspace)
     assert all((found := again.why(each)).digest_equal and found.items_equal for each in lists)
+    compared = skew(page.workspace, VERSION, since=lists[0].event_timestamp, until=NOW + WEEK).skew
+    assert (compared.requests, compared.findings) == (len(lists), ())
     deliver_log(page.workspace)
     assert [offline_digest(page.workspace, each) for each in lists] == [each.feature_digest for each in lists]
     assert len({each.feature_digest for each in lists[:9]}) == 9

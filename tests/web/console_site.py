@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +14,13 @@ import pyarrow as pa
 import uvicorn
 from fastapi import FastAPI
 
+from recsys.decision.alerts import Alert
+from recsys.evaluation.drift import ColumnDrift
+from recsys.evaluation.quality import Quality
+from recsys.modeling.offline_evaluation import plain_values
 from recsys.ports import Registration
 from recsys.serving.group_commit import GroupCommit
+from recsys.statistics.bootstrap import Interval
 from recsys.web.app import Service, create_app
 from recsys.web.console.pages import Console
 from recsys.web.guards import Tokens
@@ -102,7 +108,64 @@ def project(folder: Path) -> PromotedProject:
     for version in ("v1", "v2"):
         project.registry_kept.set_alias(_trained(project, f"basket/{version}", offline), f"logic-{version}")
     project.append(experiment | {"experiment": NAME})
+    _keep(project, "problems/weekly_basket.json", funnel_document())
+    _keep(project, "basket/v2-drift.json", drift_document())
     return project
+
+
+def _keep(project: PromotedProject, name: str, document: dict[str, Any]) -> None:
+    path = project.root / ".recsys/reports" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document))
+
+
+def funnel_document(reason: str = "clicks need 6 days and correlate 0.71 with orders") -> dict[str, Any]:
+    """Return what `recsys funnel` keeps of two stages."""
+    figures = {"visits": 90, "events": 120, "value_share": 1.0, "correlation": 0.7, "correlation_per_visit": 0.4}
+    figures |= {"events_per_user": 1.5, "events_per_day": 9.0, "bypass": 0.1, "late": 0.0, "from_top": 0.5}
+    need = {"units": 1_200, "days": 6, "detectable": 0.04, "mean": 0.1}
+    stages = [
+        figures | {"stage": name, "users": 80, "from_before": share, "need": need}
+        for name, share in (("click", None), ("order", 0.25))
+    ]
+    stages[1]["need"] = need | {"units": None, "days": None, "detectable": None}
+    reading = {"segment": None, "users": 80, "small": False, "valued": True, "stages": stages}
+    return {
+        "problem": "weekly_basket",
+        "planning": {"minimum_effect": 0.05, "alpha": 0.05, "power": 0.8, "traffic": 0.5, "maximum_days": 60},
+        "within": "7d",
+        "from": "2023-11-01T00:00:00+00:00",
+        "to": "2024-02-01T00:00:00+00:00",
+        "entered_before": "2024-01-25T00:00:00+00:00",
+        "known_units": 100,
+        "funnel": reading,
+        "by": "age",
+        "segments": [reading | {"segment": reason}],
+        "dropped": [{"stage": "click", "rows": 3, "read": 120, "why": reason}],
+        "refused": [reason],
+        "model_stage": "click",
+        "reasons": [reason],
+        "channels": [{"channel": "feed", "metric": None, "days": None, "reason": reason}],
+        "weak": [{"stage": "order", "share": 0.25, "lost_most": True, "lever": "product"}],
+        "findings": [reason],
+    }
+
+
+def drift_document(message: str = "drift: sold moved: PSI 0.31; drift.maximum_psi is 0.25") -> dict[str, Any]:
+    """Return what `recsys drift` keeps of weights whose labels are mature."""
+    moved = ColumnDrift("sold", 0.31, {"2024-01-29": 0.31}, "ks", 1e-9, 2e-9, 0.0, 0.125)
+    still = ColumnDrift("times", 0.01, {}, "none", float("nan"), float("nan"), 0.0, 0.0)
+    then, now = Interval(0.30, 0.29, 0.31), Interval(0.21, 0.20, 0.22)
+    quality = Quality("ndcg@10/user", "popularity", then, now, Interval(0.7, 0.6, 0.8), None, Interval(1.1, 1.0, 1.2))
+    return {
+        "model_version": "basket/v2",
+        "weights": 3,
+        "before": ["2024-01-01T00:00:00+00:00"],
+        "now": ["2024-01-22T00:00:00+00:00", "2024-01-29T00:00:00+00:00"],
+        "columns": plain_values((still, moved)),
+        "quality": plain_values(quality) | {"standing": quality.standing(0.9)},
+        "alerts": [asdict(Alert("drift", "sold", 0.31, 0.25, message))],
+    }
 
 
 @cache
@@ -129,6 +192,8 @@ def hostile(project: PromotedProject) -> PromotedProject:
         report["analysis"]["health"]["failures"] = [HOSTILE]
 
     project.alter(everywhere, seal=False)
+    _keep(project, "problems/weekly_basket.json", funnel_document(HOSTILE))
+    _keep(project, "basket/v2-drift.json", drift_document(HOSTILE))
     project.ledger_kept.append(
         transaction="t",
         state="done",

@@ -16,7 +16,7 @@ from recsys.errors import DataError, StoreError
 from recsys.reports.drawing import INK
 from recsys.web.console.rendering import POLICY
 from recsys.web.console.session import COOKIE, SECONDS, Sessions, local_path
-from recsys.workflows.console.source import ConsoleSource
+from recsys.workflows.console.source import ConsoleSource, Document
 from tests.docs.test_examples import fault
 from tests.fakes.event_log import FakeEventLog
 from tests.reports.test_offline import HOSTILE, read
@@ -76,9 +76,31 @@ def test_the_overview_goes_from_the_issue_to_the_experiment_and_says_what_to_do(
     assert f"recsys promote {NAME}" in attention
 
 
-def test_a_problem_says_what_each_channel_measures(client: TestClient) -> None:
-    said = words(client.get(PAGES["problem"]).text)
+def test_a_problem_says_what_each_channel_measures_and_its_funnel(client: TestClient) -> None:
+    page = client.get(PAGES["problem"]).text
+    said = words(page)
     assert "feed 10 slots of each unit's list ndcg@10/user, precision@10/user" in said
+    assert "Model click. clicks need 6 days and correlate 0.71 with orders" in said
+    for part in (
+        "Worth and need",
+        "1,200",
+        "unknown",
+        "order: 25.0 % of those before reach it",
+        "recsys funnel weekly_basket",
+    ):
+        assert part in said
+    (chart,) = re.findall(r'src="(/charts/problems/weekly_basket/funnel.svg[^"]*)"', page)
+    assert client.get(chart).status_code == 200
+
+
+def test_a_model_says_what_moved_since_and_whether_it_is_good_now(client: TestClient) -> None:
+    said = words(client.get(PAGES["model"]).text)
+    assert "bad ndcg@10/user 0.2100 [0.2000, 0.2200] on matured labels, 0.3000 when it was trained" in said
+    assert "alert drift: sold moved" in said
+    assert "sold 0.3100 2.0e-09 0 12.5000 times 0.0100 - 0 0" in said
+    said = words(client.get("/models/basket?version=v1").text)
+    assert "was not asked yet" in said
+    assert "recsys drift basket/v1" in said
 
 
 def test_a_model_says_versions_lineage_gate_importance_and_record(client: TestClient) -> None:
@@ -118,6 +140,25 @@ def test_a_request_says_how_each_item_came_to_its_slot(client: TestClient) -> No
     said = words(client.get(PAGES["request"]).text)
     assert "1 b a new 2 c b down 1 3 d c down 1" in said
     assert "times in 1 slots" in said
+
+
+def test_a_contact_of_a_campaign_says_its_place_and_not_how_a_list_came_about(shop: PromotedProject) -> None:
+    class Contact(OneRequest):
+        def request(self, request_id: str) -> Document:
+            found = dict(super().request(request_id))
+            found["asked"] = {"channel": "sms", "capacity": 1000, "rank": 42, "made_at": "2017-12-04T06:00:00+00:00"}
+            found["features"] = {**found["features"], "digest_equal": None}
+            only = {**found["recomputed"]["items"][1], "item_id": "sms", "position": 1, "sources": []}
+            found["recomputed"] = {**found["recomputed"], "sources": {}, "filtered": {}, "stages": [], "items": [only]}
+            return found
+
+    with TestClient(application(Contact(shop.open()), world(routers=[experiment()]))) as client:
+        said = words(client.get(PAGES["request"]).text)
+    assert "home : place 42 of the 1,000 that sms can reach" in said
+    assert "sent from a batch of 2017-12-04 06:00" in said
+    assert "not logged features" in said
+    for part in ("candidates", "stage by stage", "pinned"):
+        assert part not in said
 
 
 def test_lists_are_tried_beside_each_other_and_never_logged(reads: OneRequest) -> None:

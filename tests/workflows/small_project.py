@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from recsys import schema
 from recsys.planning.plan import Plan
-from recsys.ports import Registration, ViewInfo, Weights
+from recsys.ports import Cluster, Registration, ViewInfo, Weights
 from recsys.specs.catalog import load
 from recsys.workflows.plan import Applied, apply, plan
 from recsys.workflows.workspace import Workspace
@@ -114,6 +114,10 @@ class SmallProject:
     def engine(self) -> FakeEngine:
         """Return DuckDB in memory."""
         return FakeEngine()
+
+    def cluster(self) -> Cluster | None:
+        """Return none: this process does all."""
+        return None
 
     def declared_features(self) -> FakeFeatures:
         """Return features as the repository's files define them; they have no rows."""

@@ -19,9 +19,10 @@ from recsys.errors import DataError, StoreError
 from recsys.ports import Exposure
 from recsys.printing import sent, sent_document
 from recsys.workflows import batch_exposures as module
+from recsys.workflows import sent as sent_module
 from recsys.workflows.batch_folder import MANIFEST
 from recsys.workflows.sent import log_sent
-from tests.workflows.campaign_project import NOW, CampaignProject
+from tests.workflows.campaign_project import NOW, USERS, CampaignProject
 from tests.workflows.files_project import FilesProject
 
 LATER = NOW + timedelta(hours=3)
@@ -80,6 +81,19 @@ def logged(project: CampaignProject, *users: str) -> dict[str, Exposure]:
 
 
 # ---------------------------------------------------------------- lists of a placement
+
+
+def test_what_was_sent_counts_as_decided_once(project: CampaignProject, tmp_path: Path) -> None:
+    """Else an evaluation would take it for exposures that nobody decided, in the hours that a service counted."""
+    rows = [*listed("u1", "abc", "control"), *listed("u2", "bc", "treatment"), *listed("u3", "c")]
+    folder = batch(tmp_path / "batch", [*rows, *listed("u4", "a", "treatment", overridden=True)])
+    project.clock.set(LATER)
+    for _ in range(2):
+        log_sent(project.open(), folder)
+    found = project.log_kept.routed("home_ranker").to_pylist()
+    hour = LATER.replace(minute=0)
+    wanted = [(arm, hour, 1, 0) for arm in ("control", "treatment")]
+    assert [tuple(row.values()) for row in found] == wanted
 
 
 def test_each_list_is_an_exposure_of_its_arm_at_the_moment_of_sending(project: CampaignProject) -> None:
@@ -209,6 +223,13 @@ def test_a_campaigns_contacts_are_exposures_of_its_audience(project: CampaignPro
     assert log_sent(project.open(), made.folder).new == 0
 
 
+def test_a_campaign_that_reached_nobody_logs_nothing(project: CampaignProject) -> None:
+    project.consent(dict.fromkeys(USERS))
+    done = log_sent(project.open(), project.serve().folder)
+    assert (done.lists, done.new) == (0, 0)
+    assert "0 exposures logged" in sent(done, project.open())
+
+
 def test_a_list_that_was_made_again_before_it_was_sent_is_logged_as_it_is_now(project: CampaignProject) -> None:
     project.serve()
     project.consent({"h18": 0.0})
@@ -315,7 +336,7 @@ def test_what_a_failing_log_did_not_take_is_logged_by_the_same_command(
 ) -> None:
     """Whole lists only: those of the transactions before the failure stay."""
     folder = batch(shop.root / "out", [row for number in range(12) for row in listed(f"u{number:02d}", "xyz")])
-    monkeypatch.setattr(event_log, "_ROWS_IN_MEMORY", 16)
+    monkeypatch.setattr(sent_module, "LISTS_AT_ONCE", 4)
     real, taken = event_log._insert_exposures, []
 
     def insert(connection: Any, waiting: Mapping[str, Exposure]) -> Any:

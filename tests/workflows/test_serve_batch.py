@@ -17,10 +17,11 @@ from recsys.schema import USER
 from recsys.serving.list_rows import DEFAULT_ARM, LIST_ROWS
 from recsys.workflows import serve_batch as module
 from recsys.workflows.batch_folder import MANIFEST, lock_name, partial_folder
+from recsys.workflows.batch_lists import request_id
 from recsys.workflows.batch_parts import BatchParts
 from recsys.workflows.exclusive import exclusive
 from recsys.workflows.sent import log_sent
-from recsys.workflows.serve_batch import Batch, request_id
+from recsys.workflows.serve_batch import Batch
 from recsys.workflows.serving import FixedClock, resolver_for
 from tests.specs.registry_files import EXPERIMENT, MODEL, PLACEMENT
 from tests.workflows.batch_project import HOUSEHOLDS, BatchProject, shop

@@ -218,6 +218,13 @@ def test_two_audiences_do_not_share_a_folder(project: CampaignProject, tmp_path:
     ):
         module.serve_campaign(project.open(), "others", "sms", out=out)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    (done.folder / MANIFEST).write_text('{"name": "of somebody else"}')
+    with pytest.raises(StoreError, match="it holds a batch of something else, not of audience mailing"):
+        project.serve(out=out)
+    (done.folder / MANIFEST).write_text('{"identity": "of an earlier version"}')
+    assert not project.serve(out=out).reused
+    (done.folder / MANIFEST).write_text('{"half a man')
+    assert not project.serve(out=out).reused
     (done.folder / MANIFEST).unlink()
     with pytest.raises(StoreError, match=r"it holds files and no _manifest\.json, so no batch"):
         project.serve(out=out)

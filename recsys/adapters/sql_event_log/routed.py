@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from recsys import schema
 from recsys.adapters.sql_event_log import tables
@@ -17,14 +16,21 @@ def keep_routed(connection: sa.Connection, counts: Sequence[RoutedCount]) -> Non
     """Keep counts; those that a process wrote before are replaced."""
     if not counts:
         return
-    now = datetime.now(UTC)
-    log = tables.routed
-    insert = (postgresql.insert if tables.is_postgresql(connection.dialect) else sqlite.insert)(log)
-    statement = insert.on_conflict_do_update(
-        index_elements=[column.name for column in log.primary_key.columns],
-        set_={name: insert.excluded[name] for name in ("decided", "excused", "written_at")},
+    log, dialect = tables.routed, connection.dialect
+    now = tables.encode_time(datetime.now(UTC), dialect)
+    rows = [
+        (one.source, one.experiment, one.arm, tables.encode_time(one.period, dialect), one.decided, one.excused, now)
+        for one in counts
+    ]
+    mark = "%s" if tables.is_postgresql(dialect) else "?"
+    key = ", ".join(column.name for column in log.primary_key.columns)
+    # By the driver, as with every commit of a service: SQLAlchemy's work on the statement costs more than the rows.
+    connection.exec_driver_sql(
+        f"INSERT INTO {log.name} ({', '.join(log.columns.keys())}) VALUES ({', '.join([mark] * len(log.columns))})"
+        f" ON CONFLICT ({key}) DO UPDATE SET decided = excluded.decided, excused = excluded.excused,"
+        " written_at = excluded.written_at",
+        rows,
     )
-    connection.execute(statement, [vars(count) | {"written_at": now} for count in counts])
 
 
 def excuse(connection: sa.Connection, requests: Sequence[str]) -> None:

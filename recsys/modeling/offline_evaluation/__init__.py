@@ -20,6 +20,7 @@ from recsys.modeling.offline_evaluation.report import (
     Segment,
     SourceRecall,
     plain_values,
+    read_interval,
 )
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "metric_value",
     "not_a_selection",
     "plain_values",
+    "read_interval",
     "reliability",
 ]

@@ -10,6 +10,8 @@ from recsys.statistics.bootstrap import Interval
 MODEL: Final = "model"
 """The name of the ranker under evaluation, beside its baselines."""
 
+_BOUNDS: Final = tuple(each.name for each in fields(Interval))
+
 Metrics = Mapping[str, Mapping[str, Interval]]
 """Ranker to metric to its value."""
 
@@ -96,6 +98,12 @@ class OfflineReport:
         """Return plain values for JSON; a number that is not finite is null."""
         plain: dict[str, Any] = plain_values(self)
         return plain
+
+
+def read_interval(said: Mapping[str, float | None]) -> Interval:
+    """Return the interval that `plain_values` wrote."""
+    estimate, lower, upper = (math.nan if (value := said[name]) is None else value for name in _BOUNDS)
+    return Interval(estimate, lower, upper)
 
 
 def plain_values(value: Any) -> Any:  # noqa: ANN401

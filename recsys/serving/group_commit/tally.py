@@ -31,7 +31,7 @@ class Tally:
 
     def decide(self, exposure: Exposure) -> bool:
         """Count a decision, and return whether it is the first that the log lacks; testers' are not counted."""
-        key = _key(exposure)
+        key = RoutedCount.key_of(exposure)
         if key is None:
             return False
         with self._lock:
@@ -43,7 +43,7 @@ class Tally:
     def excuse(self, exposures: Iterable[Exposure]) -> None:
         """Count decisions whose request the log had before."""
         for exposure in exposures:
-            key = _key(exposure)
+            key = RoutedCount.key_of(exposure)
             with self._lock:
                 if key is not None and self._excused.get(key, 0) < self._decided.get(key, 0):
                     self._excused[key] = self._excused.get(key, 0) + 1
@@ -64,9 +64,3 @@ class Tally:
                 key = (count.experiment, count.arm, count.period)
                 if (count.decided, count.excused) == (self._decided[key], self._excused.get(key, 0)):
                     self._changed.discard(key)
-
-
-def _key(exposure: Exposure) -> _Key | None:
-    if exposure.experiment is None or exposure.arm is None or exposure.overridden:
-        return None
-    return exposure.experiment, exposure.arm, RoutedCount.period_of(exposure.event_timestamp)

@@ -175,10 +175,14 @@ class Site:
         return rendering.picture(drawn[chart])
 
     def _report(self, kind: str, name: str) -> Document | None:
-        if kind == "experiments":
-            return self._console.reads.experiment_report(name)
+        reads = self._console.reads
         model, _, version = name.partition("/")
-        return self._console.reads.model_report(model, version) if kind == "models" else None
+        found: dict[str, Callable[[], Document | None]] = {
+            "problems": lambda: reads.problem_report(name),
+            "models": lambda: reads.model_report(model, version),
+            "experiments": lambda: reads.experiment_report(name),
+        }
+        return found[kind]() if kind in found else None
 
     # ------------------------------------------------------------ the token
 
@@ -223,7 +227,7 @@ class Site:
             return self._message(503, "Busy", "As many pages are being made as may at once. Try again in a moment.")
         if isinstance(error, StoreError):
             LOGGER.warning("console: %s", error)
-            return self._message(503, "A store does not answer", str(error))
+            return self._message(503, "A store does not answer", str(error), "recsys doctor")
         if isinstance(error, SpecError):
             return self._message(404, "Not found", str(error), "recsys validate")
         if isinstance(error, RecsysError):
@@ -255,7 +259,8 @@ class Site:
         }
 
 
-_KINDS: Final = {"experiments": "experiment", "models": "offline"}
+_KINDS: Final = {"problems": "funnel", "models": "offline", "experiments": "experiment"}
+"""Part of an address to what `python -m recsys.reports` calls such a report."""
 
 
 class _Lane:

@@ -21,6 +21,10 @@ class ConsoleReads(Protocol):
         """Return one problem."""
         ...
 
+    def problem_report(self, name: str) -> Document | None:
+        """Return a problem's funnel with its importance, sparsity and needs, or None."""
+        ...
+
     def model(self, name: str, version: str | None) -> Document:
         """Return one registered model, and one version of it in full."""
         ...

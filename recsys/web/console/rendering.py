@@ -25,6 +25,8 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 _PICTURE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """Of a drawing, whose lines have their colours with them."""
+_TINY: Final = 5e-5
+"""What four decimals would write as 0."""
 _KEPT: Final = "private, max-age=86400, immutable"
 
 
@@ -82,7 +84,7 @@ def _value(found: object) -> str:
     if found is None or (isinstance(found, float) and math.isnan(found)):
         return "-"
     if isinstance(found, float) and not found.is_integer():
-        return f"{found:,.4f}"
+        return f"{found:.1e}" if abs(found) < _TINY else f"{found:,.4f}"
     return f"{found:,.0f}" if isinstance(found, float) else str(found)
 
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from recsys.reports import sections
 from recsys.reports.experiment import experiment_parts
 from recsys.reports.feature_section import features
+from recsys.reports.funnel import funnel_parts
 from recsys.reports.markup import text, value_at
 from recsys.web.console.reads import Document
 from recsys.web.console.traffic_view import arms_in_order, layer_line, traffic_lines, traffic_table
@@ -22,7 +23,7 @@ _CHART_WORDS: Final = {
     "effects": "Relative effects with both kinds of interval",
     "cumulative": "The effect on the primary metric up to each day, with both kinds of interval",
     "daily": "The primary metric of each arm by day",
-    "funnel": "Of the items each arm showed, the share with each event",
+    "funnel": "The share that comes to each stage of the funnel",
     "metrics": "Every metric of every ranker, with its interval",
     "splits": "The gate's metric by split",
     "decision_times": "The gate's metric by decision time",
@@ -46,8 +47,10 @@ def overview_view(document: Document, live: Document) -> Context:
 
 
 def problem_view(document: Document) -> Context:
-    """Show a problem."""
-    return {"page": document}
+    """Show a problem, with the funnel that was kept of it last."""
+    kept = document["funnel"]
+    parts = {} if kept is None else funnel_parts(kept, _figures("problems", document["problem"], kept, ["funnel"]))
+    return {"page": document, "parts": _safe(parts)}
 
 
 def model_view(document: Document) -> Context:
@@ -55,7 +58,9 @@ def model_view(document: Document) -> Context:
     report = document["report"]
     parts = {} if report is None else _offline_parts(document, report)
     moved = [{**each, "moves": [_move(move) for move in each["moves"]]} for each in document["ledger"]]
-    return {"page": document, "parts": parts, "ledger": moved}
+    drift = document["drift"]
+    moves = sorted(drift["columns"], key=lambda each: -(each["psi"] or 0.0)) if drift and drift["now"] else []
+    return {"page": document, "parts": parts, "ledger": moved, "columns": moves}
 
 
 def experiment_view(document: Document) -> Context:
@@ -72,7 +77,7 @@ def experiment_view(document: Document) -> Context:
         "layer": layer_line(document),
         "traffic": traffic_table(document),
         "conditions": conditions(document),
-        "parts": {name: Markup(part) for name, part in parts.items()},  # noqa: S704 - escaped where it is written
+        "parts": _safe(parts),
     }
 
 
@@ -118,7 +123,7 @@ def placement_view(document: Document, live: Document | None, user_id: str, trie
 
 def _live_attention(live: Document) -> list[dict[str, str]]:
     found = [
-        {"what": f"{store}: not asked for a while, its questions failed (breaker {state}).", "command": ""}
+        {"what": f"{store}: not asked for a while, its questions failed (breaker {state}).", "command": "recsys doctor"}
         for store, state in live["breakers"].items()
         if state != "closed"
     ]
@@ -157,7 +162,12 @@ def _offline_parts(document: Document, report: Document) -> Mapping[str, Markup]
         "remarks": sections.remarks(report),
         "provenance": sections.provenance(report),
     }
-    return {name: Markup(part) for name, part in parts.items()}  # noqa: S704 - escaped where it is written
+    return _safe(parts)
+
+
+def _safe(parts: Mapping[str, str]) -> Mapping[str, Markup]:
+    """Let a template lay out parts of reports as they are: their texts were escaped where they were written."""
+    return {name: Markup(part) for name, part in parts.items()}  # noqa: S704
 
 
 def _offline_charts(report: Document) -> list[str]:

@@ -10,6 +10,7 @@ from recsys.decision.logic_weights import GATE_TAG, REASON_TAG
 from recsys.errors import ModelError, SpecError
 from recsys.planning.state import applied_state
 from recsys.ports import LedgerEntry, Weights
+from recsys.workflows.drift import kept_drift
 from recsys.workflows.judging import REPORT
 from recsys.workflows.plan import ledger_entries
 from recsys.workflows.workspace import Workspace
@@ -80,6 +81,7 @@ def model_document(workspace: Workspace, model: str, version: str | None) -> dic
         ],
         "lineage": None if service is None else lineage(entries, service),
         "report": model_report(workspace, model, shown),
+        "drift": kept_drift(workspace, named),
         "ledger": [_entry(each) for each in reversed(latest(workspace.ledger, model))],
     }
 

@@ -9,6 +9,7 @@ from recsys.specs.problem import Problem
 from recsys.workflows.console.experiments import experiment_summary
 from recsys.workflows.console.models import model_summary
 from recsys.workflows.experiment_status import experiment_status
+from recsys.workflows.funnel import kept_funnel
 from recsys.workflows.workspace import Workspace
 
 
@@ -59,7 +60,7 @@ def problem_document(workspace: Workspace, name: str) -> dict[str, Any]:
             for experiment, spec in catalog.experiments.items()
             if catalog.placement(spec.placement).problem == name
         ),
-        "funnel": None,
+        "funnel": kept_funnel(workspace, name),
     }
 
 
@@ -72,11 +73,13 @@ def placement_document(workspace: Workspace, name: str) -> dict[str, Any]:
     catalog = workspace.catalog
     audience = catalog.audiences.get(name)
     spec: Placement | Audience = audience or catalog.placement(name)
+    problem = catalog.problem(spec.problem)
     found: dict[str, Any] = {
         "placement": name,
         "kind": "audience" if audience else "placement",
-        "problem": problem_summary(spec.problem, catalog.problem(spec.problem)),
+        "problem": problem_summary(spec.problem, problem),
         "model": spec.model,
+        "channels": list(problem.channels),
         "declared": spec.model_dump(mode="json", exclude_defaults=True),
         "champion": None,
         "experiments": [],

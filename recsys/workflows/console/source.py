@@ -12,6 +12,7 @@ from recsys.workflows.console.experiments import experiment_document, experiment
 from recsys.workflows.console.models import model_document, model_report
 from recsys.workflows.console.overview import overview_document
 from recsys.workflows.console.problems import placement_document, problem_document
+from recsys.workflows.funnel import kept_funnel
 from recsys.workflows.workspace import Workspace
 
 LOGGER = logging.getLogger(__name__)
@@ -45,6 +46,10 @@ class ConsoleSource:
             SpecError: if none of that name is declared.
         """
         return problem_document(self._now(), name)
+
+    def problem_report(self, name: str) -> Document | None:
+        """Return what `recsys funnel` kept of a problem, or None."""
+        return kept_funnel(self._now(), name)
 
     def model(self, name: str, version: str | None) -> Document:
         """Return one registered model; of the version asked for, or that of the champion, all that is known.
