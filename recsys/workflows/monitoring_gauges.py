@@ -102,7 +102,7 @@ class _Gauges:
         """Add how many alerts there are and when they were looked for, and write the file."""
         labels = {"check": check, "of": of}
         self.set("recsys_monitor_alerts", "Limits of the monitor that were passed.", len(list(alerts)), labels)
-        self.set("recsys_monitor_run_seconds", "When the check ran, Unix time.", at.timestamp(), labels)
+        self.set("recsys_monitor_run_timestamp_seconds", "When the check ran, Unix time.", at.timestamp(), labels)
         try:
             write_to_textfile(str(path), self._registry)
         except OSError as error:

@@ -41,7 +41,7 @@ def test_skew_is_told_by_cause_and_view(tmp_path: Path) -> None:
     assert told["recsys_skew_restated_share", frozenset({"basket"})] == pytest.approx(0.02)
     assert told["recsys_skew_cause_rows", frozenset({"basket", "late materialize", "user_item"})] == 5
     assert told["recsys_monitor_alerts", frozenset({"skew", "basket"})] == 1
-    assert told["recsys_monitor_run_seconds", frozenset({"skew", "basket"})] == NOW.timestamp()
+    assert told["recsys_monitor_run_timestamp_seconds", frozenset({"skew", "basket"})] == NOW.timestamp()
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -61,7 +61,7 @@ def test_weights_that_are_too_young_still_say_that_the_check_ran(tmp_path: Path)
     write_drift(path, TooYoung(weights, NOW, NOW), NOW)
     told = samples(path)
     assert told["recsys_monitor_alerts", frozenset({"drift", "basket/v2"})] == 0
-    assert not math.isnan(told["recsys_monitor_run_seconds", frozenset({"drift", "basket/v2"})])
+    assert not math.isnan(told["recsys_monitor_run_timestamp_seconds", frozenset({"drift", "basket/v2"})])
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
