@@ -121,6 +121,11 @@ class Fleet(Mapping[str, Resolver]):
         return len(self._resolvers)
 
     @property
+    def declared(self) -> bool:
+        """Tell whether it is known which placements there are; until then one that is asked for may be one of them."""
+        return self._source is None or self._declared is not None
+
+    @property
     def ready(self) -> bool:
         """Tell whether every placement can be answered.
 

@@ -39,6 +39,7 @@ from recsys.web.problems import FieldProblem, answer_problems
 LOGGER = logging.getLogger(__name__)
 ACCESS = logging.getLogger("recsys.access")
 
+_LOADING: Final = "models and items are still being loaded"
 _SKEW: Final = timedelta(minutes=5)
 """Clocks of two machines may differ by so much."""
 _LOG_SECONDS: Final = 0.1
@@ -103,6 +104,8 @@ def create_app(service: Service) -> FastAPI:
     )
     async def recommend(request: RecommendRequest) -> JSONResponse:
         resolver = fleet.get(request.placement)
+        if resolver is None and not fleet.declared:
+            raise HTTPException(503, _LOADING)
         if resolver is None:
             declared = ", ".join(sorted(fleet))
             raise FieldProblem(("placement",), f"not declared; declared: {declared}")
@@ -133,7 +136,7 @@ def create_app(service: Service) -> FastAPI:
     @app.get("/readyz", responses=described(500, 503))
     async def readyz() -> dict[str, Any]:
         if not fleet.ready:
-            raise HTTPException(503, "models and items are still being loaded")
+            raise HTTPException(503, _LOADING)
         return {
             "status": "ready",
             "placements": {name: served(resolver) for name, resolver in fleet.items()},

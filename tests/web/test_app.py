@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from recsys.errors import FeatureError, SpecError, StoreError
 from recsys.schema import SESSION
+from recsys.serving.fleet import Fleet
 from recsys.serving.freshness import SessionFeatures
 from recsys.serving.group_commit import GroupCommit
 from recsys.specs.environment import Environment
@@ -25,6 +26,7 @@ from recsys.web.server import run_server
 from tests.fakes.clock import FixedClock
 from tests.fakes.event_log import FakeEventLog
 from tests.serving.small_shop import CONTEXT, NOW
+from tests.serving.test_fleet import Shop
 from tests.serving.test_resolver import World, experiment, world
 
 PROBLEM: Final = "application/problem+json"
@@ -91,6 +93,16 @@ def assert_problem(response: Any, status: int, field: str | None = None) -> dict
 
 
 # ---------------------------------------------------------------- lists
+
+
+def test_before_it_is_known_what_is_declared_a_request_is_to_be_asked_again_and_is_not_wrong() -> None:
+    fleet = Fleet(source=Shop())
+    client = TestClient(create_app(replace(service(), resolvers=fleet)))  # its poll has not begun
+    asked = {"placement": "home", "user_id": "u1"}
+    assert "still being loaded" in assert_problem(client.post("/v1/recommend", json=asked), 503)["detail"]
+    fleet.sweep()
+    assert client.post("/v1/recommend", json=asked).status_code == 200
+    assert_problem(client.post("/v1/recommend", json={"placement": "elsewhere", "user_id": "u1"}), 422, "placement")
 
 
 def test_a_list_is_answered_and_logged(client: TestClient, log: FakeEventLog) -> None:
