@@ -1,13 +1,15 @@
 """How does a diagnosis read?"""
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recsys.printing.terminal import table
-from recsys.workflows.doctor import Diagnosis
+
+if TYPE_CHECKING:
+    from recsys.workflows.doctor import Diagnosis
 
 
-def diagnosis(done: Diagnosis) -> str:
+def diagnosis(done: "Diagnosis") -> str:
     """Lay out every check, and under the table what is to be done, a line a finding."""
     rows = [[finding.status, finding.name, finding.found] for finding in done.findings if finding.status == "ok"]
     text = table(["status", "check", "found"], rows) if rows else ""
@@ -21,7 +23,7 @@ def diagnosis(done: Diagnosis) -> str:
     return "\n".join([text, *lines, summary])
 
 
-def diagnosis_document(done: Diagnosis) -> dict[str, Any]:
+def diagnosis_document(done: "Diagnosis") -> dict[str, Any]:
     """Return a diagnosis as JSON."""
     return {
         "environment": done.environment,
