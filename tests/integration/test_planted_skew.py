@@ -167,7 +167,6 @@ def test_the_command_ends_with_the_code_of_an_alert(project: Path) -> None:
     found = look(workspace)
     assert named(found.skew) == {(Cause.RESTATED, "user_item")}
     monitor = project / "registry/monitors/basket.yaml"
-    monitor.parent.mkdir(parents=True)
     monitor.write_text("skew: {maximum_restated_share: 0.0}\n")
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr

@@ -53,10 +53,10 @@ def test_a_model_is_diagnosed_by_what_came_of_its_lists(replayed: Workspace) -> 
 def test_served_features_that_are_not_those_of_the_tables_are_the_trouble(shop: Workspace, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(shop.root, project)
+    edit(project / "registry/environments/local.yaml", lambda spec: spec.update(serve={"feature_rows": 1.0}))
     workspace = open_workspace("local", project)
     at = workspace.clock.now()
     resolver = resolver_for(workspace, "home", experiments={})
-    resolver._feature_rows = 1.0
     resolver.refresh()
     units = known_units(workspace, "home", at)[:10]
     workspace.event_log.write_exposures([resolver.recommend(unit).exposure for unit in units])
