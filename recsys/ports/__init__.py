@@ -9,7 +9,17 @@ from recsys.ports.clock import Clock
 from recsys.ports.cluster import BatchFunction, Cluster
 from recsys.ports.engine import Engine, FeatureTable, Step, Streams
 from recsys.ports.event_archive import EventArchive, LogRows
-from recsys.ports.event_log import Decisions, EventLog, Exposure, Ledger, LedgerEntry, NewIds, RoutedCount, ShownItem
+from recsys.ports.event_log import (
+    Decisions,
+    EventLog,
+    Exposure,
+    Ledger,
+    LedgerEntry,
+    NewIds,
+    RoutedCount,
+    RoutedCounts,
+    ShownItem,
+)
 from recsys.ports.features import (
     Definitions,
     ErasedOnline,
@@ -74,6 +84,7 @@ __all__ = [
     "Registration",
     "RequestTransform",
     "RoutedCount",
+    "RoutedCounts",
     "ServingCopy",
     "Settings",
     "SettingsSearch",

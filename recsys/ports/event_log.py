@@ -1,6 +1,6 @@
 """What was shown, what came of it, and what was decided?"""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -102,6 +102,10 @@ class RoutedCount:
         return exposure.experiment, exposure.arm, cls.period_of(exposure.event_timestamp)
 
 
+RoutedCounts = Sequence[RoutedCount] | Callable[[Collection[str]], Sequence[RoutedCount]]
+"""Counts, or what gives them by the request ids that are new to the log; asked inside of the transaction."""
+
+
 @dataclass(frozen=True)
 class NewIds:
     """Which ids of a group were not in the log before."""
@@ -127,12 +131,15 @@ class EventLog(Protocol):
         """
         ...
 
-    def write_group(
-        self, exposures: Sequence[Exposure], outcomes: pa.Table, routed: Sequence[RoutedCount] = ()
-    ) -> NewIds:
+    def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table, routed: RoutedCounts = ()) -> NewIds:
         """Append both in one transaction, by the same rules, and keep counts: all of it is written, or nothing.
 
-        Returns which ids were new. Of equal ids in the group the first counts.
+        Args:
+            exposures: of equal ids the first counts.
+            outcomes: rows of `schema.EVENTS`, by the same rule.
+            routed: the counts, or what gives them by the request ids that turn out to be new.
+
+        Returns which ids were new.
 
         Raises:
             DataError: if a value is one that the log cannot keep.

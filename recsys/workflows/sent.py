@@ -8,9 +8,10 @@ and scores, is of that moment: `asked.made_at` keeps it.
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -103,18 +104,20 @@ def log_sent(
 
 
 def _write(workspace: Workspace, exposures: Iterator[Exposure]) -> int:
-    """Log exposures, and count each new one as a decision: a batch's router made them, and no service counted it.
+    """Log exposures, and in the same transaction each new one as a decision: a batch's router made it, no service did.
 
     Returns how many were new.
     """
-    source, new, decided = f"sent-{uuid.uuid4().hex}", 0, Counter[tuple[str, str, datetime]]()
+    new = 0
     while chunk := list(islice(exposures, LISTS_AT_ONCE)):
-        fresh = workspace.event_log.write_group(chunk, EVENTS.empty_table()).requests
-        new += len(fresh)
-        decided.update(key for each in chunk if each.request_id in fresh and (key := RoutedCount.key_of(each)))
-        counts = [RoutedCount(source, *key, decided=count) for key, count in decided.items()]
-        workspace.event_log.write_group((), EVENTS.empty_table(), counts)
+        new += len(workspace.event_log.write_group(chunk, EVENTS.empty_table(), partial(_decided, chunk)).requests)
     return new
+
+
+def _decided(chunk: Sequence[Exposure], new: Collection[str]) -> list[RoutedCount]:
+    keys = (RoutedCount.key_of(each) for each in chunk if each.request_id in new)
+    source = f"sent-{uuid.uuid4().hex}"
+    return [RoutedCount(source, *key, decided=count) for key, count in Counter(filter(None, keys)).items()]
 
 
 def _ids(only: Path) -> frozenset[str]:

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -301,6 +301,19 @@ class TestEventLog:
             ("treatment", hour, 3, 0),
         ]
         assert log.routed("nobody").num_rows == 0
+
+    def test_counts_are_made_of_what_turns_out_to_be_new(self, log: EventLog) -> None:
+        """In the transaction that writes it, so that a retry after a kill counts nothing twice and misses nothing."""
+        hour = RoutedCount.period_of(START)
+
+        def counted(new: Collection[str]) -> list[RoutedCount]:
+            source = "-".join(sorted(new))
+            return [RoutedCount(source, "home_ranker", "control", hour, len(new))] if new else []
+
+        log.write_group([exposure("r1"), exposure("r2")], outcomes([]), counted)
+        log.write_group([exposure("r2"), exposure("r3")], outcomes([]), counted)
+        log.write_group([exposure("r1")], outcomes([]), counted)
+        assert log.routed("home_ranker")["decided"].to_pylist() == [3]
 
     def test_answers(self, log: EventLog) -> None:
         """A log that is there can be reached."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from recsys import schema
 from recsys.errors import DataError
-from recsys.ports import Exposure, NewIds, RoutedCount
+from recsys.ports import Exposure, NewIds, RoutedCount, RoutedCounts
 
 
 class FakeEventLog:
@@ -43,15 +43,15 @@ class FakeEventLog:
             self._outcomes.setdefault(row[schema.EVENT_ID], row)
         return len(self._outcomes) - before
 
-    def write_group(
-        self, exposures: Sequence[Exposure], outcomes: pa.Table, routed: Sequence[RoutedCount] = ()
-    ) -> NewIds:
+    def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table, routed: RoutedCounts = ()) -> NewIds:
         """Keep all of it, or nothing."""
         requests, events = set(self._exposures), set(self._outcomes)
         self.write_outcomes(outcomes)
         self.write_exposures(exposures)
-        self._routed |= {(count.source, count.experiment, count.arm, count.period): count for count in routed}
-        return NewIds(frozenset(self._exposures) - requests, frozenset(self._outcomes) - events)
+        new = NewIds(frozenset(self._exposures) - requests, frozenset(self._outcomes) - events)
+        counts = routed(new.requests) if callable(routed) else routed
+        self._routed |= {(count.source, count.experiment, count.arm, count.period): count for count in counts}
+        return new
 
     def exposures(self, placement: str, start: datetime, end: datetime) -> pa.Table:
         """Return the exposures of a placement within [start, end), by time and request id."""

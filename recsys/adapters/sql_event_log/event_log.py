@@ -17,7 +17,7 @@ from recsys.adapters.sql_event_log.archive import SqlEventArchive
 from recsys.adapters.sql_event_log.database import Database
 from recsys.adapters.sql_event_log.ledger import SqlLedger
 from recsys.adapters.sql_event_log.routed import keep_routed
-from recsys.ports import Exposure, NewIds, RoutedCount, ShownItem
+from recsys.ports import Exposure, NewIds, RoutedCounts, ShownItem
 
 _ROWS_IN_MEMORY: Final = 50_000
 """Rows that are Python objects at one time, on the way in and out."""
@@ -70,9 +70,7 @@ class SqlEventLog:
                 written += _insert(connection, tables.outcomes, rows)
         return written
 
-    def write_group(
-        self, exposures: Sequence[Exposure], outcomes: pa.Table, routed: Sequence[RoutedCount] = ()
-    ) -> NewIds:
+    def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table, routed: RoutedCounts = ()) -> NewIds:
         """Append both in one transaction, and keep counts; return which ids were new.
 
         Raises:
@@ -82,10 +80,10 @@ class SqlEventLog:
         checked = arrow.checked_outcomes(outcomes)
         group = {exposure.request_id: exposure for exposure in reversed(exposures)}
         with self._database.writing(f"write {len(group)} exposures and {checked.num_rows} outcomes") as connection:
-            requests = _insert_exposures(connection, group) if group else ()
+            requests = frozenset(_insert_exposures(connection, group) if group else ())
             events = _insert_outcomes(connection, checked) if checked.num_rows else ()
-            keep_routed(connection, routed)
-        return NewIds(frozenset(requests), frozenset(events))
+            keep_routed(connection, routed(requests) if callable(routed) else routed)
+        return NewIds(requests, frozenset(events))
 
     def exposures(self, placement: str, start: datetime, end: datetime) -> pa.Table:
         """Return the exposures of a placement with start <= event_timestamp < end, by time and request id."""

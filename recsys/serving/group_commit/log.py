@@ -10,7 +10,7 @@ from typing import Final, Literal
 import pyarrow as pa
 
 from recsys import schema
-from recsys.ports import EventLog, Exposure, NewIds, RoutedCount
+from recsys.ports import EventLog, Exposure, NewIds, RoutedCounts
 from recsys.serving.group_commit.calls import NO_OUTCOMES, Call
 from recsys.serving.group_commit.writer import Writer
 
@@ -105,9 +105,7 @@ class GroupCommit:
         self._writer.take_in(call)
         return self._committed(call, commit)
 
-    def write_group(
-        self, exposures: Sequence[Exposure], outcomes: pa.Table, routed: Sequence[RoutedCount] = ()
-    ) -> NewIds:
+    def write_group(self, exposures: Sequence[Exposure], outcomes: pa.Table, routed: RoutedCounts = ()) -> NewIds:
         """Write a group that another made, at once."""
         return self._log.write_group(exposures, outcomes, routed)
 
