@@ -22,13 +22,14 @@ from recsys.serving.lists import Lists
 from recsys.serving.unit_rows import UnitRows
 from recsys.web.app import Service, create_app
 from recsys.wiring import open_workspace
+from recsys.workflows.batch_lists import request_id
 from recsys.workflows.evaluate import evaluate
 from recsys.workflows.features import build_tables, materialize
 from recsys.workflows.ingest import ingest
 from recsys.workflows.power import power
 from recsys.workflows.promote import history, promote_experiment, promote_first
 from recsys.workflows.replay import replay
-from recsys.workflows.serve_batch import request_id, serve_batch
+from recsys.workflows.serve_batch import serve_batch
 from recsys.workflows.serving import FixedClock, resolver_for
 from recsys.workflows.train import train
 from recsys.workflows.workspace import Workspace

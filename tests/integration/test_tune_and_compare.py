@@ -183,7 +183,7 @@ def test_the_first_trial_is_as_declared_and_the_values_are_the_metric(searched: 
     dataset = searched.dataset
     splits = tuning_splits(dataset.splits)
     building = Building(workspace, WEAK, NOW, lambda *_: None)
-    rows, _ = building.validation_set(times_of(splits, VALIDATION))
+    rows, _ = building.judged_at(times_of(splits, VALIDATION))
     columns = workspace.features.feature_set("basket_flat").columns
     moments = to_numpy(rows[EVENT_TIMESTAMP])
     taken = weeks_of(workspace, rows)
