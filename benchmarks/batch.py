@@ -1,6 +1,6 @@
 """What does a batch cost beside CatBoost's own prediction, and where does the rest of its time go?
 
-    .venv/bin/python benchmarks/batch.py                   # a quarter of an hour, and a shop is made first
+    .venv/bin/python benchmarks/batch.py                   # six minutes, and a shop is made first
     .venv/bin/python benchmarks/batch.py --shop PROJECT    # with a project that is there
     .venv/bin/python benchmarks/batch.py --no-shop         # the core alone
 
@@ -12,9 +12,8 @@ score 100,000 and 1,000,000 users: time a row, and the peak of resident memory.
 The shop: `recsys serve-batch` with three sources, reads of the user's own rows and two stages after the model, on real
 data: lists a second, and what its stages take; beside it the same lists, asked for one by one.
 
-Seen on two cores at a load of 17 to 25, in three runs: core 20.0 s, bare 14.7 s (11.0 to 22.2), pandas 257 s;
-1.54 µs a row of 100,000 users and 1.18 of a million, .25 GiB both; the shop 4.1 ms a list and 16.1 ms one by one, half
-of it candidates.
+Seen on two quiet cores, in one run: core 1.42 s, bare 1.18 s, pandas 18.0 s; 149 ns a row of 100,000 users and 142 of a
+million, .25 GiB both; the shop .58 ms a list and 1.92 ms one by one, half of it candidates.
 
 Held to: core / bare >= .55 in throughput, core / pandas >= 4; a million users in less than 2 GiB, a row of theirs
 within 25 % of one of the smaller run.
