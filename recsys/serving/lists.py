@@ -73,7 +73,7 @@ def best(lists: Lists, scores: NDArray[np.float64], k: int | None = None) -> Bes
         scores: [candidates].
         k: so many of each list at most; all if None.
     """
-    worth = np.nan_to_num(scores, nan=-np.inf)
+    worth = np.nan_to_num(scores, nan=-np.inf) if np.isnan(scores).any() else scores
     if len(lists) == 1:  # a request: there is nothing to keep apart
         places = np.lexsort((lists.rows, -worth))[:k]
         if len(set(lists.rows[places].tolist())) == len(places):

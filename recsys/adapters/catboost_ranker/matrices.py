@@ -35,17 +35,17 @@ def features_data(columns: Columns, numeric: Sequence[str], categorical: Sequenc
 
     numbers: NDArray[np.float32] | None = None
     texts: NDArray[np.object_] | None = None
-    for place, (name, values) in enumerate(_each(columns, (*numeric, *categorical))):
-        if place == 0 and numeric:
-            # Column by column in memory: CatBoost reads this order twice as fast as rows.
-            numbers = np.empty((len(values), len(numeric)), dtype=np.float32, order="F")
-        if place == 0 and categorical:
-            texts = np.empty((len(values), len(categorical)), dtype=object, order="F")
-        if numbers is not None and place < len(numeric):
-            with _infinite_beyond_float32():
+    with _infinite_beyond_float32():
+        for place, (name, values) in enumerate(_each(columns, (*numeric, *categorical))):
+            if place == 0 and numeric:
+                # Column by column in memory: CatBoost reads this order twice as fast as rows.
+                numbers = np.empty((len(values), len(numeric)), dtype=np.float32, order="F")
+            if place == 0 and categorical:
+                texts = np.empty((len(values), len(categorical)), dtype=object, order="F")
+            if numbers is not None and place < len(numeric):
                 numbers[:, place] = _numbers(name, values)
-        elif texts is not None:
-            texts[:, place - len(numeric)] = _categories(name, values)
+            elif texts is not None:
+                texts[:, place - len(numeric)] = _categories(name, values)
     return catboost.FeaturesData(
         num_feature_data=numbers,
         cat_feature_data=texts,
