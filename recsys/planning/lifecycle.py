@@ -1,7 +1,7 @@
 """In which state is an experiment, who brought it there, and when? Derived from clock, plan and ledger."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -42,6 +42,10 @@ class Event:
     """added, changed, removed or decided."""
     fields: tuple[str, ...]
     """What changed, dotted."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {**asdict(self), "at": self.at.isoformat(), "fields": list(self.fields)}
 
 
 def stage(experiment: Experiment, now: datetime, *, decided: bool = False) -> Stage:

@@ -230,16 +230,7 @@ def experiment_status_document(found: "Sequence[Status]") -> list[dict[str, Any]
                 {"start": epoch.start.isoformat(), "end": epoch.end.isoformat(), "ratios": dict(epoch.ratios)}
                 for epoch in status.epochs
             ],
-            "history": [
-                {
-                    "at": event.at.isoformat(),
-                    "author": event.author,
-                    "git_commit": event.git_commit,
-                    "what": event.what,
-                    "fields": list(event.fields),
-                }
-                for event in status.history
-            ],
+            "history": [event.to_dict() for event in status.history],
         }
         for status in found
     ]

@@ -66,16 +66,7 @@ def experiment_document(workspace: Workspace, name: str) -> dict[str, Any]:
             }
             for epoch in status.epochs
         ],
-        "history": [
-            {
-                "at": event.at.isoformat(),
-                "author": event.author,
-                "git_commit": event.git_commit,
-                "what": event.what,
-                "fields": list(event.fields),
-            }
-            for event in status.history
-        ],
+        "history": [event.to_dict() for event in status.history],
         "overrides": [{"model_version": each.model_version, "reason": each.reason} for each in status.overrides],
         "report": report,
         "promoted": None if report is None else _promoted(workspace, report),
