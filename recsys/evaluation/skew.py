@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recsys.candidates.pool import UNKNOWN
 from recsys.modeling.clocks import RULES, same_values
 from recsys.ports import Columns, FeatureSet, RequestTransform, ViewInfo
+from recsys.serving.computing import with_computed
 
 TOLERANCE: Final = 1e-9
 """Two numbers that differ by no more, absolutely and relatively, are the same."""
@@ -278,10 +279,9 @@ class _Comparison:
         values: dict[str, NDArray[Any]] = dict(self._logged.brought)
         for rows in self._logged.views.values():
             values |= getattr(rows, assumption)
-        for transform in self._logged.features.transforms:
-            with np.errstate(all="ignore"):
-                values |= transform.function({name: values[name] for name in transform.inputs})
-        return {name: np.asarray(values[name]) for name in self._logged.features.columns}
+        with np.errstate(all="ignore"):
+            whole = with_computed(values, self._logged.features.transforms)
+        return {name: np.asarray(whole[name]) for name in self._logged.features.columns}
 
     def _said(self, column: str, like: NDArray[Any]) -> NDArray[Any]:
         said = self._logged.columns[column]

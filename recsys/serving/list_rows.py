@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from recsys.schema import ITEM, PROPENSITY, REQUEST_ID, SCORE, USER
 from recsys.serving.ladder import BY_A_MODEL
+from recsys.serving.lists import ranks
 from recsys.serving.resolver import AnsweredUnits
 
 DEFAULT_ARM: Final = "default"
@@ -66,8 +67,12 @@ def _rows(group: AnsweredUnits) -> tuple[NDArray[np.int64], pa.Table]:
         "feature_digest": listed.digests,
     }
     items: Sequence[Any] = [] if matrix is None else matrix.pool.ids[listed.items.rows].tolist()
-    ranks = np.arange(1, len(owner) + 1) - np.repeat(listed.bounds[:-1], counts)
-    of_slot = {"rank": ranks, ITEM: items, SCORE: listed.items.scores, PROPENSITY: listed.items.propensities}
+    of_slot = {
+        "rank": ranks(listed.bounds),
+        ITEM: items,
+        SCORE: listed.items.scores,
+        PROPENSITY: listed.items.propensities,
+    }
     places = pa.array(owner)
     columns = [
         pa.array(of_slot[field.name], field.type)

@@ -59,7 +59,12 @@ class Best:
     @property
     def ranks(self) -> NDArray[np.int64]:
         """[kept] the place of each in its list, from 1."""
-        return np.arange(1, len(self.places) + 1) - np.repeat(self.bounds[:-1], np.diff(self.bounds))
+        return ranks(self.bounds)
+
+
+def ranks(bounds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the place of everything in its list, from 1; list i is from `bounds[i]` up to `bounds[i + 1]`."""
+    return np.arange(1, bounds[-1] + 1) - np.repeat(bounds[:-1], np.diff(bounds))
 
 
 def best(lists: Lists, scores: NDArray[np.float64], k: int | None = None) -> Best:

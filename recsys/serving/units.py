@@ -19,6 +19,7 @@ from recsys.candidates.pool import instant, to_numpy
 from recsys.modeling.audience import check_units_alone
 from recsys.ports import FeatureReader, FeatureSet, OnlineFeatures, Ranker, ViewInfo
 from recsys.schema import EVENT_TIMESTAMP, REQUEST_TIMESTAMP, TIMESTAMP, USER
+from recsys.serving.computing import with_computed
 from recsys.serving.contact import Contactable
 from recsys.serving.ranking import row_digests
 from recsys.statistics.chances import Chances
@@ -79,9 +80,8 @@ class AudienceRows:
         for rows, place in self._read:
             part = rows.take(place.take(chosen))
             values |= {name: to_numpy(part[name]) for name in part.column_names}
-        for transform in self._wanted.transforms:
-            values |= transform.function({name: values[name] for name in transform.inputs})
-        return {name: values[name] for name in self._wanted.columns}
+        whole = with_computed(values, self._wanted.transforms)
+        return {name: whole[name] for name in self._wanted.columns}
 
 
 def select_units(
