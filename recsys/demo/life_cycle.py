@@ -3,33 +3,29 @@
 Each step prints the command that does it alone. What is up to date is reused, so that a second run changes nothing.
 """
 
-import contextlib
-import json
 import os
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import datetime
-from http import HTTPStatus
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from recsys import printing
-from recsys.errors import RecsysError, StoreError
+from recsys.demo.server import Server, served
+from recsys.demo.stages import Stages
+from recsys.errors import ExperimentError, RecsysError, StoreError
 from recsys.specs.variables import without_password
 from recsys.workflows import promote as promoting
 from recsys.workflows.dataset import build_dataset
 from recsys.workflows.evaluate import evaluate
 from recsys.workflows.features import build_tables, materialize
+from recsys.workflows.funnel import funnel
 from recsys.workflows.ingest import ingest
 from recsys.workflows.plan import apply
 from recsys.workflows.replay import replay
 from recsys.workflows.serve_batch import serve_batch
+from recsys.workflows.skew import skew
 from recsys.workflows.train import Trained, train
 from recsys.workflows.workspace import Workspace
 
@@ -39,43 +35,6 @@ FIRST: Final = "basket/v1"
 REFUSED: Final = "basket/flat"
 CHALLENGER: Final = "basket/v2"
 HOUSEHOLD: Final = "household_2375"
-
-_START_SECONDS: Final = 90
-_FOLLOW_SECONDS: Final = 15
-
-
-@dataclass
-class Stages:
-    """What was done, for the closing table."""
-
-    say: Callable[[str], None]
-    done: list[dict[str, Any]] = field(default_factory=list)
-
-    @contextmanager
-    def stage(self, title: str, command: str) -> "Iterator[dict[str, Any]]":
-        """Announce a stage, time it, and keep its rows and result."""
-        self.say(f"\n{len(self.done) + 1}. {title}\n$ {command}")
-        entry: dict[str, Any] = {"stage": title, "rows": None, "seconds": 0.0, "result": ""}
-        started = time.monotonic()
-        yield entry
-        entry["seconds"] = round(time.monotonic() - started, 1)
-        self.done.append(entry)
-
-    def table(self) -> str:
-        """Lay out the closing table."""
-        rows = [
-            [
-                entry["stage"],
-                f"{entry['rows']:,}" if entry["rows"] is not None else "",
-                f"{entry['seconds']:.1f}",
-                entry["result"],
-            ]
-            for entry in self.done
-        ]
-        total = sum(entry["seconds"] for entry in self.done)
-        return printing.table(
-            ["stage", "rows", "seconds", "result"], [*rows, ["total", "", f"{total:.1f}", ""]], right=(1, 2)
-        )
 
 
 def demo(workspace: Workspace, say: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -90,26 +49,38 @@ def demo(workspace: Workspace, say: Callable[[str], None]) -> list[dict[str, Any
     """
     stages = Stages(say)
     start = workspace.catalog.experiment(EXPERIMENT).plan.start
+    _data(workspace, stages, start)
     _features(workspace, stages)
     _models(workspace, stages, start)
     with stages.stage("Tomorrow's lists", f"recsys serve-batch {PLACEMENT} --date {start:%Y-%m-%d}") as entry:
         batch = serve_batch(workspace, PLACEMENT, start)
         say(printing.batch(batch, workspace))
         entry.update(rows=batch.rows, result=f"{batch.units:,} lists{_reused(batch.reused)}")
-    with _server(workspace) as server:
+    with served(workspace, PLACEMENT, _somebody(workspace)) as server:
         _experiment(workspace, stages, server)
     say("\n" + stages.table())
     say("\nWritten:\n" + "\n".join(f"  {line}" for line in _written(workspace)))
+    say("\nLook at it: `recsys serve`, then http://127.0.0.1:8000/ in a browser")
     return stages.done
 
 
-def _features(workspace: Workspace, stages: Stages) -> None:
-    """Bring the data in, build features, let Feast apply the definitions, and put the features online."""
+def _data(workspace: Workspace, stages: Stages, until: datetime) -> None:
+    """Bring the data in, and ask what is worth a model."""
     with stages.stage("Shop data", "recsys ingest") as entry:
         ingested = ingest(workspace)
         stages.say(printing.ingestion(ingested, workspace))
         lines = ingested.counts[0]
         entry.update(rows=lines.read - lines.dropped, result=f"{lines.dropped:,} dropped{_reused(ingested.reused)}")
+    problem = workspace.catalog.placement(PLACEMENT).problem
+    with stages.stage("The problem", f"recsys funnel {problem} --to {until:%Y-%m-%d}") as entry:
+        found = funnel(workspace, problem, until=until)
+        stages.say(printing.funnel(found, workspace.shown(found.page)))
+        stage = found.advice.choice.stage
+        entry.update(result=f"model {stage}" if stage else "no problem for a model")
+
+
+def _features(workspace: Workspace, stages: Stages) -> None:
+    """Build features, let Feast apply the definitions, and put the features online."""
     with stages.stage("Feature tables", "recsys features build   # its first half") as entry:
         tables = build_tables(workspace)
         stages.say(printing.feature_tables(tables, workspace))
@@ -193,7 +164,7 @@ def _first_champion(workspace: Workspace, say: Callable[[str], None]) -> str:
     return f"champion {FIRST}"
 
 
-def _experiment(workspace: Workspace, stages: Stages, server: "Server") -> None:
+def _experiment(workspace: Workspace, stages: Stages, server: Server) -> None:
     with (
         stages.stage("Four weeks of A/B test, replayed", f"recsys replay {EXPERIMENT}") as entry,
         printing.Bar() as bar,
@@ -208,6 +179,8 @@ def _experiment(workspace: Workspace, stages: Stages, server: "Server") -> None:
         evaluated = evaluate(workspace, EXPERIMENT)
         stages.say(printing.evaluation(evaluated, workspace.shown(evaluated.report.page)))
         entry.update(result=f"verdict {evaluated.verdict['name']}{_reused(evaluated.reused)}")
+    with stages.stage("Features as they were served", f"recsys skew {EXPERIMENT}") as entry:
+        entry.update(result=_skewed(workspace, stages.say))
     with stages.stage("Online store, after the experiment", "recsys features build") as entry:
         online = materialize(workspace)
         entry.update(result=f"at {online.until:%Y-%m-%d}{_reused(online.reused)}")
@@ -228,103 +201,15 @@ def _experiment(workspace: Workspace, stages: Stages, server: "Server") -> None:
         entry.update(result=f"{after['model_version']} serves{_reused(not promoted.changed)}")
 
 
-@dataclass(frozen=True)
-class Server:
-    """The running `recsys serve` that the demo asks."""
-
-    process: "subprocess.Popen[bytes]"
-    port: int
-    log: Path
-    unit: str
-    """For whom it is asked."""
-    token: str | None
-    """The bearer token that lists are given for; None where everybody gets them."""
-
-    def wait_until_ready(self) -> None:
-        """Wait for models and items to be loaded.
-
-        Raises:
-            StoreError: if the server ends or is not ready in time.
-        """
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
-            with contextlib.suppress(OSError):
-                if self._ask("GET", "/readyz")[0] == HTTPStatus.OK:
-                    return
-            time.sleep(0.3)
-        message = f"recsys serve on port {self.port}: not ready after {_START_SECONDS} s; its log is {self.log}"
-        raise StoreError(message)
-
-    def list(self) -> dict[str, Any]:
-        """Ask until there is a list: just after items came online a service may know only those of before."""
-        started = time.monotonic()
-        while not (answer := self.recommend())["items"] and time.monotonic() - started < _FOLLOW_SECONDS:
-            time.sleep(0.2)
-        return answer
-
-    def recommend(self) -> dict[str, Any]:
-        """Ask for one household's list."""
-        status, answer = self._ask("POST", "/v1/recommend", {"placement": PLACEMENT, "user_id": self.unit})
-        if status != HTTPStatus.OK:
-            message = f"recsys serve on port {self.port}: answered {status}: {answer}; its log is {self.log}"
-            raise StoreError(message)
-        return answer
-
-    def follow(self, model_version: str | None) -> tuple[dict[str, Any], float]:
-        """Ask until a version answers; returns the answer and the seconds it took.
-
-        Raises:
-            StoreError: if the server goes on answering with another.
-        """
-        started = time.monotonic()
-        while True:
-            answer = self.recommend()
-            spent = time.monotonic() - started
-            if answer["model_version"] == model_version:
-                return answer, spent
-            if spent > _FOLLOW_SECONDS:
-                message = (
-                    f"recsys serve on port {self.port}: answers with {answer['model_version']}, not {model_version}"
-                    f" after {spent:.0f} s; see {self.log}"
-                )
-                raise StoreError(message)
-            time.sleep(0.2)
-
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            headers = {"Content-Type": "application/json"}
-            if self.token is not None:
-                headers["Authorization"] = f"Bearer {self.token}"
-            connection.request(method, path, json.dumps(body) if body else None, headers)
-            response = connection.getresponse()
-            return response.status, json.loads(response.read())
-        finally:
-            connection.close()
-
-
-@contextmanager
-def _server(workspace: Workspace) -> Iterator[Server]:
-    """Run `recsys serve` on a free loopback port, and end it afterwards."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = workspace.state / "serve.log"
-    command = [sys.executable, "-m", "recsys", "serve", "--port", str(port), "--env", workspace.environment_name]
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - this very program
-            command, cwd=workspace.root, stdout=output, stderr=subprocess.STDOUT, env=os.environ.copy()
-        )
+def _skewed(workspace: Workspace, say: Callable[[str], None]) -> str:
+    """Compare what lists were made with to the feature tables; a small shop may have logged no features at all."""
     try:
-        variable = workspace.environment.serve.read_token
-        token = None if variable is None else os.environ.get(variable)
-        yield Server(process, port, log, _somebody(workspace), token)
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        done = skew(workspace, EXPERIMENT)
+    except ExperimentError as error:
+        say(f"  {error}")
+        return "no features logged"
+    say(printing.skew(done))
+    return f"{done.skew.skewed_rows:,} of {done.skew.rows:,} rows differ"
 
 
 def _somebody(workspace: Workspace) -> str:
