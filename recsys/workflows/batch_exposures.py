@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from recsys.data.forgotten import is_forgotten
 from recsys.errors import DataError
-from recsys.ports import Exposure, ShownItem
+from recsys.ports import MADE_AT, Exposure, ShownItem
 from recsys.schema import USER
 from recsys.serving.list_rows import DEFAULT_ARM
 from recsys.workflows.batch_folder import MANIFEST
@@ -28,8 +28,6 @@ from recsys.workflows.workspace import Workspace
 
 Progress = Callable[[str, int, int], None]
 
-MADE_AT: Final = "made_at"
-"""In `asked` of an exposure that was sent: the moment that its features and scores are of."""
 ROWS_AT_ONCE: Final = 20_000
 _NEEDED: Final = ("request_id", USER, "rank", "score", "experiment", "model_version", "weights")
 _ITEM: Final = "item_id"

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from recsys.decision.alerts import Alert, skew_alerts
 from recsys.errors import ExperimentError
-from recsys.evaluation.skew import Skew, compare
+from recsys.evaluation.skew.comparison import compare
+from recsys.evaluation.skew.findings import Skew
 from recsys.planning.state import APPLY
 from recsys.ports import Exposure
 from recsys.schema import REQUEST_ID
@@ -134,7 +135,7 @@ def _grouped(workspace: Workspace, exposures: Sequence[Exposure]) -> list[tuple[
     """Group by version, placement and what was changed since, which goes by the applies between."""
     applies = {entry.event_timestamp for entry in workspace.ledger.entries() if entry.action == APPLY}
     groups: dict[tuple[str, int, str, int], list[Exposure]] = {}
-    for each in sorted(exposures, key=lambda shown: (shown.event_timestamp, shown.request_id)):
-        since = sum(at <= each.event_timestamp for at in applies)
+    for each in sorted(exposures, key=lambda shown: (shown.made_at, shown.request_id)):
+        since = sum(at <= each.made_at for at in applies)
         groups.setdefault((str(each.model_version), each.weights or 0, each.placement, since), []).append(each)
     return [(key[0], found) for key, found in groups.items()]

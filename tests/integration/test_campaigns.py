@@ -35,7 +35,8 @@ from recsys.workflows.sent import log_sent
 from recsys.workflows.serve_campaign import serve_campaign
 from recsys.workflows.train import Trained, train
 from recsys.workflows.validate import validate
-from recsys.workflows.why import Recomputing, document, why
+from recsys.workflows.why import Explaining, why
+from recsys.workflows.why_document import document
 from recsys.workflows.workspace import Workspace
 from tests.integration.conftest import edit, feast_apply
 
@@ -265,7 +266,7 @@ def test_a_contact_that_was_sent_is_explained_by_the_features_of_its_moment(
     assert (logged.lists, logged.new) == (20, 20)
     assert log_sent(project, done.folder).new == 0
     table = pq.read_table(done.folder / "arm=default")
-    again = Recomputing(project)
+    again = Explaining(project)
     for request_id in table["request_id"].to_pylist():
         exposure = project.event_log.request(request_id)
         assert exposure is not None

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.errors import ExperimentError, SpecError
-from recsys.evaluation.skew import Cause, Skew
+from recsys.evaluation.skew.causes import Cause
+from recsys.evaluation.skew.findings import Skew
 from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, EVENTS, QUANTITY, USER, VALUE
 from recsys.wiring import open_workspace
 from recsys.workflows.features import build_tables
