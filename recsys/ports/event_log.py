@@ -173,6 +173,10 @@ class EventLog(Protocol):
         """Return what those requests said that said something, in no order: request_id, context (a JSON object)."""
         ...
 
+    def with_features(self, placement: str, start: datetime, end: datetime) -> Sequence[str]:
+        """Return the ids of those requests whose features are logged with them, ascending."""
+        ...
+
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
         """Return outcomes of a type with start <= event_timestamp < end, as `schema.EVENTS`."""
         ...

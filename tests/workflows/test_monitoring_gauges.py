@@ -21,7 +21,7 @@ from recsys.workflows.monitoring_gauges import write_diagnoses, write_drift, wri
 from recsys.workflows.skew import Skewed
 
 NOW = datetime(2024, 1, 8, 2, 30, tzinfo=UTC)
-OF = Monitored("basket", None, "basket", None, ("home",), NOW, NOW, Monitor())
+OF = Monitored("basket", None, "basket", None, ("home",), (), NOW, NOW, Monitor())
 
 
 def samples(path: Path) -> dict[tuple[str, frozenset[str]], float]:
