@@ -120,8 +120,8 @@ def why(
     def run(workspace: "Workspace") -> None:
         from recsys import printing
         from recsys.workflows.promote import overrides
-        from recsys.workflows.why import document
         from recsys.workflows.why import why as explain
+        from recsys.workflows.why_document import document
 
         found = explain(workspace, request_id, shap=shap)
         version = found.exposure.model_version

@@ -29,7 +29,8 @@ def skew(
     since: Since = None,
     until: Until = None,
     sample: Annotated[
-        Optional[int], typer.Option("--sample", min=1, help="Requests at most; as the monitor declares by default.")
+        Optional[int],
+        typer.Option("--sample", min=1, help="Requests of a model at most; as the monitor declares by default."),
     ] = None,
     gauges: Gauges = None,
     env: Env = "local",

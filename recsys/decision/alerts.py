@@ -6,7 +6,8 @@ from typing import Final
 
 from recsys.evaluation.drift import ColumnDrift, Correlated
 from recsys.evaluation.quality import Quality
-from recsys.evaluation.skew import BENIGN, Skew
+from recsys.evaluation.skew.causes import BENIGN
+from recsys.evaluation.skew.findings import Skew
 from recsys.specs.monitor import DriftLimits, QualityLimits, SkewLimits
 
 ALERT_EXIT: Final = 3

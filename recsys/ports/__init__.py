@@ -10,6 +10,7 @@ from recsys.ports.cluster import BatchFunction, Cluster
 from recsys.ports.engine import Engine, FeatureTable, Step, Streams
 from recsys.ports.event_archive import EventArchive, LogRows
 from recsys.ports.event_log import (
+    MADE_AT,
     Decisions,
     EventLog,
     Exposure,
@@ -49,6 +50,7 @@ from recsys.ports.serving_copy import ServingCopy
 from recsys.ports.shop import Delivery, ShopSource, SourceCount
 
 __all__ = [
+    "MADE_AT",
     "BatchFunction",
     "Check",
     "Clock",

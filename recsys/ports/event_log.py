@@ -3,9 +3,12 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
+
+MADE_AT: Final = "made_at"
+"""In `asked` of an exposure that was sent from a batch: the moment that its features and scores are of."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,17 @@ class Exposure:
     items: Sequence[ShownItem]
     asked: Mapping[str, Any] = field(default_factory=dict)
     """What the request itself brought: `k`, the slots, `candidates`, item ids, where it gave some, and `context`, name
-    to number or text (times as ISO texts), where it said something."""
+    to number or text (times as ISO texts), where it said something. Of what was sent from a batch also `made_at`, and
+    of a campaign's contact `channel`, `capacity` and `rank`."""
     features: Mapping[str, Sequence[Any]] | None = None
     """Of a sample of requests: column to the value of each scored slot, as the model read it; unknown numbers are None,
     times ISO times."""
+
+    @property
+    def made_at(self) -> datetime:
+        """Return the moment that features and scores are of: before the answer, where a batch was sent later."""
+        made_at = self.asked.get(MADE_AT)
+        return self.event_timestamp if made_at is None else datetime.fromisoformat(made_at)
 
 
 @dataclass(frozen=True)
@@ -161,6 +171,10 @@ class EventLog(Protocol):
 
     def contexts(self, placement: str, start: datetime, end: datetime) -> pa.Table:
         """Return what those requests said that said something, in no order: request_id, context (a JSON object)."""
+        ...
+
+    def with_features(self, placement: str, start: datetime, end: datetime) -> Sequence[str]:
+        """Return the ids of those requests whose features are logged with them, ascending."""
         ...
 
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:

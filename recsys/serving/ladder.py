@@ -4,7 +4,6 @@ The last good state; the model without what only the unit's rows tell; the popul
 the rung that it comes from.
 """
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from recsys.candidates.retrieval import Retrieval
 from recsys.errors import StoreError
 from recsys.serving.deadline import OutOfTimeError
+from recsys.serving.feature_sample import sampled
 from recsys.serving.item_matrix import ItemMatrix
 from recsys.serving.missing import missing_items, retrieval_over, with_items
 from recsys.serving.ranking import Asked, Listed, Wanted, ranked
@@ -90,8 +90,8 @@ class Ladder:
         if model is not None:
             try:
                 rows.fetch([*state.views.values(), *model.features.views])
-                kept = len(units) == 1 and sampled(wanted[0].request_id, self._feature_rows)
-                listed = ranked(asked, model, self._placement.rerank, with_features=kept)
+                kept = [at for at, each in enumerate(wanted) if sampled(each.request_id, self._feature_rows)]
+                listed = ranked(asked, model, self._placement.rerank, features_of=kept)
             except OutOfTimeError:
                 LOGGER.warning(
                     "placement %s: request %s: no time is left for a model", self._name, wanted[0].request_id
@@ -125,6 +125,7 @@ class Ladder:
             Ranked.joined(*lists),
             np.cumsum([0, *map(len, lists)]),
             [digest for each in alone for digest in each.listed.digests],
+            {at: each.listed.features[0] for at, each in enumerate(alone) if each.listed.features},
         )
         return Laddered(alone[0].matrix, listed, [rung for each in alone for rung in each.rungs], None)
 
@@ -167,15 +168,3 @@ def _popular(lists: Sequence[Ranked]) -> Listed:
 
 def _nothing(count: int) -> Listed:
     return Listed(Ranked.none(), np.zeros(count + 1, dtype=np.int64), [""] * count)
-
-
-def sampled(request_id: str, share: float) -> bool:
-    """Tell whether a request is of a sample: by its id, so that a retry is too."""
-    if not 0 < share < 1:
-        return share >= 1
-    return drawn(request_id) < share * 2**64
-
-
-def drawn(request_id: str) -> int:
-    """Return a request's number of 64 bits: whichever share was sampled, those of the smallest numbers were."""
-    return int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=8, person=b"features").digest(), "big")

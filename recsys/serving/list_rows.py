@@ -8,8 +8,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys.schema import ITEM, PROPENSITY, REQUEST_ID, SCORE, USER
+from recsys.serving.feature_sample import slot_texts
 from recsys.serving.ladder import BY_A_MODEL
 from recsys.serving.lists import ranks
+from recsys.serving.ranking import Listed
 from recsys.serving.resolver import AnsweredUnits
 
 DEFAULT_ARM: Final = "default"
@@ -28,10 +30,12 @@ LIST_ROWS: Final = pa.schema(
         (PROPENSITY, pa.float64()),
         ("overridden", pa.bool_()),
         ("feature_digest", pa.string()),
+        ("features", pa.string()),
     ]
 )
 """One row a slot; `rank` counts from 1. `score` is NaN of a pinned item that no source gave; `model_version` and
-`weights` are null where no model answered, `experiment` where none has an arm for the unit."""
+`weights` are null where no model answered, `experiment` where none has an arm for the unit. `features` is a JSON object
+of a sample of lists, column to the value that the model read of the slot's item; else null."""
 
 
 def list_rows(answers: Sequence[AnsweredUnits]) -> Mapping[str, pa.Table]:
@@ -72,6 +76,7 @@ def _rows(group: AnsweredUnits) -> tuple[NDArray[np.int64], pa.Table]:
         ITEM: items,
         SCORE: listed.items.scores,
         PROPENSITY: listed.items.propensities,
+        "features": _features(listed),
     }
     places = pa.array(owner)
     columns = [
@@ -81,6 +86,17 @@ def _rows(group: AnsweredUnits) -> tuple[NDArray[np.int64], pa.Table]:
         for field in LIST_ROWS
     ]
     return np.asarray(group.places, dtype=np.int64)[owner], pa.Table.from_arrays(columns, schema=LIST_ROWS)
+
+
+def _features(listed: Listed) -> list[str | None]:
+    """Return the features of each slot that was scored, where those of its list are kept."""
+    told: list[str | None] = [None] * len(listed.items)
+    for place, features in listed.features.items():
+        first, end = listed.bounds[place : place + 2].tolist()
+        scored = first + np.flatnonzero(listed.items.ranks[first:end] > 0)
+        for slot, text in zip(scored.tolist(), slot_texts(features), strict=True):
+            told[slot] = text
+    return told
 
 
 def _versions(group: AnsweredUnits) -> list[str | None]:

@@ -121,8 +121,8 @@ class Listed:
     """[lists + 1] list i is the items from `bounds[i]` up to `bounds[i + 1]`."""
     digests: Sequence[str]
     """Of the feature values of each list's scored items."""
-    features: Mapping[str, Sequence[Any]] | None = None
-    """Those values of the first list, where they were wanted."""
+    features: Mapping[int, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
+    """Place of a list to those values, of the lists of which they were wanted."""
 
 
 def scored(asked: Asked, model: LoadedModel, k: int | None = None) -> Scored:
@@ -158,14 +158,14 @@ def _brought(asked: Asked, found: Sequence[Candidates]) -> dict[str, NDArray[Any
     return each[0] if len(each) == 1 else {name: np.concatenate([mine[name] for mine in each]) for name in each[0]}
 
 
-def ranked(asked: Asked, model: LoadedModel, stages: Sequence[Stage], *, with_features: bool = False) -> Listed:
+def ranked(asked: Asked, model: LoadedModel, stages: Sequence[Stage], *, features_of: Sequence[int] = ()) -> Listed:
     """Return the lists by a model.
 
     Args:
         asked: the units and their requests.
         model: scores.
         stages: what happens to each list then.
-        with_features: whether the values of the first list's features are returned.
+        features_of: the places of the lists of which the feature values are returned.
 
     Raises:
         OutOfTimeError: if a request's time was up before a stage.
@@ -184,7 +184,7 @@ def ranked(asked: Asked, model: LoadedModel, stages: Sequence[Stage], *, with_fe
         bounds = of_list
         items = Ranked(made.lists.rows[known], made.scores[known], made.best.ranks, np.ones(len(known)))
     digests = feature_digests(made.columns, known, of_list)
-    features = plain_features(made.columns, known[: of_list[1]]) if with_features else None
+    features = {at: plain_features(made.columns, known[of_list[at] : of_list[at + 1]]) for at in features_of}
     return Listed(items, bounds, digests, features)
 
 

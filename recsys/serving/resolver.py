@@ -197,7 +197,7 @@ class Resolver:
                 **({"candidates": list(candidates)} if candidates else {}),
                 **({"context": plain(said)} if said else {}),
             },
-            features=made.listed.features,
+            features=made.listed.features.get(0),
         )
         return Answer(exposure)
 

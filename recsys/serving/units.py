@@ -5,7 +5,7 @@ of the same unit and moment would have. Units are scored a chunk at a time and o
 with their number are the ids and the columns of views that the model reads, as Arrow has them, and a row number a view.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -21,25 +21,11 @@ from recsys.ports import FeatureReader, FeatureSet, OnlineFeatures, Ranker, View
 from recsys.schema import EVENT_TIMESTAMP, REQUEST_TIMESTAMP, TIMESTAMP, USER
 from recsys.serving.computing import with_computed
 from recsys.serving.contact import Contactable
-from recsys.serving.ranking import row_digests
+from recsys.serving.ranking import plain_features, row_digests
 from recsys.statistics.chances import Chances
 
 CHUNK_UNITS: Final = 50_000
 """Units that are scored at once: enough for all of CatBoost's threads."""
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The units that a campaign reaches, best first."""
-
-    units: pa.Array
-    """Their ids."""
-    scores: NDArray[np.float64]
-    """One a unit, not rising; those without a number last."""
-    digests: pa.Array
-    """Of each unit's feature values, as the event log has it."""
-    everybody: Chances
-    """Of all eligible units; of use where scores are probabilities."""
 
 
 class AudienceRows:
@@ -84,6 +70,33 @@ class AudienceRows:
         return {name: whole[name] for name in self._wanted.columns}
 
 
+@dataclass(frozen=True)
+class Selection:
+    """The units that a campaign reaches, best first."""
+
+    units: pa.Array
+    """Their ids."""
+    scores: NDArray[np.float64]
+    """One a unit, not rising; those without a number last."""
+    digests: pa.Array
+    """Of each unit's feature values, as the event log has it."""
+    everybody: Chances
+    """Of all eligible units; of use where scores are probabilities."""
+    rows: AudienceRows
+    """The feature values of all eligible units."""
+    places: NDArray[np.int64]
+    """Of each unit among them."""
+
+    def features(self, chosen: Sequence[int]) -> Mapping[str, Sequence[Any]]:
+        """Return the plain feature values of some units, by column.
+
+        Args:
+            chosen: their places in the selection.
+        """
+        places = self.places[np.asarray(chosen, dtype=np.int64)]
+        return plain_features(self.rows.columns(places), np.arange(len(places)))
+
+
 def select_units(
     features: FeatureReader,
     found: Contactable,
@@ -118,9 +131,8 @@ def select_units(
         if progress is not None:
             progress(int(places[-1]) + 1, count)
     places, scores = best.ordered()
-    return Selection(
-        found.units.take(pa.array(places)), scores, pa.array(_digests(rows, places), pa.string()), everybody
-    )
+    digests = pa.array(_digests(rows, places), pa.string())
+    return Selection(found.units.take(pa.array(places)), scores, digests, everybody, rows, places)
 
 
 def _digests(rows: AudienceRows, places: NDArray[np.int64]) -> Iterator[str]:

@@ -114,7 +114,8 @@ class Serving(Spec):
     waiting: int = Field(default=64, ge=0)
     """Requests that wait for that in one worker; more are answered 503 at once."""
     feature_rows: float = Field(default=0.01, ge=0, le=1)
-    """The share of requests whose shown items' feature values are logged with them, for `recsys why`."""
+    """The share of requests whose shown items' feature values are logged with them, for `recsys skew` and `recsys why`;
+    of the lists of a batch too, and of a campaign's contacts, of which 200 at least. 0 keeps none."""
     durability: Literal["acknowledged", "buffered"] = "acknowledged"
     """When a list is answered: acknowledged: after its exposure is on disk; buffered: as soon as its exposure waits for
     the log, and a process that is killed loses what waits. Events are always acknowledged."""

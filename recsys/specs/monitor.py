@@ -12,7 +12,7 @@ class SkewLimits(Spec):
     """Of `recsys skew`: logged features against the offline tables."""
 
     sample: int = Field(default=200, ge=1)
-    """Requests with logged features that are compared at most."""
+    """Requests with logged features, or contacts of campaigns, that are compared at most."""
     maximum_share: float = Field(default=0.0, ge=0, le=1)
     """Of the shown rows, the share that may have a value which serving got wrong."""
     maximum_restated_share: float = Field(default=0.2, ge=0, le=1)

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from recsys.data.forgotten import is_forgotten
 from recsys.errors import DataError
-from recsys.ports import Exposure, ShownItem
+from recsys.ports import MADE_AT, Exposure, ShownItem
 from recsys.schema import USER
+from recsys.serving.feature_sample import from_slot_texts
 from recsys.serving.list_rows import DEFAULT_ARM
 from recsys.workflows.batch_folder import MANIFEST
 from recsys.workflows.forget import tombstones
@@ -28,8 +29,6 @@ from recsys.workflows.workspace import Workspace
 
 Progress = Callable[[str, int, int], None]
 
-MADE_AT: Final = "made_at"
-"""In `asked` of an exposure that was sent: the moment that its features and scores are of."""
 ROWS_AT_ONCE: Final = 20_000
 _NEEDED: Final = ("request_id", USER, "rank", "score", "experiment", "model_version", "weights")
 _ITEM: Final = "item_id"
@@ -149,9 +148,11 @@ class ListsSent:
     def _exposures(self, arm: str, rows: pa.Table) -> Iterator[Exposure]:
         firsts = _firsts(rows)
         slots = self._slots(rows)
+        # A batch of an earlier version kept none.
+        features = rows["features"].to_pylist() if "features" in rows.column_names else [None] * len(rows)
         bounds = pairwise([*firsts.tolist(), len(rows)])
         for first, (start, end) in zip(rows.take(pa.array(firsts)).to_pylist(), bounds, strict=True):
-            exposure = self._exposure(arm, first, slots[start:end])
+            exposure = self._exposure(arm, first, slots[start:end], features[start:end])
             if exposure is not None:
                 yield exposure
 
@@ -159,7 +160,9 @@ class ListsSent:
     def _needed(self) -> Sequence[str]:
         return _NEEDED if self._batch.channel is not None else (*_NEEDED, _ITEM)
 
-    def _exposure(self, arm: str, first: Mapping[str, Any], slots: Sequence[ShownItem]) -> Exposure | None:
+    def _exposure(
+        self, arm: str, first: Mapping[str, Any], slots: Sequence[ShownItem], features: Sequence[str | None]
+    ) -> Exposure | None:
         """Return a unit's list; None where it was not sent to it, or the user was forgotten since."""
         batch = self._batch
         user, experiment = first[USER], first["experiment"]
@@ -189,6 +192,7 @@ class ListsSent:
             watermarks=batch.watermarks,
             items=slots,
             asked=asked,
+            features=from_slot_texts(features),
         )
 
     def _slots(self, rows: pa.Table) -> list[ShownItem]:

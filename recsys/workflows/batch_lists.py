@@ -76,6 +76,7 @@ class Making:
                 },
                 "weights": {name: model.weights.number for name, model in state.models.items()},
                 "champion": state.champion.weights.number if state.champion else None,
+                "feature_rows": workspace.environment.serve.feature_rows,
             }
         )
 

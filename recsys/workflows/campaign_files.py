@@ -1,8 +1,9 @@
 """What does a campaign's list look like on disk, and what does it say of itself?"""
 
 import json
+import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys.serving.feature_sample import sampled_contacts, slot_texts
 from recsys.serving.list_rows import DEFAULT_ARM
 from recsys.serving.units import Selection
 from recsys.statistics.bootstrap import Interval
@@ -27,9 +29,11 @@ SCHEMA: Final = pa.schema(
         ("model_version", pa.string()),
         ("weights", pa.int64()),
         ("feature_digest", pa.string()),
+        ("features", pa.string()),
     ]
 )
-"""One row a unit that is reached; `rank` counts from 1. `experiment` is null: no experiment splits an audience."""
+"""One row a unit that is reached; `rank` counts from 1. `experiment` is null: no experiment splits an audience.
+`features` is a JSON object of a sample of units, column to the value that the model read; else null."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,15 @@ class Campaign:
         return 2 * self.capacity < self.reachable
 
 
-def write_campaign(folder: Path, document: Mapping[str, Any], selection: Selection) -> None:
-    """Write a list and its manifest into a folder, which is made."""
+def write_campaign(folder: Path, document: Mapping[str, Any], selection: Selection, feature_rows: float) -> None:
+    """Write a list and its manifest into a folder, which is made.
+
+    Args:
+        folder: the list's.
+        document: the manifest.
+        selection: the units.
+        feature_rows: the share of contacts whose features are written with them, `CONTACTS` at least if any.
+    """
     count = len(selection.units)
     name = f"batch/{document['audience']}/{document['channel']}/{document['at']}"
     requests = [str(uuid.uuid5(uuid.NAMESPACE_OID, f"{name}/{unit}")) for unit in selection.units.to_pylist()]
@@ -97,6 +108,7 @@ def write_campaign(folder: Path, document: Mapping[str, Any], selection: Selecti
             pa.array([document["model_version"]] * count, pa.string()),
             pa.array([document["weights"]] * count, pa.int64()),
             selection.digests,
+            pa.array(_features(selection, requests, feature_rows), pa.string()),
         ],
         schema=SCHEMA,
     )
@@ -104,6 +116,15 @@ def write_campaign(folder: Path, document: Mapping[str, Any], selection: Selecti
     target.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, target)
     (folder / MANIFEST).write_text(json.dumps(document, indent=2), encoding="utf-8")
+
+
+def _features(selection: Selection, requests: Sequence[str], share: float) -> list[str | None]:
+    """Return the features of the contacts of the sample that have a score."""
+    told: list[str | None] = [None] * len(requests)
+    kept = [place for place in sampled_contacts(requests, share) if not math.isnan(selection.scores[place])]
+    for place, text in zip(kept, slot_texts(selection.features(kept)), strict=True):
+        told[place] = text
+    return told
 
 
 def campaign_of(folder: Path, document: Mapping[str, Any], *, reused: bool) -> Campaign:

@@ -1,6 +1,6 @@
 """How were features defined when a request was answered, and what was changed since?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ class DefinitionsThen:
         self._now = declared_state(workspace.catalog, registered, transforms)
         self._states: dict[datetime | None, State] = {}
 
-    def changed(self, features: FeatureSet, weights: Weights | None, at: datetime) -> Mapping[str, str]:
+    def changed(self, features: FeatureSet, weights: Weights | None, at: datetime) -> Mapping[str, Sequence[str]]:
         """Return the views of a feature set that were changed since a moment, and how.
 
         Args:
@@ -37,10 +37,10 @@ class DefinitionsThen:
             at: when they answered. Before the first apply on record what it applied counts.
 
         Returns:
-            View, stored or computed, to a phrase such as `ttl 7d, now 1d`.
+            View, stored or computed, to phrases such as `ttl 7d, now 1d`.
         """
         then = self._then(at)
-        found: dict[str, str] = {}
+        found: dict[str, Sequence[str]] = {}
         if then:
             for view in features.views:
                 said = [
@@ -48,14 +48,14 @@ class DefinitionsThen:
                     *(["its table's code"] * bool(self._fields(then, TRANSFORMS, view.name))),
                 ]
                 if said:
-                    found[view.name] = "; ".join(said)
+                    found[view.name] = said
             for transform in features.transforms:
                 said = self._fields(then, "request_transforms", transform.name)
                 if said:
-                    found[transform.name] = "; ".join(said)
+                    found[transform.name] = said
         if not found and weights is not None and weights.tags.get(LOGIC_TAG) != self._logic(weights, features):
             names = [*(view.name for view in features.views), *(each.name for each in features.transforms)]
-            found = dict.fromkeys(names, NOT_ON_RECORD)
+            found = dict.fromkeys(names, (NOT_ON_RECORD,))
         return found
 
     def _logic(self, weights: Weights, features: FeatureSet) -> str:

@@ -1,17 +1,17 @@
 """What do logged rows look like beside what the feature tables say of them, under each assumption?"""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys.candidates.pool import to_numpy, unknown
-from recsys.evaluation.skew import Logged, ViewRows
+from recsys.evaluation.skew.rows import Logged, ViewRows
 from recsys.modeling.clocks import matched_rows, where_from
 from recsys.ports import Columns, Exposure, FeatureSet, ViewInfo
 from recsys.schema import (
@@ -25,8 +25,9 @@ from recsys.schema import (
 )
 from recsys.serving.explaining import features_of
 from recsys.workflows.definitions_then import DefinitionsThen
+from recsys.workflows.logged_columns import as_stored, logged_columns
+from recsys.workflows.remaking.answers import Remaking
 from recsys.workflows.table_records import declared_tables, table_folder
-from recsys.workflows.why import Recomputing
 from recsys.workflows.workspace import Workspace
 
 
@@ -37,7 +38,7 @@ class LoggedRows:
         """Read the ledger and the definitions; no table yet."""
         self._workspace = workspace
         self._definitions = DefinitionsThen(workspace)
-        self._again = Recomputing(workspace)
+        self._again = Remaking(workspace)
         self._tables = declared_tables(workspace)
         self._unchecked: dict[str, None] = {}
 
@@ -51,12 +52,12 @@ class LoggedRows:
         workspace = self._workspace
         features = workspace.features.feature_set(workspace.catalog.model(version).feature_service)
         pairs = [(each, item.item_id) for each in exposures for item in each.items if not math.isnan(item.score)]
-        said = _said(features, exposures)
+        said = logged_columns(features, exposures)
         rows = pa.table(
             {
                 USER: pa.array([each.user_id for each, _ in pairs], pa.string()),
                 ITEM: pa.array([item for _, item in pairs], pa.string()),
-                EVENT_TIMESTAMP: pa.array([each.event_timestamp for each, _ in pairs], TIMESTAMP),
+                EVENT_TIMESTAMP: pa.array([each.made_at for each, _ in pairs], TIMESTAMP),
             }
         )
         rows = self._with_keys(rows, features, exposures[0].placement)
@@ -73,13 +74,15 @@ class LoggedRows:
             columns=said,
             views=views,
             brought=self._brought(features, exposures, rows),
-            changed=self._definitions.changed(features, weights, exposures[0].event_timestamp),
+            changed=self._definitions.changed(features, weights, exposures[0].made_at),
             requests=[each.request_id for each, _ in pairs],
-            rows=[
-                f"{each.user_id}, item {item} at {each.event_timestamp:%Y-%m-%d %H:%M} (request {each.request_id})"
-                for each, item in pairs
-            ],
+            rows=[self._in_words(each, item) for each, item in pairs],
         )
+
+    def _in_words(self, exposure: Exposure, item: str) -> str:
+        is_contact = exposure.placement in self._workspace.catalog.audiences
+        shown = f"contact by {item}" if is_contact else f"item {item}"
+        return f"{exposure.user_id}, {shown} at {exposure.made_at:%Y-%m-%d %H:%M} (request {exposure.request_id})"
 
     def _stands(self, view: ViewInfo) -> bool:
         """Tell whether a view is read from a table; what sessions did is made again from the event log."""
@@ -117,6 +120,7 @@ class LoggedRows:
             due=_columns(due, view),
             online=_live(online, view, moments),
             endless=_columns(endless, view),
+            stood=_columns(online, view),
             today=_columns(self._matched(view, rows, known_then=False), view),
             newer=_after(due, upto),
             origin=self._origin(view, rows, said, logged) if logged else [None] * len(rows),
@@ -125,7 +129,7 @@ class LoggedRows:
     def _origin(self, view: ViewInfo, rows: pa.Table, said: Columns, logged: Sequence[str]) -> Sequence[str | None]:
         asked = rows.select([*view.join_keys, EVENT_TIMESTAMP])
         for name in logged:
-            asked = asked.append_column(name, _arrow(said[name], view.kinds[name]))
+            asked = asked.append_column(name, as_stored(said[name], view.kinds[name]))
         return where_from(self._workspace.engine, asked, view, table_folder(self._workspace, view.name), logged)
 
     def _matched(self, view: ViewInfo, rows: pa.Table, *, known_then: bool = True) -> pa.Table:
@@ -146,52 +150,15 @@ class LoggedRows:
         first = 0
         for exposure in exposures:
             items = [item.item_id for item in exposure.items if not math.isnan(item.score)]
-            remade = self._again.remade(exposure)
-            if remade is not None:
-                made, placed = features_of(remade.asked, remade.model, items)
+            made_from = self._again.made(exposure)
+            if made_from is not None:
+                made, placed = features_of(made_from.asked, made_from.model, items)
                 for name in kinds:
                     values[name][first : first + len(items)] = np.where(
                         placed >= 0, made[name], unknown(kinds[name], len(items))
                     )
             first += len(items)
         return values
-
-
-def _said(features: FeatureSet, exposures: Sequence[Exposure]) -> dict[str, NDArray[Any]]:
-    """Return the logged columns of all exposures one below the other; one that was not logged is unknown."""
-    kinds = {name: kind for view in features.views for name, kind in view.kinds.items()}
-    columns = {}
-    for name in features.columns:
-        values: list[Any] = []
-        for each in exposures:
-            scored = sum(not math.isnan(item.score) for item in each.items)
-            values += (each.features or {}).get(name) or [None] * scored
-        columns[name] = _READERS[kinds.get(name, _kind_of(values))](values)
-    return columns
-
-
-def _kind_of(values: Sequence[Any]) -> str:
-    return "text" if any(isinstance(value, str) for value in values) else "number"
-
-
-def _numbers(values: Sequence[Any]) -> NDArray[Any]:
-    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _texts(values: Sequence[Any]) -> NDArray[Any]:
-    return to_numpy(pa.array(values, pa.string()))
-
-
-def _times(values: Sequence[Any]) -> NDArray[Any]:
-    stamps = [None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC) for value in values]
-    return to_numpy(pa.array(stamps, TIMESTAMP))
-
-
-_READERS: Final[Mapping[str, Callable[[Sequence[Any]], NDArray[Any]]]] = {
-    "number": _numbers,
-    "text": _texts,
-    "time": _times,
-}
 
 
 def _columns(matched: pa.Table, view: ViewInfo) -> dict[str, NDArray[Any]]:
@@ -217,12 +184,3 @@ def _live(matched: pa.Table, view: ViewInfo, moments: Sequence[datetime]) -> dic
         name: np.where(live, values, unknown(view.kinds[name], len(values))).astype(values.dtype)
         for name, values in columns.items()
     }
-
-
-def _arrow(values: NDArray[Any], kind: str) -> pa.Array:
-    """Return logged values as the feature tables have them: what is unknown is null."""
-    if kind == "number":
-        return pa.array(values, pa.float64(), mask=np.isnan(values))
-    if kind == "time":
-        return pa.array(values, pa.timestamp("us")).cast(TIMESTAMP)
-    return pa.array([None if value == unknown(kind, 1)[0] else value for value in values], pa.string())

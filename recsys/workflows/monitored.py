@@ -1,4 +1,4 @@
-"""What is looked after: an experiment's lists, or those of a model, wherever they are shown?"""
+"""What is looked after: an experiment's lists, or those of a model, wherever they are shown or sent?"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from recsys.errors import SpecError
 from recsys.experiment.routing import window
 from recsys.schema import EXPOSURES
+from recsys.specs.catalog import Catalog
 from recsys.specs.monitor import Monitor
 from recsys.workflows.workspace import Workspace
 
@@ -30,6 +31,8 @@ class Monitored:
     """One of its versions, such as basket/v2, where one was named."""
     placements: tuple[str, ...]
     """Where its lists are shown."""
+    audiences: tuple[str, ...]
+    """Whom its campaigns reach."""
     start: datetime
     """The first moment."""
     end: datetime
@@ -61,37 +64,49 @@ def monitored(
         placement = catalog.placement(experiment.placement)
         limits = catalog.monitor(placement.model)
         last = until or max(min(now, end), start)
-        return Monitored(name, name, placement.model, None, (experiment.placement,), since or start, last, limits)
+        return Monitored(name, name, placement.model, None, (experiment.placement,), (), since or start, last, limits)
     models = {version.partition("/")[0] for version in catalog.models}
     if name is None:
         end = until or now
         limits = Monitor()
-        return Monitored(ALL, None, None, None, tuple(catalog.placements), since or end - limits.lookback, end, limits)
+        places, audiences = tuple(catalog.placements), tuple(catalog.audiences)
+        return Monitored(ALL, None, None, None, places, audiences, since or end - limits.lookback, end, limits)
     model = name.partition("/")[0]
     if name not in catalog.models and name not in models:
-        experiments = ", ".join(sorted(catalog.experiments)) or "none"
-        message = (
-            f"{name}: neither an experiment nor a model; experiments: {experiments};"
-            f" models: {', '.join(sorted(models)) or 'none'}"
-        )
-        raise SpecError([message])
+        raise SpecError([_unknown(catalog, name)])
     problems = {spec.problem for version, spec in catalog.models.items() if version.partition("/")[0] == model}
     places = tuple(place for place, spec in catalog.placements.items() if spec.problem in problems)
+    audiences = tuple(name for name, spec in catalog.audiences.items() if spec.problem in problems)
     limits = catalog.monitor(model)
     end = until or now
     version = name if name in catalog.models else None
-    return Monitored(name, None, model, version, places, since or end - limits.lookback, end, limits)
+    return Monitored(name, None, model, version, places, audiences, since or end - limits.lookback, end, limits)
 
 
-def exposures_of(workspace: Workspace, what: Monitored) -> pa.Table:
+def _unknown(catalog: Catalog, name: str) -> str:
+    model = name.partition("/")[0]
+    versions = sorted(version for version in catalog.models if version.partition("/")[0] == model)
+    if versions:
+        return f"{name}: model {model} has no such version; it has {', '.join(versions)}"
+    experiments = ", ".join(sorted(catalog.experiments)) or "none"
+    models = ", ".join(sorted({version.partition("/")[0] for version in catalog.models})) or "none"
+    return f"{name}: neither an experiment nor a model; experiments: {experiments}; models: {models}"
+
+
+def exposures_of(workspace: Workspace, what: Monitored, *, contacts: bool = False) -> pa.Table:
     """Return the exposures of what is looked after that a model answered, testers left out.
+
+    Args:
+        workspace: the project.
+        what: the lists.
+        contacts: whether the contacts of its campaigns are among them.
 
     Returns:
         As `EventLog.exposures`, placements one after another.
     """
     tables = [EXPOSURES.empty_table()]
-    for placement in what.placements:
-        shown = workspace.event_log.exposures(placement, what.start, what.end)
+    for place in (*what.placements, *(what.audiences if contacts else ())):
+        shown = workspace.event_log.exposures(place, what.start, what.end)
         shown = shown.filter(pc.and_(pc.is_valid(shown["model_version"]), pc.invert(shown["overridden"])))
         if what.experiment is not None:
             shown = shown.filter(pc.fill_null(pc.equal(shown["experiment"], what.experiment), False))

@@ -123,7 +123,7 @@ def _serve(
         "watermarks": {name: stamp.isoformat() for name, stamp in watermarks.items()},
         **_expected(workspace, weights, model, selection),
     }
-    write_campaign(partial_folder(folder), document, selection)
+    write_campaign(partial_folder(folder), document, selection, workspace.environment.serve.feature_rows)
     put_in_place(folder)
     return campaign_of(folder, document, reused=False)
 
@@ -223,5 +223,6 @@ def _identity(
             "generations": {name: workspace.features.generation(name) for name in watermarks},
             "weights": [weights.model, weights.number],
             "forgotten": sorted(gone),
+            "feature_rows": workspace.environment.serve.feature_rows,
         }
     )

@@ -1,26 +1,28 @@
 """Were requests answered with the features that training would have seen? `recsys skew`."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import heapq
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
+
+import pyarrow as pa
 
 from recsys.decision.alerts import Alert, skew_alerts
-from recsys.errors import ExperimentError
-from recsys.evaluation.skew import Skew, compare
+from recsys.errors import ExperimentError, ModelError, SpecError
+from recsys.evaluation.skew.comparison import compare
+from recsys.evaluation.skew.findings import Skew
 from recsys.planning.state import APPLY
 from recsys.ports import Exposure
 from recsys.schema import REQUEST_ID
-from recsys.serving.ladder import UNIT_UNKNOWN, drawn
+from recsys.serving.ladder import UNIT_UNKNOWN
 from recsys.workflows.exclusive import FEATURES, exclusive
 from recsys.workflows.logged_rows import LoggedRows
 from recsys.workflows.monitored import Monitored, exposures_of, monitored
 from recsys.workflows.table_records import require_events
 from recsys.workflows.training_data import Progress
 from recsys.workflows.workspace import Workspace
-
-_WITHOUT: Final = 50
-"""So many requests in a row without logged features, in the order of the sample, end the search for more."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,11 @@ class Skewed:
 
     of: Monitored
     logged: int
-    """Requests in the time that a model answered."""
+    """Requests in the time that a model answered, and contacts by campaigns."""
     unit_unknown: int
     """Of the sample, those that were answered without the unit's rows, as they say themselves; not compared."""
     unchecked: tuple[str, ...]
-    """Views that no table is made of, with why."""
+    """Views that no table is made of, and versions or weights that are gone, with why."""
     skew: Skew
     alerts: tuple[Alert, ...]
 
@@ -47,19 +49,19 @@ def skew(
     sample: int | None = None,
     progress: Progress | None = None,
 ) -> Skewed:
-    """Compare the logged features of a sample of requests with the offline tables.
+    """Compare the logged features of a sample of requests and contacts with the offline tables.
 
     Args:
         workspace: the project.
         name: an experiment, a model, or a version; all models by default.
         since: the first moment; an experiment's start, or the monitor's lookback, by default.
         until: the moment after the last.
-        sample: requests at most; as the monitor declares by default.
+        sample: requests of a model at most; as the monitor declares by default.
         progress: told how far the work is.
 
     Raises:
         SpecError: if nothing has the name.
-        ExperimentError: if no request with logged features is there.
+        ExperimentError: if no request with logged features is there, or none whose version and weights still are.
         DataError: if there are no events yet.
         FeatureError: if a view or feature is not declared any more.
         StoreError: if the features are built for too long.
@@ -67,28 +69,29 @@ def skew(
     tell = progress or (lambda *_: None)
     require_events(workspace)
     what = monitored(workspace, name, since, until)
-    limit = sample or what.limits.skew.sample
-    shown = exposures_of(workspace, what)
-    found = list(_sampled(workspace, shown[REQUEST_ID].to_pylist(), limit))
+    shown = exposures_of(workspace, what, contacts=True)
+    found = _sampled(workspace, what, shown, sample or what.limits.skew.sample)
     if not found:
-        message = (
-            f"{what.name}: {len(shown):,} requests from {what.start:%Y-%m-%d} to {what.end:%Y-%m-%d} were answered by a"
-            " model, and none has its features logged: set `serve.feature_rows` in registry/environments/"
-            f"{workspace.environment_name}.yaml, or look at other days (--from, --to)"
-        )
-        raise ExperimentError(message)
+        raise ExperimentError(_why_none(workspace, what, len(shown)))
     mine = [each for each in found if each.fallback != UNIT_UNKNOWN]
-    rows, groups = LoggedRows(workspace), []
+    rows = LoggedRows(workspace)
+    groups, unchecked = [], []
     with exclusive(workspace, FEATURES, "recsys skew", shared=True):
         for number, (version, exposures) in enumerate(by_definitions := _grouped(workspace, mine)):
             tell(f"features of {version}", number, len(by_definitions))
-            groups.append(rows.logged(version, exposures))
+            try:
+                groups.append(rows.logged(version, exposures))
+            except (SpecError, ModelError) as error:  # a version or its weights may be gone, and others are still here
+                unchecked.append(f"{version}, {len(exposures):,} requests: {' '.join(str(error).split())}")
+    if unchecked and not groups:
+        message = f"{what.name}: nothing can be compared: {unchecked[0]}"
+        raise ExperimentError(message)
     result = compare(groups)
     return Skewed(
         what,
         len(shown),
         len(found) - len(mine),
-        rows.unchecked,
+        (*unchecked, *rows.unchecked),
         result,
         skew_alerts(what.name, result, what.limits.skew),
     )
@@ -115,26 +118,47 @@ def document(done: Skewed) -> dict[str, Any]:
     }
 
 
-def _sampled(workspace: Workspace, requests: Sequence[str], limit: int) -> Iterator[Exposure]:
-    """Read requests with logged features, in the order in which any share of them is sampled."""
-    found = without = 0
-    for request in sorted(requests, key=drawn):
-        if found == limit or without == _WITHOUT:
-            return
-        exposure = workspace.event_log.request(request)
-        if exposure is None or exposure.features is None:
-            without += 1
-            continue
-        without = 0
-        found += 1
-        yield exposure
+def _sampled(workspace: Workspace, what: Monitored, shown: pa.Table, limit: int) -> list[Exposure]:
+    """Read so many requests of each model that have their features, whenever and wherever they were answered."""
+    log = workspace.event_log
+    places = (*what.placements, *what.audiences)
+    kept = {request for place in places for request in log.with_features(place, what.start, what.end)}
+    of_model: dict[str, list[str]] = {}
+    for request, version in zip(shown[REQUEST_ID].to_pylist(), shown["model_version"].to_pylist(), strict=True):
+        if request in kept:
+            of_model.setdefault(version.partition("/")[0], []).append(request)
+    chosen = [request for mine in of_model.values() for request in heapq.nsmallest(limit, mine, key=_drawn)]
+    return [exposure for request in chosen if (exposure := log.request(request)) is not None]
+
+
+def _drawn(request_id: str) -> bytes:
+    """Return what orders requests by chance, and not as the log chose those that keep their features."""
+    return hashlib.blake2b(request_id.encode(), digest_size=8, person=b"skew").digest()
+
+
+def _why_none(workspace: Workspace, what: Monitored, answered: int) -> str:
+    time = f"from {what.start:%Y-%m-%d} to {what.end:%Y-%m-%d}"
+    other_days = "look at other days (--from, --to)"
+    if answered:
+        return (
+            f"{what.name}: of {answered:,} requests and contacts {time} that a model answered, none has its features"
+            f" logged: set `serve.feature_rows` in registry/environments/{workspace.environment_name}.yaml, which"
+            f" counts for those that come, or {other_days}"
+        )
+    nothing = f"{what.name}: no request or contact is logged {time} that a model answered"
+    model = what.version or what.model
+    known = [] if model is None else workspace.registry.search(model.partition("/")[0])
+    if model is not None and not any(model in {each.model, each.model_version} for each in known):
+        version = what.version or f"{model}/<version>"
+        return f"{nothing}: it was never trained; run `recsys train --model-version {version}`"
+    return f"{nothing}: serve lists (`recsys serve`, or `recsys log sent` of a batch), or {other_days}"
 
 
 def _grouped(workspace: Workspace, exposures: Sequence[Exposure]) -> list[tuple[str, list[Exposure]]]:
     """Group by version, placement and what was changed since, which goes by the applies between."""
     applies = {entry.event_timestamp for entry in workspace.ledger.entries() if entry.action == APPLY}
     groups: dict[tuple[str, int, str, int], list[Exposure]] = {}
-    for each in sorted(exposures, key=lambda shown: (shown.event_timestamp, shown.request_id)):
-        since = sum(at <= each.event_timestamp for at in applies)
+    for each in sorted(exposures, key=lambda shown: (shown.made_at, shown.request_id)):
+        since = sum(at <= each.made_at for at in applies)
         groups.setdefault((str(each.model_version), each.weights or 0, each.placement, since), []).append(each)
     return [(key[0], found) for key, found in groups.items()]

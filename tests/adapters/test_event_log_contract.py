@@ -159,6 +159,21 @@ class TestEventLog:
         assert plain is not None
         assert (plain.asked, plain.features) == ({}, None)
 
+    def test_tells_which_requests_have_their_features(self, log: EventLog) -> None:
+        """In the placement and the time that are asked for, by their ids."""
+        features = {"price": [1.5]}
+        log.write_exposures(
+            [
+                exposure("r2", START + DAY, features=features),
+                exposure("r1", features={}),
+                exposure("r3", START + 2 * DAY, features=features),
+                exposure("r4"),
+                exposure("r5", placement="cart", features=features),
+            ]
+        )
+        assert log.with_features("home", START, START + 2 * DAY) == ["r1", "r2"]
+        assert log.with_features("home", START + 9 * DAY, START + 10 * DAY) == []
+
     def test_writes_a_request_once(self, log: EventLog) -> None:
         """A second write of an id changes nothing, not even its slots."""
         first = exposure("r1")

@@ -7,7 +7,8 @@ import pytest
 from recsys.decision.alerts import drift_alerts, quality_alerts, skew_alerts
 from recsys.evaluation.drift import ColumnDrift, Correlated
 from recsys.evaluation.quality import Quality
-from recsys.evaluation.skew import Cause, Finding, Skew
+from recsys.evaluation.skew.causes import Cause
+from recsys.evaluation.skew.findings import Finding, Skew
 from recsys.specs.monitor import DriftLimits, QualityLimits, SkewLimits
 from recsys.statistics.bootstrap import Interval
 

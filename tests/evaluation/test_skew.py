@@ -8,7 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.evaluation.skew import Cause, Logged, ViewRows, compare
+from recsys.evaluation.skew.causes import Cause
+from recsys.evaluation.skew.comparison import compare
+from recsys.evaluation.skew.rows import Logged, ViewRows
 from recsys.modeling.clocks import RULES
 from recsys.ports import Columns, FeatureSet, RequestTransform, ViewInfo
 from recsys.schema import REQUEST_TIMESTAMP
@@ -36,7 +38,7 @@ def baskets(*values: float) -> dict[str, Any]:
 
 def rows(due: Columns, **other: Any) -> ViewRows:
     """Return a view of which every assumption gives the same, but for those that are given."""
-    return replace(ViewRows(due, due, due, due, np.zeros(2, dtype=bool), [None, None]), **other)
+    return replace(ViewRows(due, due, due, due, due, np.zeros(2, dtype=bool), [None, None]), **other)
 
 
 def logged(times: list[float], share: list[float], views: dict[str, ViewRows] | None = None, **changed: str) -> Logged:
@@ -46,7 +48,7 @@ def logged(times: list[float], share: list[float], views: dict[str, ViewRows] | 
         columns={**pair(times), "share": np.array(share)},
         views={"pair": rows(pair([4, 6])), "user": rows(baskets(8, 12))} | (views or {}),
         brought={REQUEST_TIMESTAMP: NOW},
-        changed=changed,
+        changed={name: (said,) for name, said in changed.items()},
         requests=["r1", "r2"],
         rows=["the first row", "the second row"],
     )
@@ -146,3 +148,86 @@ def test_texts_are_compared_as_texts() -> None:
     (finding,) = compare([of]).findings
     assert (finding.cause, finding.feature) == (Cause.UNEXPLAINED, "colour")
     assert finding.example == "the second row: unknown, should be blue"
+
+
+# ---------------------------------------------------------------- several causes at once
+
+
+def test_two_views_that_were_late_are_both_named_for_what_is_computed_from_both() -> None:
+    views = {
+        "pair": rows(pair([4, 6]), online=pair([3, 6]), stood=pair([3, 6])),
+        "user": rows(baskets(8, 12), online=baskets(5, 12), stood=baskets(5, 12)),
+    }
+    found = compare([logged([3, 6], [0.6, 0.5], views)])
+    late = {("pair", "times"), ("pair", "share"), ("user", "share")}
+    assert {(each.cause, each.view, each.feature) for each in found.findings} == {(Cause.LATE, *each) for each in late}
+    assert found.skewed_rows == 1
+
+
+def test_only_the_views_but_for_which_a_feature_would_be_right_are_named() -> None:
+    """Of two late views a function reads both, and one of its features needs the one alone."""
+    twice = RequestTransform(
+        "rhythm",
+        ("times", "baskets"),
+        ("share", "double"),
+        lambda read: {"share": read["times"] / read["baskets"], "double": 2 * read["times"]},
+    )
+    views = {
+        "pair": rows(pair([4, 6]), online=pair([3, 6])),
+        "user": rows(baskets(8, 12), online=baskets(5, 12)),
+    }
+    of = logged([3, 6], [0.6, 0.5], views)
+    features = replace(FEATURES, columns=(*FEATURES.columns, "double"), transforms=(twice,))
+    of = replace(of, features=features, columns={**of.columns, "double": np.array([6.0, 12.0])})
+    assert {each.view for each in compare([of]).findings if each.feature == "double"} == {"pair"}
+
+
+def test_a_late_view_and_another_past_its_ttl_are_both_named() -> None:
+    views = {
+        "pair": rows(pair([4, 6]), online=pair([3, 6]), stood=pair([3, 6])),
+        "user": rows(baskets(np.nan, 12), endless=baskets(8, 12), stood=baskets(8, 12)),
+    }
+    found = causes(logged([3, 6], [3 / 8, 0.5], views, user="ttl 2w, now 1w"))
+    late = {(Cause.LATE, "pair", "times"), (Cause.LATE, "pair", "share")}
+    assert found == {*late, (Cause.TTL, "user", "share")}
+
+
+def test_a_late_row_that_was_past_its_ttl_too_is_late() -> None:
+    gone = pair([np.nan, 6], ("unknown", "blue"))
+    views = {"pair": rows(pair([4, 6], ("green", "blue")), online=gone, stood=pair([3, 6]))}
+    found = compare([logged([3, 6], [3 / 8, 0.5], views)])
+    assert {(each.cause, each.view) for each in found.findings} == {(Cause.LATE, "pair")}
+
+
+def test_a_changed_function_and_a_late_view_are_each_named_where_they_show() -> None:
+    views = {"pair": rows(pair([4, 6]), online=pair([3, 6]), stood=pair([3, 6]))}
+    found = causes(logged([3, 6], [2 * 3 / 8, 2 * 0.5], views, rhythm="code"))
+    assert found == {(Cause.LATE, "pair", "times"), (Cause.CHANGED, "rhythm", "share")}
+
+
+def test_a_change_of_the_ttl_alone_does_not_explain_a_value_that_no_row_has() -> None:
+    found = causes(logged([9, 6], [9 / 8, 0.5], pair="ttl 2w, now 1w"))
+    assert {(cause, view) for cause, view, _ in found} == {(Cause.RESTATED, "pair")}
+
+
+def test_views_that_were_restated_together_are_all_named() -> None:
+    views = {
+        "pair": rows(pair([4, 6]), today=pair([2, 6])),
+        "user": rows(baskets(8, 12), today=baskets(16, 12)),
+    }
+    found = compare([logged([4, 6], [0.5, 0.5], views)])
+    assert {(each.cause, each.view) for each in found.findings if each.feature == "share"} == {
+        (Cause.RESTATED, "pair"),
+        (Cause.RESTATED, "user"),
+    }
+    assert (found.skewed_rows, found.restated_rows) == (0, 1)
+
+
+def test_a_row_that_was_late_in_one_view_and_restated_in_another_counts_as_both() -> None:
+    views = {
+        "pair": rows(pair([4, 6]), today=pair([4, 6], ("black", "blue"))),
+        "user": rows(baskets(8, 12), online=baskets(5, 12)),
+    }
+    found = compare([logged([4, 6], [0.8, 0.5], views)])
+    assert {(each.cause, each.view) for each in found.findings} == {(Cause.RESTATED, "pair"), (Cause.LATE, "user")}
+    assert (found.skewed_rows, found.restated_rows) == (1, 1)

@@ -84,6 +84,10 @@ class FakeEventLog:
             schema=schema.CONTEXTS,
         )
 
+    def with_features(self, placement: str, start: datetime, end: datetime) -> Sequence[str]:
+        """Return the ids of those exposures that have their features, ascending."""
+        return sorted(each.request_id for each in self._shown(placement, start, end) if each.features is not None)
+
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
         """Return outcomes of a type within [start, end), by time and event id."""
         rows = [

@@ -38,6 +38,19 @@ def copy_project(target: Path) -> Path:
     return target
 
 
+def small_campaign(project: Path) -> None:
+    """Make the shipped campaign and its model as small as the shop."""
+    channels = {"phone": {"capacity": 5}, "sms": {"capacity": 20}, "email": {"capacity": 50}}
+    edit(project / "registry/problems/coupon_campaign.yaml", lambda spec: spec.update(channels=channels))
+
+    def smaller(spec: dict[str, Any]) -> None:
+        spec["gate"] = {"metric": "recall@50/global", "against": "spend", "minimum_ratio": 0.01}
+        spec["testing"] = {"decision_times": 3, "resamples": 200}
+        spec["algorithm"]["iterations"] = 60
+
+    edit(project / "registry/models/coupon/v1.yaml", smaller)
+
+
 def edit(path: Path, change: Edit) -> None:
     """Change a declaration in place."""
     content = yaml.safe_load(path.read_text())

@@ -35,9 +35,10 @@ from recsys.workflows.sent import log_sent
 from recsys.workflows.serve_campaign import serve_campaign
 from recsys.workflows.train import Trained, train
 from recsys.workflows.validate import validate
-from recsys.workflows.why import Recomputing, document, why
+from recsys.workflows.why import Explaining, why
+from recsys.workflows.why_document import document
 from recsys.workflows.workspace import Workspace
-from tests.integration.conftest import edit, feast_apply
+from tests.integration.conftest import edit, feast_apply, small_campaign
 
 NOW = datetime(2017, 12, 4, tzinfo=UTC)
 COUPON = "coupon/v1"
@@ -50,15 +51,7 @@ def project(shop: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Worksp
     """A copy of the shop, its channels as small as it is, and two problems of regression beside the shipped ones."""
     root = tmp_path_factory.mktemp("campaigns") / "project"
     shutil.copytree(shop.root, root)
-    channels = {"phone": {"capacity": 5}, "sms": {"capacity": 20}, "email": {"capacity": 50}}
-    edit(root / "registry/problems/coupon_campaign.yaml", lambda spec: spec.update(channels=channels))
-
-    def smaller(spec: dict[str, Any]) -> None:
-        spec["gate"] = {"metric": "recall@50/global", "against": "spend", "minimum_ratio": 0.01}
-        spec["testing"] = {"decision_times": 3, "resamples": 200}
-        spec["algorithm"]["iterations"] = 60
-
-    edit(root / "registry/models/coupon/v1.yaml", smaller)
+    small_campaign(root)
     algorithm = {"type": "catboost", "loss": "RMSE", "iterations": 40, "depth": 4}
     common = {"testing": {"decision_times": 2, "resamples": 200}, "training": {"decision_times": 4}}
     _declare(
@@ -265,7 +258,7 @@ def test_a_contact_that_was_sent_is_explained_by_the_features_of_its_moment(
     assert (logged.lists, logged.new) == (20, 20)
     assert log_sent(project, done.folder).new == 0
     table = pq.read_table(done.folder / "arm=default")
-    again = Recomputing(project)
+    again = Explaining(project)
     for request_id in table["request_id"].to_pylist():
         exposure = project.event_log.request(request_id)
         assert exposure is not None

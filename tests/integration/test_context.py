@@ -34,7 +34,8 @@ from recsys.workflows.judging import scores_of
 from recsys.workflows.skew import skew
 from recsys.workflows.train import Trained, train
 from recsys.workflows.validate import validate
-from recsys.workflows.why import Recomputing, document
+from recsys.workflows.why import Explaining
+from recsys.workflows.why_document import document
 from recsys.workflows.workspace import Workspace
 from tests.fakes.clock import FixedClock
 from tests.integration.conftest import edit, feast_apply
@@ -310,7 +311,7 @@ def test_an_answer_is_made_again_and_its_training_rows_read_what_it_read(client:
     ]
     assert lists[0].asked == {"k": 12, "context": said}
     assert lists[3].asked == {"k": 12}
-    again = Recomputing(shop)
+    again = Explaining(shop)
     for each in lists:
         found = again.why(each)
         assert found.digest_equal, each.asked

@@ -19,7 +19,7 @@ from recsys.workflows.evaluate import evaluate
 from recsys.workflows.plan import apply
 from recsys.workflows.sent import log_sent
 from recsys.workflows.serve_batch import Batch, serve_batch
-from recsys.workflows.why import Recomputing
+from recsys.workflows.why import Explaining
 from recsys.workflows.workspace import Workspace
 
 START = datetime(2017, 12, 4, tzinfo=UTC)
@@ -97,7 +97,7 @@ def units_of_arms(lists: pa.Table, testers: set[str]) -> Mapping[str, set[str]]:
 def test_every_list_that_was_sent_can_be_made_again(lived: tuple[Workspace, Batch, pa.Table]) -> None:
     """From the moment of the batch, not of its sending: ages and decays are of that moment."""
     project, _, lists = lived
-    again = Recomputing(project)
+    again = Explaining(project)
     for request_id in sorted(set(lists["request_id"].to_pylist()))[:25]:
         exposure = project.event_log.request(request_id)
         assert exposure is not None

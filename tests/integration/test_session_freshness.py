@@ -30,7 +30,7 @@ from recsys.workflows.ingest import ingest
 from recsys.workflows.serving import session_features
 from recsys.workflows.skew import skew
 from recsys.workflows.train import train
-from recsys.workflows.why import Recomputing
+from recsys.workflows.why import Explaining
 from recsys.workflows.workspace import Workspace
 from tests.fakes.clock import FixedClock
 from tests.integration.conftest import edit, feast_apply
@@ -287,7 +287,7 @@ def test_what_a_request_read_is_what_the_past_says_of_its_moment(page: Page) -> 
     page.clock.advance(timedelta(days=2))
     lists.append(page.list("visit-3"))
     lists.append(page.list(None))
-    again = Recomputing(page.workspace)
+    again = Explaining(page.workspace)
     assert all((found := again.why(each)).digest_equal and found.items_equal for each in lists)
     compared = skew(page.workspace, VERSION, since=lists[0].event_timestamp, until=NOW + WEEK).skew
     assert (compared.requests, compared.findings) == (len(lists), ())

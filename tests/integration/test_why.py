@@ -12,7 +12,8 @@ import pytest
 from recsys.errors import DataError, ModelError
 from recsys.ports import Exposure
 from recsys.workflows.serving import FixedClock, known_units, resolver_for
-from recsys.workflows.why import Recomputing, document, why
+from recsys.workflows.why import Explaining, why
+from recsys.workflows.why_document import document
 from recsys.workflows.workspace import Workspace
 
 WEEK = datetime(2017, 12, 11, tzinfo=UTC)
@@ -27,7 +28,7 @@ def exposures(replayed: Workspace) -> list[Exposure]:
 
 
 def test_every_answer_of_a_week_is_made_again(replayed: Workspace, exposures: list[Exposure]) -> None:
-    again = Recomputing(replayed)
+    again = Explaining(replayed)
     assert len(exposures) > 50
     assert {each.model_version for each in exposures} == {"basket/v1", "basket/v2"}
     for each in exposures:
@@ -39,7 +40,7 @@ def test_every_answer_of_a_week_is_made_again(replayed: Workspace, exposures: li
 
 
 def test_what_was_not_served_so_is_found_out(replayed: Workspace, exposures: list[Exposure]) -> None:
-    again = Recomputing(replayed)
+    again = Explaining(replayed)
     mine = next(each for each in exposures if each.model_version == "basket/v2")
     assert mine.model_version
     assert not again.why(replace(mine, feature_digest="0" * 16)).digest_equal
@@ -69,7 +70,7 @@ def test_a_logged_row_is_compared_column_by_column(shop: Workspace) -> None:
     assert not found.differing
     column = next(name for name, values in shown.features.items() if isinstance(values[0], float))
     tampered = {**shown.features, column: [1e9, *shown.features[column][1:]]}
-    again = Recomputing(shop).why(replace(shown, features=tampered))
+    again = Explaining(shop).why(replace(shown, features=tampered))
     assert dict(again.differing) == {column: 1}
 
 
@@ -78,7 +79,7 @@ def test_contributions_and_a_constant_make_the_score(shop: Workspace) -> None:
     resolver.refresh()
     shown = resolver.recommend(known_units(shop, "home", shop.clock.now())[0]).exposure
     weights = next(each for each in shop.registry.search("basket") if each.version == "v2")
-    found = Recomputing(shop).why(replace(shown, model_version="basket/v2", weights=weights.number), shap=True)
+    found = Explaining(shop).why(replace(shown, model_version="basket/v2", weights=weights.number), shap=True)
     assert found.explanation is not None
     constants = [each.item.score - sum(each.contributions.values()) for each in found.explanation.items]
     np.testing.assert_allclose(constants, constants[0], atol=1e-6)

@@ -41,6 +41,7 @@ def of_each(answers: Sequence[AnsweredUnits]) -> dict[str, Any]:
                 "scores": listed.items.scores[mine].tobytes(),
                 "propensities": listed.items.propensities[mine].tolist(),
                 "digest": listed.digests[place],
+                "features": listed.features.get(place),
             }
     return found
 
@@ -58,6 +59,7 @@ def of_request(resolver: Resolver, unit: str, request_id: str, at: Any) -> dict[
         "scores": np.array([item.score for item in shown.items], dtype=np.float64).tobytes(),
         "propensities": [item.propensity for item in shown.items],
         "digest": shown.feature_digest,
+        "features": shown.features,
     }
 
 
@@ -112,6 +114,7 @@ def test_every_unit_gets_what_its_request_would_get(seed: int, stages: str) -> N
     found = same(made)
     assert found["u1"]["arm"].overridden
     assert sum(len(each["items"]) for each in found.values()) > len(UNITS)
+    assert 0 < sum(each["features"] is not None for each in found.values()) < len(UNITS)
 
 
 def test_an_exploration_slot_is_drawn_by_the_request_id() -> None:

@@ -93,6 +93,7 @@ class World:
             self.routers,
             self.clock,
             SERVICE_OF.__getitem__,
+            feature_rows=0.5,
         )
 
     def register(self, version: str, ranker: Ranker, *aliases: str) -> Weights:

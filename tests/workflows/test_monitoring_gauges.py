@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from recsys.decision.alerts import Alert
 from recsys.decision.diagnosis import Evidence, diagnose
 from recsys.errors import StoreError
-from recsys.evaluation.skew import Cause, Finding, Skew
+from recsys.evaluation.skew.causes import Cause
+from recsys.evaluation.skew.findings import Finding, Skew
 from recsys.ports import Weights
 from recsys.specs.monitor import Monitor
 from recsys.workflows.diagnose import Diagnosed, Figure
@@ -20,7 +21,7 @@ from recsys.workflows.monitoring_gauges import write_diagnoses, write_drift, wri
 from recsys.workflows.skew import Skewed
 
 NOW = datetime(2024, 1, 8, 2, 30, tzinfo=UTC)
-OF = Monitored("basket", None, "basket", None, ("home",), NOW, NOW, Monitor())
+OF = Monitored("basket", None, "basket", None, ("home",), (), NOW, NOW, Monitor())
 
 
 def samples(path: Path) -> dict[tuple[str, frozenset[str]], float]:

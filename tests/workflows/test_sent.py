@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
@@ -18,6 +19,7 @@ from recsys.data.forgotten import tombstone
 from recsys.errors import DataError, StoreError
 from recsys.ports import Exposure
 from recsys.printing import sent, sent_document
+from recsys.serving import feature_sample
 from recsys.workflows import batch_exposures as module
 from recsys.workflows import sent as sent_module
 from recsys.workflows.batch_folder import MANIFEST
@@ -220,7 +222,32 @@ def test_a_campaigns_contacts_are_exposures_of_its_audience(project: CampaignPro
     ]
     assert set(best.watermarks) == {"active", "consent", "taste"}
     assert len(best.feature_digest) == 16
+    assert best.features == {"affinity": [0.18]}
     assert log_sent(project.open(), made.folder).new == 0
+
+
+def test_a_campaign_keeps_the_features_of_a_share_and_of_the_first_few(
+    project: CampaignProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share of a small list would be nobody."""
+    monkeypatch.setattr(feature_sample, "CONTACTS", 3)
+    for share, count in ((0.01, 3), (1.0, 12), (0.0, 0)):
+        project.change("environments/local.yaml", "serve.feature_rows", share)
+        table = pq.read_table(project.serve("letter").folder / "arm=default", partitioning=None)
+        kept = table.filter(pc.is_valid(table["features"]))
+        assert len(kept) == count
+        for row in kept.to_pylist():
+            assert json.loads(row["features"]) == {"affinity": pytest.approx(row["score"])}
+
+
+def test_a_batch_of_an_earlier_version_has_no_features(project: CampaignProject) -> None:
+    made = project.serve()
+    path = made.folder / "arm=default" / "part-00000.parquet"
+    pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["features"]), path)
+    assert log_sent(project.open(), made.folder).new == 4
+    requests = project.log_kept.exposures("mailing", NOW, NOW + timedelta(seconds=1))["request_id"].to_pylist()
+    assert project.log_kept.with_features("mailing", NOW, NOW + timedelta(seconds=1)) == []
+    assert len(requests) == 4
 
 
 def test_a_campaign_that_reached_nobody_logs_nothing(project: CampaignProject) -> None:

@@ -80,19 +80,33 @@ def test_every_unit_gets_what_a_request_at_that_moment_would_get(project: BatchP
     assert {row["propensity"] for rows in lists.values() for row in rows} == {1.0, 0.2}
 
 
-def test_a_batch_that_was_sent_is_logged_as_its_requests_would_have_been(project: BatchProject) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_batch_that_was_sent_is_logged_as_its_requests_would_have_been(project: BatchProject, share: float) -> None:
+    """With the features of the same ones."""
+    project.change("environments/local.yaml", "serve.feature_rows", share)
     done = project.serve()
     workspace = project.open()
     assert log_sent(workspace, done.folder).new == HOUSEHOLDS
     resolver = resolver_for(workspace, "home", clock=FixedClock(START))
     resolver.refresh()
-    for unit in ("h000", "h042", "h099"):
+    with_features = 0
+    for unit in lists_of(done):
         asked = resolver.recommend(unit, request_id=request_id("home", START, unit)).exposure
         logged = workspace.event_log.request(asked.request_id)
         assert logged is not None
+        assert logged.features == asked.features
+        with_features += logged.features is not None
         assert (logged.arm, logged.weights, logged.feature_digest) == (asked.arm, asked.weights, asked.feature_digest)
         assert logged.watermarks == asked.watermarks
         assert repr(logged.items) == repr(asked.items)
+    assert with_features == HOUSEHOLDS * share or 0 < with_features < HOUSEHOLDS
+
+
+def test_another_share_of_features_is_another_batch(project: BatchProject) -> None:
+    project.serve()
+    assert project.serve().reused
+    project.change("environments/local.yaml", "serve.feature_rows", 1.0)
+    assert not project.serve().reused
 
 
 def test_units_that_no_model_answers_get_what_everybody_takes(project: BatchProject) -> None:

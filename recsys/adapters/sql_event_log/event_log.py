@@ -115,6 +115,17 @@ class SqlEventLog:
         )
         return self._read("read contexts", query, schema.CONTEXTS)
 
+    def with_features(self, placement: str, start: datetime, end: datetime) -> Sequence[str]:
+        """Return the ids of a placement's requests whose features are logged, ascending."""
+        log = tables.exposures
+        query = (
+            sa.select(log.c[schema.REQUEST_ID])
+            .where(_within(log, start, end), log.c.placement == placement, log.c.features.is_not(None))
+            .order_by(log.c[schema.REQUEST_ID])
+        )
+        with self._database.reading("read requests with features") as connection:
+            return [*connection.execute(query).scalars()]
+
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
         """Return outcomes of a type with start <= event_timestamp < end, by time and event id."""
         log = tables.outcomes

@@ -141,6 +141,10 @@ class GroupCommit:
         """Return what committed requests said."""
         return self._log.contexts(placement, start, end)
 
+    def with_features(self, placement: str, start: datetime, end: datetime) -> Sequence[str]:
+        """Return the committed requests whose features are logged."""
+        return self._log.with_features(placement, start, end)
+
     def outcomes(self, event_type: str, start: datetime, end: datetime) -> pa.Table:
         """Return committed outcomes."""
         return self._log.outcomes(event_type, start, end)

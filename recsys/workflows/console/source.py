@@ -7,12 +7,13 @@ from typing import Any
 
 from recsys.errors import SpecError
 from recsys.specs.catalog import load
-from recsys.workflows import why as explaining
 from recsys.workflows.console.experiments import experiment_document, experiment_report
 from recsys.workflows.console.models import model_document, model_report
 from recsys.workflows.console.overview import overview_document
 from recsys.workflows.console.problems import placement_document, problem_document
 from recsys.workflows.funnel import kept_funnel
+from recsys.workflows.why import why
+from recsys.workflows.why_document import document
 from recsys.workflows.workspace import Workspace
 
 LOGGER = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class ConsoleSource:
         Raises:
             RecsysError: as `recsys why`.
         """
-        return explaining.document(explaining.why(self._now(), request_id))
+        return document(why(self._now(), request_id))
 
     def placement(self, name: str) -> Document:
         """Return one placement or audience.
