@@ -32,8 +32,10 @@ class Correlated:
     before: float
     """NaN where one of the two is constant, or for pairs of columns, the correlation is weak."""
     now: float
+    p_value: float = math.nan
+    """Of the change of a correlation with the label; NaN where it cannot be told."""
     adjusted_p_value: float = math.nan
-    """Of the change of a correlation with the label, for the number of columns; NaN where it cannot be told."""
+    """The same for the number of columns."""
 
     @property
     def change(self) -> float:
@@ -67,7 +69,10 @@ def correlations(before: Sample, old: NDArray[Any], now: Sample, new: NDArray[An
     ]
     p_values = [_p_value(each, first.spread(each.column), second.spread(each.column)) for each in found]
     adjusted = adjusted_p_values(p_values, "fdr")
-    found = [replace(each, adjusted_p_value=value) for each, value in zip(found, adjusted, strict=True)]
+    found = [
+        replace(each, p_value=value, adjusted_p_value=of_all)
+        for each, value, of_all in zip(found, p_values, adjusted, strict=True)
+    ]
     found += _pairs(first.found, second.found)
     return tuple(sorted(found, key=lambda each: -abs(each.change) if math.isfinite(each.change) else 0.0))
 

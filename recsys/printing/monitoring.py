@@ -59,8 +59,8 @@ def drift(done: "Drifted") -> str:
     lines.append(
         f"  moved: {len(moved)} of {len(done.columns)} columns (false discovery rate {rate:g}); by stability index:"
     )
-    ordered = sorted(done.columns, key=lambda each: -each.psi)[:_MOST]
-    weeks = list(ordered[0].by_week) if ordered else []
+    ordered = sorted(done.columns, key=lambda each: 0.0 if math.isnan(each.psi) else -each.psi)[:_MOST]
+    weeks = sorted({week for each in ordered for week in each.by_week})
     correlation = {each.column: each for each in done.correlated if each.other == "label"}
     rows = [_column(each, weeks, correlation.get(each.column)) for each in ordered]
     header = ["column", "psi", *weeks, "test", "adjusted p", "unknown", "correlation with label"]
@@ -109,10 +109,15 @@ def _plain(value: "Interval") -> dict[str, float | None]:
 
 def _column(each: "ColumnDrift", weeks: "Sequence[str]", pair: "Correlated | None") -> list[str]:
     gone = "" if each.missing_before == each.missing_now else f"{each.missing_before:.1%} -> {each.missing_now:.1%}"
-    with_label = "" if pair is None else f"{pair.before:+.3f} -> {pair.now:+.3f}"
+    with_label = "" if pair is None else f"{_signed(pair.before)} -> {_signed(pair.now)}"
     by_week = [f"{each.by_week[week]:.3f}" if week in each.by_week else "-" for week in weeks]
     p_value = "-" if math.isnan(each.adjusted_p_value) else f"{each.adjusted_p_value:.2g}"
-    return [each.column, f"{each.psi:.3f}", *by_week, each.test, p_value, gone, with_label]
+    index = "-" if math.isnan(each.psi) else f"{each.psi:.3f}"
+    return [each.column, index, *by_week, each.test, p_value, gone, with_label]
+
+
+def _signed(correlation: float) -> str:
+    return "-" if math.isnan(correlation) else f"{correlation:+.3f}"
 
 
 def _ages(done: "Drifted") -> str:

@@ -48,7 +48,7 @@ def test_a_column_alerts_that_moved_far_and_not_by_chance(psi: float, adjusted: 
 
 def test_what_became_unknown_and_a_correlation_that_moved_alert() -> None:
     gone = replace(STILL, missing_before=0.1, missing_now=0.25, adjusted_p_value=0.001)
-    turned, pair = Correlated("price", "label", 0.2, -0.05, 0.001), Correlated("price", "size", 0.9, 0.1)
+    turned, pair = Correlated("price", "label", 0.2, -0.05, 0.0005, 0.001), Correlated("price", "size", 0.9, 0.1)
     alerts = drift_alerts([gone], [turned, pair], DriftLimits())
     assert [round(alert.value, 9) for alert in alerts] == [0.15, 0.25]
     assert "unknown in 25.0% of the rows, before in 10.0%" in alerts[0].message
