@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
-from recsys.evaluation.drift import ColumnDrift, Correlated
+from recsys.evaluation.correlation_drift import LABEL, Correlated
+from recsys.evaluation.drift import ColumnDrift
 from recsys.evaluation.quality import Quality
+from recsys.evaluation.silence import Silence
 from recsys.evaluation.skew.causes import BENIGN
 from recsys.evaluation.skew.findings import Skew
 from recsys.specs.monitor import DriftLimits, QualityLimits, SkewLimits
 
 ALERT_EXIT: Final = 3
 """Exit code of a check that found something beyond a limit; 0 nothing, 1 refused or failed, 2 bad usage."""
+SURELY: Final = 0.01
+"""From this p-value down probabilities are said to be off."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class Alert:
     """One limit that was passed."""
 
     check: str
-    """skew, drift or quality."""
+    """skew, drift, quality, events or diagnose."""
     subject: str
     """What it is about, such as a view, a column or a metric."""
     value: float
@@ -62,11 +67,11 @@ def drift_alerts(
     Args:
         columns: features, scores, labels and candidate sources.
         correlated: of columns with the label, and among each other; the latter are told and never alert.
-        limits: of the monitor.
+        limits: of the monitor; what passes one alerts only where chance is no explanation.
     """
-    alerts = []
-    for each in columns:
-        if each.moved(limits.false_discovery_rate) and each.psi > limits.maximum_psi:
+    alerts, rate = [], limits.false_discovery_rate
+    for each in (column for column in columns if column.moved(rate)):
+        if each.psi > limits.maximum_psi:
             message = (
                 f"drift: {each.column}: population stability index {each.psi:.3f} (adjusted p"
                 f" {each.adjusted_p_value:.2g}); drift.maximum_psi is {limits.maximum_psi:g}"
@@ -79,10 +84,11 @@ def drift_alerts(
                 f" {each.missing_before:.1%}; drift.maximum_missing_rise is {limits.maximum_missing_rise:.1%}"
             )
             alerts.append(Alert("drift", each.column, rise, limits.maximum_missing_rise, message))
-    for pair in correlated:
-        if pair.other == "label" and abs(pair.change) > limits.maximum_correlation_change:
+    for pair in (pair for pair in correlated if pair.other == LABEL and pair.moved(rate)):
+        if abs(pair.change) > limits.maximum_correlation_change:
             message = (
-                f"drift: {pair.column}: rank correlation with the label {pair.now:+.3f}, before {pair.before:+.3f};"
+                f"drift: {pair.column}: rank correlation with the label {pair.now:+.3f}, before {pair.before:+.3f}"
+                f" (adjusted p {pair.adjusted_p_value:.2g});"
                 f" drift.maximum_correlation_change is {limits.maximum_correlation_change:g}"
             )
             alerts.append(Alert("drift", pair.column, abs(pair.change), limits.maximum_correlation_change, message))
@@ -110,12 +116,32 @@ def quality_alerts(found: Quality, limits: QualityLimits) -> tuple[Alert, ...]:
             f" (upper bound {found.over_baseline.upper:.2f})"
         )
         alerts.append(Alert("quality", found.metric, found.over_baseline.estimate, 1.0, message))
-    if found.calibration_error is not None and found.calibration_error > limits.maximum_calibration_error:
+    off = found.calibration
+    if off is not None and off.error > limits.maximum_calibration_error and off.p_value <= SURELY:
         message = (
-            f"quality: probabilities are off by {found.calibration_error:.3f} on average;"
+            f"quality: probabilities are off by {off.error:.3f} on average (p {off.p_value:.2g});"
             f" quality.maximum_calibration_error is {limits.maximum_calibration_error:g}"
         )
-        alerts.append(
-            Alert("quality", "calibration", found.calibration_error, limits.maximum_calibration_error, message)
-        )
+        alerts.append(Alert("quality", "calibration", off.error, limits.maximum_calibration_error, message))
     return tuple(alerts)
+
+
+def silence_alerts(left_out: Sequence[datetime], silences: Sequence[Silence]) -> tuple[Alert, ...]:
+    """Tell of events that ended before the labels of the newest decisions were complete.
+
+    Args:
+        left_out: decision times whose labels should be mature, ascending.
+        silences: of the events that ended; empty where none did.
+    """
+    return tuple(
+        Alert(
+            "events",
+            each.of,
+            each.days,
+            each.longest_days,
+            f"events: no {each.of} is known since {each.newest:%Y-%m-%d %H:%M}, {each.days:.1f} days, and never"
+            f" before was there a silence of more than {each.longest_days:.1f}: decisions from"
+            f" {left_out[0]:%Y-%m-%d} on are left out; run `recsys ingest`, or look why no more come",
+        )
+        for each in silences
+    )

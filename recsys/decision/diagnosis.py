@@ -127,6 +127,8 @@ class Evidence:
     recall_then: Interval | None = None
     """Of all candidate sources together, when the model was judged."""
     recall_now: Interval | None = None
+    campaign: bool = False
+    """Whether the lists are of units: nobody clicks on one, and what a contact adds is for a holdout to say."""
 
 
 @dataclass(frozen=True)
@@ -184,16 +186,23 @@ def _found(cell: tuple[Signal, Signal, Signal], evidence: Evidence) -> tuple[Tro
     found = _by_evidence(cell[0], evidence)
     if found is not None:
         return found
-    return _by_table(cell)
+    return _by_table(cell, _OF_UNITS if evidence.campaign else _CLEARER)
 
 
-def _by_table(cell: tuple[Signal, Signal, Signal]) -> tuple[Trouble, str, tuple[str, ...]]:
-    """Return what the cell says; where a signal is unclear, what all cells say that it could turn out to be."""
+def _by_table(
+    cell: tuple[Signal, Signal, Signal], clearer_by: tuple[str, str, str]
+) -> tuple[Trouble, str, tuple[str, ...]]:
+    """Return what the cell says; where a signal is unclear, what all cells say that it could turn out to be.
+
+    Args:
+        cell: model, clicks, orders.
+        clearer_by: for each, what would make it clear; empty where nothing would.
+    """
     pairs = {key: zip(key, cell, strict=True) for key in TABLE}
     possible = [TABLE[key] for key, signals in pairs.items() if all(said in {one, "unclear"} for one, said in signals)]
     if len(possible) == 1:
         return possible[0].trouble, possible[0].meaning, possible[0].next_steps
-    clearer = tuple(step for step, said in zip(_CLEARER, cell, strict=True) if said == "unclear")
+    clearer = tuple(step for step, said in zip(clearer_by, cell, strict=True) if said == "unclear" and step)
     if len({each.trouble for each in possible}) == 1:
         meanings = "; or ".join(each.meaning for each in possible)
         steps = dict.fromkeys(step for each in possible for step in each.next_steps[:1])
@@ -214,7 +223,8 @@ def _by_evidence(model: Signal, evidence: Evidence) -> tuple[Trouble, str, tuple
             ("`recsys skew {name}`: repair the cause that it names, then look again.", _WHY),
         )
     if model == "bad" and evidence.drifted:
-        moved = ", ".join(evidence.drifted)
+        more = len(evidence.drifted) - _NAMED
+        moved = ", ".join(evidence.drifted[:_NAMED]) + (f" and {more} more" if more > 0 else "")
         reason = f"the model is bad on rows unlike those that it learned from: {moved} moved"
         return Trouble.FEATURES, reason, _DRIFTED
     then, now = evidence.recall_then, evidence.recall_now
@@ -238,8 +248,21 @@ _DRIFTED: Final = (
     "If the shop did, retrain {version}; if the pipeline did, repair it and build the features again.",
 )
 _FEWER: Final = ("Look at what is taken and was no candidate: new items, another season, items out of the pool?",)
+_NAMED: Final = 5
+"""Columns that moved are named in a sentence at most; `recsys drift` has the others."""
+_MORE_WEEKS: Final = (
+    "Model: wait for labels to mature, or judge on more weeks (`weeks` of the monitor), then `recsys drift {version}`."
+)
 _CLEARER: Final = (
-    "Model: wait for labels to mature, or judge on more weeks (`weeks` of the monitor), then `recsys drift {version}`.",
+    _MORE_WEEKS,
     "Clicks: declare a metric that counts them, or wait for more units; `recsys experiment power` says how many.",
     "Orders: wait for more units; `recsys experiment power` says how many the effect takes.",
+)
+_OF_UNITS: Final = (
+    _MORE_WEEKS,
+    "",
+    (
+        "Orders: hold some units out (`holdouts` of the audience), log what was sent (`recsys log sent FOLDER`), and"
+        " compare what both do: what units do by themselves is in the model's figures too."
+    ),
 )

@@ -15,15 +15,15 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from recsys.candidates.pool import UNKNOWN
-from recsys.modeling.offline_evaluation import feature_correlation
 from recsys.ports import Columns
 from recsys.statistics.multiplicity import adjusted_p_values
 
 BINS: Final = 10
-"""Of known numbers, cut at the reference's quantiles; what is unknown is one more."""
+"""Of known numbers, cut at the reference's quantiles; what is unknown is one more, and so is each value of many."""
 _LEAST: Final = 5
 """Rows that a category is expected to have at least on both sides; rarer ones are taken together."""
-_CORRELATED: Final = 20_000
+_EXACT: Final = 10_000
+"""Pairs of rows up to which a test of numbers is exact."""
 
 
 @dataclass(frozen=True)
@@ -61,23 +61,6 @@ class ColumnDrift:
         return self.adjusted_p_value <= rate
 
 
-@dataclass(frozen=True)
-class Correlated:
-    """How one column's rank correlation (Spearman's) moved."""
-
-    column: str
-    other: str
-    """`label`, or another column that it was or is strongly correlated with."""
-    before: float
-    """NaN where one of the two is constant, or for pairs of columns, the correlation is weak."""
-    now: float
-
-    @property
-    def change(self) -> float:
-        """Return by how much it moved; NaN where one of them is not there."""
-        return self.now - self.before
-
-
 def drift(before: Sample, now: Sample, *, seed: int = 0) -> tuple[ColumnDrift, ...]:
     """Compare columns that both sides have.
 
@@ -97,13 +80,13 @@ def drift(before: Sample, now: Sample, *, seed: int = 0) -> tuple[ColumnDrift, .
             continue
         recent = now.columns[name]
         edges = _edges(values)
-        old = _shares(values, edges)
+        old = _counts(values, edges)
         test, p_value = two_sample(values[mine], recent[theirs])
         found.append(
             ColumnDrift(
                 column=name,
-                psi=_psi(old, _shares(recent, edges)),
-                by_week={str(week)[:10]: _psi(old, _shares(recent[now.weeks == week], edges)) for week in weeks},
+                psi=_psi(old, _counts(recent, edges)),
+                by_week={str(week)[:10]: _psi(old, _counts(recent[now.weeks == week], edges)) for week in weeks},
                 test=test,
                 p_value=p_value,
                 adjusted_p_value=math.nan,
@@ -118,15 +101,16 @@ def drift(before: Sample, now: Sample, *, seed: int = 0) -> tuple[ColumnDrift, .
 def psi(before: NDArray[Any], now: NDArray[Any]) -> float:
     """Return the population stability index: the sum over bins of (q - p) ln(q / p).
 
-    Siddiqi, Credit Risk Scorecards, 2006. Numbers are cut at the deciles of `before`, texts are categories, and what is
-    unknown is a bin. A share of 0 counts as half a row.
+    Siddiqi, Credit Risk Scorecards, 2006. Numbers are cut at the deciles of `before`; a value at which two of them fall
+    together is a bin of its own, so that a move to either side of it is seen. Texts are categories, and what is unknown
+    is a bin. A share of 0 counts as half a row; a bin that is empty on both sides counts nothing.
 
     Args:
         before: [rows] p.
         now: [rows] q.
     """
     edges = _edges(before)
-    return _psi(_shares(before, edges), _shares(now, edges))
+    return _psi(_counts(before, edges), _counts(now, edges))
 
 
 def two_sample(before: NDArray[Any], now: NDArray[Any]) -> tuple[Literal["ks", "chi2", "none"], float]:
@@ -144,40 +128,11 @@ def two_sample(before: NDArray[Any], now: NDArray[Any]) -> tuple[Literal["ks", "
         return "none", math.nan
     gone = [_unknown(values) for values in (before, now)]
     old, new = (values[~lost].astype(np.float64) for values, lost in zip((before, now), gone, strict=True))
-    known = float(scipy.stats.ks_2samp(old, new, method="asymp").pvalue) if len(old) and len(new) else math.nan
+    known = _kolmogorov_smirnov(old, new) if len(old) and len(new) else math.nan
     if not any(lost.any() for lost in gone):
         return "ks", known
     _, unknown = _categories(*(np.where(lost, "unknown", "known").astype(object) for lost in gone))
     return "ks", min(1.0, 2 * float(np.nanmin([known, unknown])))
-
-
-def correlations(before: Columns, old: NDArray[Any], now: Columns, new: NDArray[Any]) -> tuple[Correlated, ...]:
-    """Compare rank correlations: of every column with the label, and of pairs that are strong on a side.
-
-    Args:
-        before: columns of the reference.
-        old: [rows] its labels.
-        now: recent columns.
-        new: [rows] their labels.
-
-    Returns:
-        Largest change first.
-    """
-    first = feature_correlation(before, old, rows=_CORRELATED)
-    second = feature_correlation(now, new, rows=_CORRELATED)
-    found = [
-        Correlated(name, "label", value, second.label[name])
-        for name, value in first.label.items()
-        if name in second.label
-    ]
-    strong = {(one, other): value for one, other, value in first.pairs}
-    strong_now = {(one, other): value for one, other, value in second.pairs}
-    found += [
-        Correlated(*pair, strong.get(pair, math.nan), strong_now.get(pair, math.nan))
-        for pair in {**strong, **strong_now}
-        if (pair in strong) != (pair in strong_now)
-    ]
-    return tuple(sorted(found, key=lambda each: -abs(each.change) if math.isfinite(each.change) else 0.0))
 
 
 def one_row_a_unit(units: NDArray[np.object_], seed: int) -> NDArray[np.int64]:
@@ -185,6 +140,12 @@ def one_row_a_unit(units: NDArray[np.object_], seed: int) -> NDArray[np.int64]:
     order = np.random.default_rng(seed).permutation(len(units))
     _, first = np.unique(units[order].astype(str), return_index=True)
     return np.sort(order[first])
+
+
+def _kolmogorov_smirnov(before: NDArray[np.float64], now: NDArray[np.float64]) -> float:
+    """Return the p-value, exact where sides are so small that the limit does not hold for them."""
+    method = "exact" if len(before) * len(now) <= _EXACT else "asymp"
+    return float(scipy.stats.ks_2samp(before, now, method=method).pvalue)
 
 
 def _categories(before: NDArray[Any], now: NDArray[Any]) -> tuple[Literal["ks", "chi2", "none"], float]:
@@ -204,34 +165,36 @@ def _categories(before: NDArray[Any], now: NDArray[Any]) -> tuple[Literal["ks", 
 
 
 def _edges(values: NDArray[Any]) -> Sequence[Any]:
-    """Return the inner edges of number bins, or the categories."""
+    """Return the inner edges of number bins, ascending, or the categories."""
     if values.dtype.kind == "O":
         return sorted({str(value) for value in values})
     known = values[~_unknown(values)].astype(np.float64)
-    return np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])).tolist() if len(known) else []
+    if not len(known):
+        return []
+    deciles = np.quantile(known, np.linspace(0, 1, BINS + 1))
+    shared = deciles[1:][np.diff(deciles) == 0]
+    # Bins are right-closed: the edge below a shared value leaves nothing but that value in its bin.
+    return list(np.unique([*deciles[1:-1], *shared, *np.nextafter(shared, -np.inf)]))
 
 
-def _shares(values: NDArray[Any], edges: Sequence[Any]) -> NDArray[np.float64]:
-    """Return the share of each bin, the last one what is unknown (of texts: what is no category of the reference)."""
-    if not len(values):
-        return np.full(len(edges) + 2, np.nan)
+def _counts(values: NDArray[Any], edges: Sequence[Any]) -> NDArray[np.float64]:
+    """Return the rows of each bin, the last one what is unknown (of texts: what is no category of the reference)."""
     if values.dtype.kind == "O":
         place = {name: number for number, name in enumerate(edges)}
-        codes = np.array([place.get(str(value), len(edges)) for value in values])
-        count = len(edges) + 1
-    else:
-        gone = _unknown(values)
-        # Right-closed at an edge: a value that many rows have is one bin with its edge.
-        codes = np.searchsorted(np.asarray(edges, dtype=np.float64), values.astype(np.float64), side="left")
-        codes = np.where(gone, len(edges) + 1, codes)
-        count = len(edges) + 2
-    counted = np.bincount(codes, minlength=count).astype(np.float64)
-    return np.where(counted > 0, counted, 0.5) / len(values)
+        codes = np.array([place.get(str(value), len(edges)) for value in values], dtype=np.int64)
+        return np.bincount(codes, minlength=len(edges) + 1).astype(np.float64)
+    codes = np.searchsorted(np.asarray(edges, dtype=np.float64), values.astype(np.float64), side="left")
+    codes = np.where(_unknown(values), len(edges) + 1, codes)
+    return np.bincount(codes, minlength=len(edges) + 2).astype(np.float64)
 
 
 def _psi(before: NDArray[np.float64], now: NDArray[np.float64]) -> float:
-    with np.errstate(invalid="ignore"):
-        return float(np.sum((now - before) * np.log(now / before)))
+    """Return the index of two sides' counts; NaN where a side has no row."""
+    if not before.sum() or not now.sum():
+        return math.nan
+    filled = (before > 0) | (now > 0)
+    p, q = (np.maximum(counts[filled], 0.5) / counts.sum() for counts in (before, now))
+    return float(np.sum((q - p) * np.log(q / p)))
 
 
 def _unknown(values: NDArray[Any]) -> NDArray[np.bool_]:

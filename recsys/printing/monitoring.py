@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from recsys.decision.alerts import Alert
-    from recsys.evaluation.drift import ColumnDrift, Correlated
+    from recsys.evaluation.correlation_drift import Correlated
+    from recsys.evaluation.drift import ColumnDrift
     from recsys.statistics.bootstrap import Interval
     from recsys.workflows.diagnose import Diagnosed
     from recsys.workflows.drift import Drifted
@@ -50,13 +51,16 @@ def drift(done: "Drifted") -> str:
     limits, quality = done.limits, done.quality
     sides = f"{_weeks(done.before)} of its training set beside {_weeks(done.now)} since, all candidates"
     lines = [f"  {done.weights.model_version} (weights {done.weights.number}): {sides}", *_quality(done)]
+    if done.left_out:
+        told = ", ".join(f"{time:%Y-%m-%d}" for time in done.left_out)
+        lines.append(f"  left out, for events ended before their labels were complete: {told}")
     rate = limits.drift.false_discovery_rate
     moved = [each for each in done.columns if each.moved(rate)]
     lines.append(
         f"  moved: {len(moved)} of {len(done.columns)} columns (false discovery rate {rate:g}); by stability index:"
     )
-    ordered = sorted(done.columns, key=lambda each: -each.psi)[:_MOST]
-    weeks = list(ordered[0].by_week) if ordered else []
+    ordered = sorted(done.columns, key=lambda each: 0.0 if math.isnan(each.psi) else -each.psi)[:_MOST]
+    weeks = sorted({week for each in ordered for week in each.by_week})
     correlation = {each.column: each for each in done.correlated if each.other == "label"}
     rows = [_column(each, weeks, correlation.get(each.column)) for each in ordered]
     header = ["column", "psi", *weeks, "test", "adjusted p", "unknown", "correlation with label"]
@@ -65,7 +69,7 @@ def drift(done: "Drifted") -> str:
     pairs = [each for each in done.correlated if each.other != "label"]
     if pairs:
         told = ", ".join(f"{each.column} and {each.other}" for each in pairs[:3])
-        lines.append(f"  strongly correlated before or now, not both: {len(pairs)} pairs of columns, such as {told}")
+        lines.append(f"  pairs of columns strongly correlated before or now, not both: {len(pairs)}, such as {told}")
     lines.append(_ages(done))
     lines += [f"  LEAK {line}" for line in done.leaks]
     standing = quality.standing(limits.quality.minimum_ratio)
@@ -84,8 +88,12 @@ def _quality(done: "Drifted") -> list[str]:
     if by_week:
         told = "; ".join(f"{each.name} {narrow(_plain(each.metrics['model'][found.metric]))}" for each in by_week)
         lines.append(f"  by week: {told}")
-    if found.calibration_error is not None:
-        lines.append(f"  probabilities are off by {found.calibration_error:.4f} on average")
+    if found.calibration is not None:
+        off = found.calibration
+        chance = "too few to tell from chance" if math.isnan(off.p_value) else f"by chance with p {off.p_value:.2g}"
+        lines.append(f"  probabilities are off by {off.error:.4f} on average, {chance}")
+    if found.total is not None:
+        lines.append(f"  what was predicted is {_told(found.total)} of what came, in total")
     return lines
 
 
@@ -96,14 +104,20 @@ def _told(value: "Interval") -> str:
 def _plain(value: "Interval") -> dict[str, float | None]:
     """Return an interval as its printers take it: bounds that are not there are None."""
     bounds = {"estimate": value.estimate, "lower": value.lower, "upper": value.upper}
-    return {name: None if math.isnan(bound) else bound for name, bound in bounds.items()}
+    return {name: bound if math.isfinite(bound) else None for name, bound in bounds.items()}
 
 
 def _column(each: "ColumnDrift", weeks: "Sequence[str]", pair: "Correlated | None") -> list[str]:
     gone = "" if each.missing_before == each.missing_now else f"{each.missing_before:.1%} -> {each.missing_now:.1%}"
-    with_label = "" if pair is None else f"{pair.before:+.3f} -> {pair.now:+.3f}"
-    by_week = [f"{each.by_week[week]:.3f}" for week in weeks]
-    return [each.column, f"{each.psi:.3f}", *by_week, each.test, f"{each.adjusted_p_value:.2g}", gone, with_label]
+    with_label = "" if pair is None else f"{_signed(pair.before)} -> {_signed(pair.now)}"
+    by_week = [f"{each.by_week[week]:.3f}" if week in each.by_week else "-" for week in weeks]
+    p_value = "-" if math.isnan(each.adjusted_p_value) else f"{each.adjusted_p_value:.2g}"
+    index = "-" if math.isnan(each.psi) else f"{each.psi:.3f}"
+    return [each.column, index, *by_week, each.test, p_value, gone, with_label]
+
+
+def _signed(correlation: float) -> str:
+    return "-" if math.isnan(correlation) else f"{correlation:+.3f}"
 
 
 def _ages(done: "Drifted") -> str:

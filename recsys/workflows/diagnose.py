@@ -3,51 +3,26 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
+from datetime import datetime
+from typing import Any
 
 from recsys.decision.alerts import Alert
-from recsys.decision.diagnosis import Diagnosis, Evidence, Signal, Trouble, diagnose, signal
-from recsys.decision.intervals import oriented
+from recsys.decision.diagnosis import Diagnosis, Evidence, Signal, Trouble, diagnose
 from recsys.errors import ExperimentError, ModelError
-from recsys.evaluation.analysis import Analysis, ArmEffect
-from recsys.evaluation.metric_definition import MetricDefinition, metric_definitions
+from recsys.evaluation.analysis import Analysis
 from recsys.experiment.routing import window
-from recsys.modeling.labels import attributed
 from recsys.modeling.offline_evaluation import plain_values, read_interval
 from recsys.ports import Weights
-from recsys.schema import CLICK, EVENT_TIMESTAMP, ITEM, REQUEST_ID, USER
 from recsys.specs.experiment import Experiment
-from recsys.specs.online_metric import EventCount
-from recsys.specs.problem import Problem
-from recsys.statistics.bootstrap import Interval
-from recsys.statistics.effects import effect, moments
 from recsys.workflows.compare import trained_weights
 from recsys.workflows.drift import Drifted, drift, weights_of
 from recsys.workflows.experiment_analysis import read_analysis
 from recsys.workflows.judging import REPORT
-from recsys.workflows.monitored import Monitored, exposures_of, given_up, monitored
+from recsys.workflows.monitored import Monitored, monitored
+from recsys.workflows.signals import CLICKS, ORDERS, Figure, arm_figure, figures_over_time
 from recsys.workflows.skew import Skewed, skew
 from recsys.workflows.training_data import Progress
 from recsys.workflows.workspace import Workspace
-
-CLICKS: Final = "clicks"
-ORDERS: Final = "orders"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One signal with what it rests on."""
-
-    signal: Signal
-    metric: str
-    """What was looked at; a reason where nothing could be."""
-    interval: Interval | None = None
-    """Of the relative effect, larger being better; of the model, its metric over its baseline's."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +34,7 @@ class Diagnosed:
     """The treatment that it is, in an experiment."""
     version: str
     state: str
-    """before, running or over, of an experiment; now, of a model."""
+    """before, running, cut (its decision's units and weeks are reached) or ended, of an experiment; now, of a model."""
     model: Figure
     clicks: Figure
     orders: Figure
@@ -99,7 +74,7 @@ def diagnose_all(workspace: Workspace, name: str, progress: Progress | None = No
         return _of_experiment(workspace, what.experiment, skewed, remark, tell)
     weights = weights_of(workspace, name)
     drifted, model, remarks = _model(workspace, weights, tell)
-    clicks, orders, share = _over_time(workspace, what)
+    clicks, orders, share = figures_over_time(workspace, what)
     evidence = _evidence(workspace, weights, drifted, skewed, given_up=share)
     return (_made((name, None, "now"), weights, (model, clicks, orders), evidence, (*remark, *remarks)),)
 
@@ -132,20 +107,29 @@ def _of_experiment(
         analysis = read_analysis(workspace, name)
     except ExperimentError as error:
         analysis, remark = None, (*remark, str(error))
-    start, _ = window(experiment)
-    state = "before" if workspace.clock.now() < start or analysis is None else analysis.state
+    state = _state(experiment, analysis, workspace.clock.now())
     found = []
     for arm in experiment.arms:
         if arm == experiment.control:
             continue
         weights = trained_weights(workspace, experiment.arms[arm].model_version)
         drifted, model, remarks = _model(workspace, weights, tell)
-        clicks, orders = (_online(workspace, experiment, analysis, arm, kind) for kind in (CLICKS, ORDERS))
+        clicks, orders = (arm_figure(workspace, experiment, analysis, arm, kind) for kind in (CLICKS, ORDERS))
         invalid = () if analysis is None else analysis.health.failures
         share = None if analysis is None else analysis.health.fallback_share.get(arm)
         evidence = _evidence(workspace, weights, drifted, skewed, invalid=invalid, given_up=share)
         found.append(_made((name, arm, state), weights, (model, clicks, orders), evidence, (*remark, *remarks)))
     return tuple(found)
+
+
+def _state(experiment: Experiment, analysis: Analysis | None, now: datetime) -> str:
+    """Return how far an experiment is: up to its start and where nothing is logged by the clock, else by its log."""
+    start, end = window(experiment)
+    if now <= start:
+        return "before"
+    if analysis is not None:
+        return analysis.state
+    return "running" if now < end else "ended"
 
 
 def _made(
@@ -162,9 +146,6 @@ def _made(
     return Diagnosed(name, arm, version, state, model, clicks, orders, made, remarks)
 
 
-# ---------------------------------------------------------------- the model
-
-
 def _model(workspace: Workspace, weights: Weights, tell: Progress) -> tuple[Drifted | None, Figure, tuple[str, ...]]:
     """Judge a version on matured labels since its training; where there are none, by its gate at the training."""
     reason = ""
@@ -175,11 +156,12 @@ def _model(workspace: Workspace, weights: Weights, tell: Progress) -> tuple[Drif
     if isinstance(found, Drifted):
         quality = found.quality
         standing = quality.standing(found.limits.quality.minimum_ratio)
-        return found, Figure(standing, f"{quality.metric} over {quality.against}", quality.over_baseline), ()
+        said = tuple(alert.message for alert in found.alerts if alert.check == "events")
+        return found, Figure(standing, f"{quality.metric} over {quality.against}", quality.over_baseline), said
     gate = _report(workspace, weights)["gate"]
-    said: Signal = "good" if gate["passed"] else "bad"
+    signal_of: Signal = "good" if gate["passed"] else "bad"
     metric = f"gate at the training: {gate['metric']} over {gate['against']}"
-    return None, Figure(said, metric, read_interval(gate["ratio"])), (reason or str(found),)
+    return None, Figure(signal_of, metric, read_interval(gate["ratio"])), (reason or str(found),)
 
 
 def _evidence(
@@ -201,98 +183,24 @@ def _evidence(
         given_up=given_up,
         recall_then=read_interval(was[0]["recall"]) if was else None,
         recall_now=now[0].recall if now else None,
+        campaign=not _lists(workspace, weights.model_version),
     )
 
 
 def _skewed(workspace: Workspace, what: Monitored, tell: Progress) -> tuple[Skewed | None, tuple[str, ...]]:
+    if not what.placements:
+        return None, ("skew: contacts of a campaign are logged without their features; `recsys why` makes one again",)
     try:
         return skew(workspace, what.name, progress=tell), ()
     except ExperimentError as error:
         return None, (f"skew: {error}",)
 
 
+def _lists(workspace: Workspace, model_version: str) -> bool:
+    """Say whether a version ranks items for each unit; otherwise it ranks the units."""
+    return workspace.catalog.problem(workspace.catalog.model(model_version).problem).lists
+
+
 def _report(workspace: Workspace, weights: Weights) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(workspace.registry.report(weights, REPORT))
     return report
-
-
-# ---------------------------------------------------------------- clicks and orders
-
-
-def _online(workspace: Workspace, experiment: Experiment, analysis: Analysis | None, arm: str, kind: str) -> Figure:
-    """Return what an experiment says of clicks or orders, by its first metric of that kind."""
-    if analysis is None:
-        return Figure("unclear", "nothing was logged yet")
-    problem = workspace.catalog.problem(workspace.catalog.placement(experiment.placement).problem)
-    definitions = {each.name: each for each in metric_definitions(experiment, workspace.catalog.metrics)}
-    directions = {experiment.metrics.primary.name: experiment.metrics.primary.direction}
-    directions |= {each.name: each.direction for each in experiment.metrics.guardrails}
-    for found in (each for each in analysis.effects if each.treatment_arm == arm):
-        name = found.effect.metric
-        if _kind(definitions[name], problem) == kind:
-            interval = oriented(_relative(found, analysis), directions.get(name, "higher_is_better"))
-            return Figure(signal(interval), name, interval)
-    return Figure("unclear", f"no metric of the experiment counts {kind}")
-
-
-def _relative(found: ArmEffect, analysis: Analysis) -> Interval:
-    """Return the bounds that hold at every look while it runs, and the fixed ones after."""
-    return found.always_relative if analysis.state == "running" else found.effect.relative
-
-
-def _kind(definition: MetricDefinition, problem: Problem) -> str:
-    """Tell whether a metric counts the target, or an earlier stage."""
-    counted = definition.declared.numerator if definition.declared is not None else None
-    return CLICKS if isinstance(counted, EventCount) and counted.event != problem.target.event else ORDERS
-
-
-def _over_time(workspace: Workspace, what: Monitored) -> tuple[Figure, Figure, float | None]:
-    """Compare clicks and orders a request with those of as long a time before; and the share of lists given up."""
-    if not what.placements:
-        nothing = Figure("unclear", "the model's lists are of units, and are not logged by request")
-        return nothing, nothing, None
-    before = monitored(workspace, what.name, what.start - (what.end - what.start), what.start)
-    sides = [(exposures_of(workspace, each), each) for each in (before, what)]
-    problem = workspace.catalog.problem(workspace.catalog.placement(what.placements[0]).problem)
-    stages = [stage for stage in (problem.funnel.stages if problem.funnel else ()) if stage != problem.target.event]
-    clicked = CLICK if CLICK in stages else next(reversed(stages), None)
-    clicks = (
-        Figure("unclear", "the problem has no funnel with an earlier stage")
-        if clicked is None
-        else _moved(workspace, problem, clicked, sides)
-    )
-    return clicks, _moved(workspace, problem, problem.target.event, sides), given_up(workspace, what)
-
-
-def _moved(workspace: Workspace, problem: Problem, event: str, sides: Sequence[tuple[pa.Table, Monitored]]) -> Figure:
-    """Return the relative change of an event's shown items a request; units of both times are taken as independent."""
-    (_, before), _ = sides
-    said = f"{event} of what was shown, a request, against {before.start:%Y-%m-%d} to {before.end:%Y-%m-%d}"
-    counted = [_by_unit(workspace, problem, event, exposures, of) for exposures, of in sides]
-    if min(len(hits) for hits, _ in counted) < 2:  # noqa: PLR2004 - a spread takes two
-        return Figure("unclear", f"{said}: too few lists with a mature outcome")
-    interval = effect(event, *(moments(hits, requests) for hits, requests in counted)).relative
-    return Figure(signal(interval), said, interval)
-
-
-def _by_unit(
-    workspace: Workspace, problem: Problem, event: str, exposures: pa.Table, what: Monitored
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return each unit's shown items that led to an event, and its requests whose outcome is mature."""
-    target, now = problem.target.model_copy(update={"event": event}), workspace.clock.now()
-    mature = pc.less_equal(exposures[EVENT_TIMESTAMP], pa.scalar(now - target.horizon - target.settle_delay))
-    exposures = exposures.filter(mature).select([REQUEST_ID, USER, EVENT_TIMESTAMP])
-    if not len(exposures):
-        return np.empty(0), np.empty(0)
-    slots = pa.concat_tables(
-        workspace.event_log.impressions(place, what.start, what.end).select([REQUEST_ID, ITEM])
-        for place in what.placements
-    )
-    shown = slots.join(exposures, REQUEST_ID, join_type="inner").select([REQUEST_ID, USER, ITEM, EVENT_TIMESTAMP])
-    taken = attributed(workspace.engine, workspace.events, target, shown, now)
-    of_request = exposures.select([REQUEST_ID, USER])
-    hits = taken.select([REQUEST_ID]).join(of_request, REQUEST_ID, join_type="inner")
-    names, codes = np.unique(np.array(of_request[USER].to_pylist(), dtype=object).astype(str), return_inverse=True)
-    place = {name: number for number, name in enumerate(names.tolist())}
-    counted = np.bincount([place[user] for user in hits[USER].to_pylist()], minlength=len(names))
-    return counted.astype(np.float64), np.bincount(codes).astype(np.float64)

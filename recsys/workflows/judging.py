@@ -258,11 +258,16 @@ def as_probabilities(
     Returns:
         `reliability` as JSON values, or nothing where scores stand for no probability.
     """
+    probabilities = probabilities_of(spec, problem, scores)
+    return {} if probabilities is None else {"reliability": plain_values(reliability(probabilities, labels))}
+
+
+def probabilities_of(spec: ModelVersion, problem: Problem, scores: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the probabilities that scores stand for, being probabilities or log-odds; None where they do not."""
     algorithm = spec.algorithm
     if problem.formulation != "classification" or not isinstance(algorithm, CatBoostAlgorithm):
-        return {}
-    probabilities = scores if algorithm.calibration else scipy.special.expit(scores)
-    return {"reliability": plain_values(reliability(probabilities, labels))}
+        return None
+    return scores if algorithm.calibration else np.asarray(scipy.special.expit(scores))
 
 
 def _ablation(

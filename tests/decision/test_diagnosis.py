@@ -105,3 +105,17 @@ def test_a_signal_is_what_the_whole_interval_says() -> None:
     assert signal(Interval(-0.1, -0.2, -0.01)) == BAD
     assert signal(Interval(0.1, -0.01, 0.2)) == UNCLEAR
     assert signal(Interval(float("nan"), float("nan"), float("nan"))) == UNCLEAR
+
+
+def test_of_a_campaign_nobody_is_told_to_count_clicks() -> None:
+    steps = found(GOOD, UNCLEAR, UNCLEAR, Evidence(campaign=True)).next_steps
+    assert [step.partition(":")[0] for step in steps] == ["Orders"]
+    assert "hold some units out" in steps[0]
+    young = found(UNCLEAR, UNCLEAR, UNCLEAR, Evidence(campaign=True)).next_steps
+    assert [step.partition(":")[0] for step in young] == ["Model", "Orders"]
+
+
+def test_of_many_columns_that_moved_a_sentence_names_some() -> None:
+    few, many = (tuple(f"c{number}" for number in range(count)) for count in (5, 12))
+    assert found(BAD, GOOD, GOOD, Evidence(drifted=few)).reason.endswith("c0, c1, c2, c3, c4 moved")
+    assert found(BAD, GOOD, GOOD, Evidence(drifted=many)).reason.endswith("c0, c1, c2, c3, c4 and 7 more moved")

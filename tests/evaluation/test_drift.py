@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from recsys.evaluation.drift import Sample, correlations, drift, one_row_a_unit, psi, two_sample
+from recsys.evaluation.drift import Sample, drift, one_row_a_unit, psi, two_sample
 
 MONDAYS = np.array(["2024-01-01", "2024-01-08"], dtype="datetime64[us]")
 
@@ -100,24 +100,61 @@ def test_numbers_that_became_unknown_moved_though_the_known_ones_did_not() -> No
     assert two_sample(np.full(5, np.nan), np.full(5, np.nan)) == ("ks", 1.0)
 
 
-@settings(max_examples=20)
-@given(st.integers(0, 1000))
-def test_a_correlation_that_turned_is_first(seed: int) -> None:
+def test_a_move_to_either_side_of_a_value_that_most_rows_have_is_seen() -> None:
+    """Of a constant column too, and of one that most rows share with its smallest or its largest value."""
+    constant = np.full(1000, 3.0)
+    assert psi(constant, constant) == pytest.approx(0, abs=1e-12)
+    assert psi(constant, constant - 1) > 1
+    assert psi(constant, constant + 1) > 1
+    full = np.where(np.arange(1000) < 950, 1.0, np.linspace(0, 0.9, 1000))
+    assert psi(full, np.where(full == 1.0, 0.95, full)) > 1
+    assert psi(full, np.zeros(1000)) > 1
+
+
+@given(st.integers(1, 8), st.integers(0, 100))
+def test_whole_numbers_are_bins_of_their_own_and_gaps_between_them_count_nothing(levels: int, seed: int) -> None:
     random = np.random.default_rng(seed)
-    label = random.integers(0, 2, 3000).astype(float)
-    steady, turned = label + random.normal(size=3000), label + random.normal(size=3000)
-    found = correlations({"steady": steady, "turned": turned}, label, {"steady": steady, "turned": -turned}, label)
-    assert found[0].column == "turned"
-    assert found[0].now == pytest.approx(-found[0].before)
-    assert found[-1].change == pytest.approx(0)
+    values = np.repeat(np.arange(levels, dtype=float), 500)
+    assert psi(values, random.permutation(values)) == pytest.approx(0, abs=1e-12)
+    counts = np.bincount(random.integers(0, levels, 400), minlength=levels)
+    q = np.maximum(counts, 0.5) / 400
+    by_hand = float(np.sum((q - 1 / levels) * np.log(q * levels)))
+    assert psi(values, np.repeat(np.arange(levels, dtype=float), counts)) == pytest.approx(by_hand)
 
 
-def test_pairs_that_became_strongly_correlated_are_told() -> None:
-    random = np.random.default_rng(0)
-    one, other = random.normal(size=500), random.normal(size=500)
-    label = random.integers(0, 2, 500).astype(float)
-    found = correlations({"one": one, "other": other}, label, {"one": one, "other": one + 1e-3 * other}, label)
-    (pair,) = [each for each in found if each.other != "label"]
-    assert (pair.column, pair.other) == ("one", "other")
-    assert math.isnan(pair.before)
-    assert pair.now > 0.99
+NOTHING = np.full(300, np.nan)
+NUMBERS = np.random.default_rng(0).normal(size=300)
+WORDS = np.array(["a", "b", "c"] * 100, dtype=object)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "moved", "far"),
+    [
+        pytest.param(np.full(300, 2.0), np.full(300, 2.0), False, False, id="constant"),
+        pytest.param(np.full(300, 2.0), np.full(300, 1.0), True, True, id="another constant"),
+        pytest.param(NOTHING, NOTHING, False, False, id="never known"),
+        pytest.param(NUMBERS, NOTHING, True, True, id="not known any more"),
+        pytest.param(NOTHING, NUMBERS, True, True, id="known from now on"),
+        pytest.param(WORDS, np.array(["new"] * 300, dtype=object), True, True, id="a category never seen"),
+        pytest.param(WORDS, np.array(["unknown"] * 300, dtype=object), True, True, id="no category any more"),
+        pytest.param(WORDS, np.where(np.arange(300) < 1, "new", WORDS), False, False, id="one row of a new one"),
+        pytest.param(NUMBERS, np.where(np.arange(300) < 1, np.inf, NUMBERS), False, False, id="one row without bounds"),
+    ],
+)
+def test_columns_that_make_no_sense_get_a_figure_that_does(
+    before: NDArray[np.object_], now: NDArray[np.object_], moved: bool, far: bool
+) -> None:
+    units = np.array([f"u{row}" for row in range(300)], dtype=object)
+    (found,) = drift(sample({"column": before}, units), sample({"column": now}, units))
+    assert found.moved(0.01) is moved
+    assert (found.psi > 0.25) is far
+    assert math.isfinite(found.psi)
+    assert math.isfinite(found.adjusted_p_value)
+    assert all(math.isfinite(each) for each in found.by_week.values())
+
+
+def test_of_a_single_unit_nothing_is_said_to_have_moved() -> None:
+    units = np.array(["one"] * 50, dtype=object)
+    (found,) = drift(sample({"c": np.zeros(50)}, units), sample({"c": np.ones(50)}, units))
+    assert found.psi > 1
+    assert not found.moved(0.05)

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,9 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.errors import ModelError, SpecError
+from recsys.ports import Weights
+from recsys.printing import drift as shown
 from recsys.schema import EVENT_TIMESTAMP
+from recsys.specs.monitor import Monitor
 from recsys.wiring import open_workspace
 from recsys.workflows.drift import Drifted, TooYoung, document, drift
+from recsys.workflows.drift.weights import kept_dataset
 from recsys.workflows.workspace import Workspace
 
 TRAINED = datetime(2017, 12, 4, tzinfo=UTC)
@@ -66,19 +71,98 @@ def test_a_feature_that_moved_after_the_training_is_named(replayed: Workspace, t
     assert not any("pair_baskets" in message for message in messages)
 
 
-def test_what_has_no_weights_no_training_set_or_no_label_is_refused(shop: Workspace, tmp_path: Path) -> None:
+def test_weights_whose_labels_are_still_to_come_say_when_they_will(shop: Workspace) -> None:
     young = drift(shop, "basket/v1")
     assert isinstance(young, TooYoung)
     assert str(young).endswith(
         "up to 2017-11-27 when it was trained; the label of the next one is mature at 2017-12-11"
     )
     assert document(young)["first_label_at"] == "2017-12-11T00:00:00+00:00"
-    with pytest.raises(ModelError, match="model basketry: has no champion"):
-        drift(shop, "basketry")
+
+
+NOT_KEPT = (
+    r"its training set \w+ is not kept in \.recsys/datasets/; run `recsys dataset build --model-version basket/v1"
+    r" --known-at 2017-12-04` .* if that gives another digest, train it anew"
+)
+
+
+def lose_everything(folder: Path) -> None:
+    """The sets were deleted."""
+    shutil.rmtree(folder)
+
+
+def lose_a_table(folder: Path) -> None:
+    """One table of a set was deleted."""
+    (folder / "test.parquet").unlink()
+
+
+def come_from_elsewhere(folder: Path) -> None:
+    """A set was made from other events, on another machine."""
+    path = folder / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"digest": "0123456789abcdef"}))
+
+
+@pytest.mark.parametrize(
+    ("model", "lost", "sentence"),
+    [
+        pytest.param(
+            "basketry", None, "model basketry: has no champion; promote one, or name a version", id="no model"
+        ),
+        pytest.param("coupon", None, r"model coupon: has no champion; .* models: basket, coupon", id="no champion"),
+        pytest.param("basket/v3", None, "never trained; run `recsys train --model-version basket/v3`", id="no weights"),
+        pytest.param("basket", lose_everything, NOT_KEPT, id="no training set"),
+        pytest.param("basket", lose_a_table, NOT_KEPT, id="a part of a training set"),
+        pytest.param("basket", come_from_elsewhere, NOT_KEPT, id="another training set"),
+    ],
+)
+def test_what_cannot_be_compared_says_what_to_do(
+    shop: Workspace, tmp_path: Path, model: str, lost: Callable[[Path], None] | None, sentence: str
+) -> None:
+    (folder,) = (shop.root / ".recsys/datasets/basket/v1").iterdir()
+    kept = shutil.copytree(folder, tmp_path / "kept")
+    try:
+        if lost is not None:
+            lost(folder)
+        with pytest.raises(ModelError, match=sentence):
+            drift(shop, model)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(kept, folder)
+
+
+def test_a_version_that_is_not_declared_is_named(shop: Workspace) -> None:
     with pytest.raises(SpecError, match="basket/v9"):
         drift(shop, "basket/v9")
+
+
+def test_a_set_that_was_known_at_some_hour_is_asked_for_by_the_hour(shop: Workspace) -> None:
+    weights = Weights("basket", 9, "v1", {"recsys.data_digest": "d", "recsys.known_at": "2024-01-08T02:30:11+00:00"})
+    with pytest.raises(ModelError, match=r"--known-at 2024-01-08T02:30:11\+00:00`"):
+        kept_dataset(shop, weights)
+
+
+def test_decisions_whose_events_did_not_come_are_left_out_by_the_default_limits(
+    replayed: Workspace, tmp_path: Path
+) -> None:
+    """The shop's year ends with 2017. Two weeks later half of its decisions have labels that say nothing."""
     project = tmp_path / "project"
-    shutil.copytree(shop.root, project)
-    shutil.rmtree(project / ".recsys/datasets")
-    with pytest.raises(ModelError, match=r"its training set \w+ is not kept"):
-        drift(open_workspace("local", project), "basket")
+    shutil.copytree(replayed.root, project)
+    (project / "registry/monitors/basket.yaml").unlink()
+    clock = project / ".recsys/clock.json"
+    clock.write_text(json.dumps({"now": "2018-01-15T00:00:00+00:00"}))
+    found = drift(open_workspace("local", project), "basket/v1")
+    assert isinstance(found, Drifted)
+    assert found.limits == Monitor()
+    assert [f"{time:%m-%d}" for time in found.now] == ["12-18", "12-25"]
+    assert [f"{time:%m-%d}" for time in found.left_out] == ["01-01", "01-08"]
+    assert {each.name for each in found.report.segments["decision_time"]} == {"2017-12-18", "2017-12-25"}
+    (alert,) = [alert for alert in found.alerts if alert.check == "events"]
+    assert alert.message.endswith(
+        "decisions from 2018-01-01 on are left out; run `recsys ingest`, or look why no more come"
+    )
+    assert "left out, for events ended before their labels were complete: 2018-01-01, 2018-01-08" in shown(found)
+    clock.write_text(json.dumps({"now": "2018-03-05T00:00:00+00:00"}))
+    with pytest.raises(
+        ModelError, match=r"weights \d+\): events: no event is known since 2018-01-01 .* from 2018-01-29"
+    ):
+        drift(open_workspace("local", project), "basket/v1")

@@ -14,10 +14,11 @@ from recsys.evaluation.skew.causes import Cause
 from recsys.evaluation.skew.findings import Finding, Skew
 from recsys.ports import Weights
 from recsys.specs.monitor import Monitor
-from recsys.workflows.diagnose import Diagnosed, Figure
+from recsys.workflows.diagnose import Diagnosed
 from recsys.workflows.drift import TooYoung
 from recsys.workflows.monitored import Monitored
 from recsys.workflows.monitoring_gauges import write_diagnoses, write_drift, write_skew
+from recsys.workflows.signals import Figure
 from recsys.workflows.skew import Skewed
 
 NOW = datetime(2024, 1, 8, 2, 30, tzinfo=UTC)

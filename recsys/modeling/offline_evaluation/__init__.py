@@ -2,8 +2,8 @@
 
 In the order of their use: `figures` (sums over units, drawn together, so that all ratios are paired), `lists` with
 `request_groups`, `item_segments`, `beyond` and `candidates`, `units` with `reach`, `probabilities`, `gate`, `report`,
-`evaluate`; beside them `point`, one metric alone, and `ablation` and `correlation` of
-features.
+`evaluate`; beside them `point`, one metric alone, `totals` of amounts, and `ablation` and
+`correlation` of features.
 """
 
 from recsys.modeling.judged import Judged, JudgedLists, JudgedUnits
@@ -22,6 +22,7 @@ from recsys.modeling.offline_evaluation.report import (
     plain_values,
     read_interval,
 )
+from recsys.modeling.offline_evaluation.totals import total_ratio
 
 __all__ = [
     "MODEL",
@@ -44,4 +45,5 @@ __all__ = [
     "plain_values",
     "read_interval",
     "reliability",
+    "total_ratio",
 ]
