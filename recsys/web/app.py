@@ -32,7 +32,8 @@ from recsys.web.console.pages import Console, Site
 from recsys.web.console.session import Sessions
 from recsys.web.documents import Receipt, Recommendation, describe, described
 from recsys.web.following import Poll
-from recsys.web.guards import Accounted, LimitedBodies, NamedRequests, Tokens, guarded
+from recsys.web.guards import Accounted, LimitedBodies, NamedRequests, SafeHeaders, Tokens, guarded
+from recsys.web.hosts import AnsweredHosts, Hosts
 from recsys.web.metrics import Metrics
 from recsys.web.problems import FieldProblem, answer_problems
 
@@ -76,6 +77,8 @@ class Service:
     """The folder in which the workers of one server keep their figures; None of a process that is alone."""
     sessions: SessionFeatures | None = None
     """Keeps the features of sessions up to the events; None where there are none."""
+    allowed_hosts: Sequence[str] = ()
+    """Names by which it may be asked beside those of loopback; `Hosts` says when any other may."""
     console: Console | None = None
     """What the pages for people come from; None serves no pages."""
     on_stop: Callable[[], object] = lambda: None
@@ -94,13 +97,13 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(title="recsys", version=recsys.__version__, lifespan=_lifespan(poll, closing, service.on_stop))
     answer_problems(app)
     describe(app)
-    reader, writer = guarded(service.tokens.read), guarded(service.tokens.write)
+    reader, writer = guarded(service.tokens.read, "read_token"), guarded(service.tokens.write, "write_token")
     breaker = fleet.stores.log.breaker
 
     @reader.post(
         "/v1/recommend",
         response_model=None,
-        responses=described(400, 401, 413, 422, 500, 503, answer=Recommendation),
+        responses=described(401, 413, 415, 422, 503, answer=Recommendation),
     )
     async def recommend(request: RecommendRequest) -> JSONResponse:
         resolver = fleet.get(request.placement)
@@ -121,7 +124,7 @@ def create_app(service: Service) -> FastAPI:
     @writer.post(
         "/v1/events",
         response_model=None,
-        responses=described(400, 401, 413, 422, 500, 503, answer=Receipt),
+        responses=described(401, 413, 415, 422, 503, answer=Receipt),
     )
     async def events(received: Events) -> dict[str, int]:
         table = _outcomes(received.events, service.clock.now())
@@ -129,11 +132,11 @@ def create_app(service: Service) -> FastAPI:
             new = await outcomes.run(lambda: _receive(service, fleet, table, metrics))
         return {"received": len(received.events), "new": new}
 
-    @app.get("/healthz", responses=described(500))
+    @app.get("/healthz", responses=described())
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/readyz", responses=described(500, 503))
+    @app.get("/readyz", responses=described(503))
     async def readyz() -> dict[str, Any]:
         if not fleet.ready:
             raise HTTPException(503, _LOADING)
@@ -144,7 +147,7 @@ def create_app(service: Service) -> FastAPI:
             "troubles": dict(fleet.troubles),
         }
 
-    @reader.get("/metrics", response_class=PlainTextResponse, responses=described(401, 500))
+    @reader.get("/metrics", response_class=PlainTextResponse, responses=described(401))
     async def figures() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
@@ -159,8 +162,10 @@ def create_app(service: Service) -> FastAPI:
         ACCESS.info("answered", extra={**said, "request_id": scope["state"]["request_id"]})
 
     app.add_middleware(LimitedBodies, limit=service.limits.maximum_body)
+    app.add_middleware(AnsweredHosts, hosts=Hosts(service.allowed_hosts, guarded=service.tokens.complete))
     app.add_middleware(Accounted, tell=accounted)
     app.add_middleware(NamedRequests)
+    app.add_middleware(SafeHeaders)
     return app
 
 

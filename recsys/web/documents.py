@@ -70,9 +70,11 @@ class Problem(_Document):
 
 
 _MEANINGS: Final = {
-    400: "The body could not be read",
+    400: "The body, or the header Host, could not be read",
     401: "A bearer token is needed",
     413: "The body is too large",
+    415: "The body is not sent as JSON",
+    421: "The service is not asked by this name",
     422: "A field breaks a rule",
     500: "The service failed",
     503: "Not available now; try again later",
@@ -81,10 +83,14 @@ _AT: Final = "#/components/schemas/{model}"
 
 
 def described(*statuses: int, answer: type[BaseModel] | None = None) -> dict[int | str, dict[str, Any]]:
-    """Return the responses of a path as OpenAPI has them: the answer, and errors as problem documents."""
+    """Return the responses of a path as OpenAPI has them: the answer, and errors as problem documents.
+
+    Any path may find that Host is none (400), that it is not answered by it (421), or fail (500).
+    """
     shown = {"schema": {"$ref": _AT.format(model=Problem.__name__)}}
     responses: dict[int | str, dict[str, Any]] = {
-        status: {"description": _MEANINGS[status], "content": {MEDIA_TYPE: shown}} for status in statuses
+        status: {"description": _MEANINGS[status], "content": {MEDIA_TYPE: shown}}
+        for status in sorted({400, 421, 500, *statuses})
     }
     return responses if answer is None else {200: {"model": answer}, **responses}
 

@@ -233,6 +233,7 @@ def application(
         FixedClock(NOW),
         Tokens(read=token),
         poll_seconds=60,
+        allowed_hosts=("testserver",),
         console=Console(reads, "local", "http://127.0.0.1:5000", "http://127.0.0.1:8888/p/shop", **limits),
         on_stop=group.close,
     )
