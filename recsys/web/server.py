@@ -109,7 +109,13 @@ def application_of(workspace: Workspace, figures: str | None) -> FastAPI:
         figures,
         sessions=_warmed(session_features(workspace)),
         allowed_hosts=declared.allowed_hosts,
-        console=Console(ConsoleSource(workspace), workspace.environment_name, declared.mlflow_ui, declared.feast_ui),
+        console=Console(
+            ConsoleSource(workspace),
+            workspace.environment_name,
+            declared.mlflow_ui,
+            declared.feast_ui,
+            {name: variable for name in ("read_token", "write_token") if (variable := getattr(declared, name))},
+        ),
         on_stop=log.close,
     )
     return create_app(service)
