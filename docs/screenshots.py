@@ -52,6 +52,7 @@ def main() -> None:
         "experiment": "/experiments/home_ranker",
         "request": f"/requests?id={_a_request(workspace)}",
         "placement": f"/placements/home?user_id={HOUSEHOLD}",
+        "api": "/docs",
     }
     folder.mkdir(parents=True, exist_ok=True)
     funnel(workspace, "weekly_basket")

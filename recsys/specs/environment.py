@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,12 @@ from recsys.specs.base import Duration, Moment, Spec
 from recsys.specs.variables import expanded
 
 _ADDRESS: Final = r"^https?://[^\s?#]*[^\s?#/]$"
+_HOST: Final = r"^((\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])$"
+SHORTEST_TOKEN: Final = 16
+"""Characters; nothing counts wrong guesses, so a token has to be one that nobody guesses."""
+
+Host = Annotated[str, Field(pattern=_HOST)]
+"""A host's name or address in small letters, without a port; `*.` and a name for all names below it."""
 
 
 class ReplayClock(Spec):
@@ -100,7 +106,11 @@ class Serving(Spec):
     """The environment variable with the bearer token for lists and metrics. Without one everybody is answered, and
     only loopback addresses may be listened on."""
     write_token: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
-    """The environment variable with the bearer token for events."""
+    """The environment variable with the bearer token for events. Each is a text of at least 16 characters."""
+    allowed_hosts: tuple[Host, ...] = ()
+    """By which names and addresses the service may be asked beside those of loopback, such as shop.internal,
+    *.shop.internal, 10.0.0.7 or [fd00::7], at any port. Without both tokens no other is answered; with them any is,
+    unless some are declared here."""
     maximum_body: int = Field(default=1_000_000, ge=1_000)
     """Bytes of a request's body; beyond them it is refused."""
     poll: Duration = timedelta(seconds=2)

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 import pyarrow as pa
@@ -17,7 +17,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Scope
 
 import recsys
-from recsys import schema
 from recsys.errors import ContextError, FeatureError, RecsysError
 from recsys.ports import Clock, Exposure
 from recsys.serving.breaker import Breaker
@@ -27,12 +26,13 @@ from recsys.serving.freshness import SessionFeatures
 from recsys.serving.group_commit import GroupCommit
 from recsys.serving.resolver import Answer, Resolver
 from recsys.web.admission import Admission
-from recsys.web.bodies import Event, Events, RecommendRequest
+from recsys.web.bodies import Events, RecommendRequest, outcome_rows
 from recsys.web.console.pages import Console, Site
 from recsys.web.console.session import Sessions
-from recsys.web.documents import Receipt, Recommendation, describe, described
+from recsys.web.documents import Alive, Ready, Receipt, Recommendation, describe, described
 from recsys.web.following import Poll
-from recsys.web.guards import Accounted, LimitedBodies, NamedRequests, Tokens, guarded
+from recsys.web.guards import Accounted, LimitedBodies, NamedRequests, SafeHeaders, Tokens, guarded
+from recsys.web.hosts import AnsweredHosts, Hosts
 from recsys.web.metrics import Metrics
 from recsys.web.problems import FieldProblem, answer_problems
 
@@ -40,8 +40,8 @@ LOGGER = logging.getLogger(__name__)
 ACCESS = logging.getLogger("recsys.access")
 
 _LOADING: Final = "models and items are still being loaded"
-_SKEW: Final = timedelta(minutes=5)
-"""Clocks of two machines may differ by so much."""
+_NO_VIEWER: Final[Mapping[str, Any]] = {"docs_url": None, "redoc_url": None, "swagger_ui_oauth2_redirect_url": None}
+"""FastAPI's own pages load their scripts from elsewhere; the console has one of its own at /docs."""
 _LOG_SECONDS: Final = 0.1
 """An answer is logged in what is left of its time, and in so much at least."""
 
@@ -76,6 +76,8 @@ class Service:
     """The folder in which the workers of one server keep their figures; None of a process that is alone."""
     sessions: SessionFeatures | None = None
     """Keeps the features of sessions up to the events; None where there are none."""
+    allowed_hosts: Sequence[str] = ()
+    """Names by which it may be asked beside those of loopback; `Hosts` says when any other may."""
     console: Console | None = None
     """What the pages for people come from; None serves no pages."""
     on_stop: Callable[[], object] = lambda: None
@@ -91,18 +93,21 @@ def create_app(service: Service) -> FastAPI:
     poll = Poll(fleet, service.poll_seconds, metrics.observe)
 
     closing = [lists.close, outcomes.close]
-    app = FastAPI(title="recsys", version=recsys.__version__, lifespan=_lifespan(poll, closing, service.on_stop))
+    app = FastAPI(
+        title="recsys", version=recsys.__version__, **_NO_VIEWER, lifespan=_lifespan(poll, closing, service.on_stop)
+    )
     answer_problems(app)
     describe(app)
-    reader, writer = guarded(service.tokens.read), guarded(service.tokens.write)
+    reader, writer = guarded(service.tokens.read, "read_token"), guarded(service.tokens.write, "write_token")
     breaker = fleet.stores.log.breaker
 
     @reader.post(
         "/v1/recommend",
         response_model=None,
-        responses=described(400, 401, 413, 422, 500, 503, answer=Recommendation),
+        responses=described(401, 413, 415, 422, 503, answer=Recommendation),
     )
     async def recommend(request: RecommendRequest) -> JSONResponse:
+        """Answer a list for a user, best first. It is logged as shown to that user."""
         resolver = fleet.get(request.placement)
         if resolver is None and not fleet.declared:
             raise HTTPException(503, _LOADING)
@@ -121,35 +126,23 @@ def create_app(service: Service) -> FastAPI:
     @writer.post(
         "/v1/events",
         response_model=None,
-        responses=described(400, 401, 413, 422, 500, 503, answer=Receipt),
+        responses=described(401, 413, 415, 422, 503, answer=Receipt),
     )
     async def events(received: Events) -> dict[str, int]:
-        table = _outcomes(received.events, service.clock.now())
+        """Take what users did. When it is answered it is on disk; an id that was there before is not written again."""
+        table = outcome_rows(received.events, service.clock.now())
         with outcomes.admitted():
             new = await outcomes.run(lambda: _receive(service, fleet, table, metrics))
         return {"received": len(received.events), "new": new}
 
-    @app.get("/healthz", responses=described(500))
-    async def healthz() -> dict[str, str]:
-        return {"status": "alive"}
-
-    @app.get("/readyz", responses=described(500, 503))
-    async def readyz() -> dict[str, Any]:
-        if not fleet.ready:
-            raise HTTPException(503, _LOADING)
-        return {
-            "status": "ready",
-            "placements": {name: served(resolver) for name, resolver in fleet.items()},
-            "breakers": {breaker.store: breaker.state for breaker in fleet.stores.breakers},
-            "troubles": dict(fleet.troubles),
-        }
-
-    @reader.get("/metrics", response_class=PlainTextResponse, responses=described(401, 500))
+    @reader.get("/metrics", response_class=PlainTextResponse, responses=described(401))
     async def figures() -> Response:
+        """Tell the figures of all workers, as Prometheus reads them."""
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     app.include_router(reader)
     app.include_router(writer)
+    _add_health(app, fleet)
     _add_pages(app, service, fleet, closing)
 
     def accounted(scope: Scope, status: int, seconds: float) -> None:
@@ -159,8 +152,10 @@ def create_app(service: Service) -> FastAPI:
         ACCESS.info("answered", extra={**said, "request_id": scope["state"]["request_id"]})
 
     app.add_middleware(LimitedBodies, limit=service.limits.maximum_body)
+    app.add_middleware(AnsweredHosts, hosts=Hosts(service.allowed_hosts, guarded=service.tokens.complete))
     app.add_middleware(Accounted, tell=accounted)
     app.add_middleware(NamedRequests)
+    app.add_middleware(SafeHeaders)
     return app
 
 
@@ -179,6 +174,27 @@ def _lifespan(
         await run_in_threadpool(on_stop)
 
     return lifespan
+
+
+def _add_health(app: FastAPI, fleet: Fleet) -> None:
+    """Let an application say of itself how it does."""
+
+    @app.get("/healthz", response_model=None, responses=described(answer=Alive))
+    async def healthz() -> dict[str, str]:
+        """Say that the process runs; no store is asked."""
+        return {"status": "alive"}
+
+    @app.get("/readyz", response_model=None, responses=described(503, answer=Ready))
+    async def readyz() -> dict[str, Any]:
+        """Say whether lists can be answered, and what they are answered from."""
+        if not fleet.ready:
+            raise HTTPException(503, _LOADING)
+        return {
+            "status": "ready",
+            "placements": {name: served(resolver) for name, resolver in fleet.items()},
+            "breakers": {breaker.store: breaker.state for breaker in fleet.stores.breakers},
+            "troubles": dict(fleet.troubles),
+        }
 
 
 def _add_pages(app: FastAPI, service: Service, fleet: Fleet, closing: list[Callable[[], None]]) -> None:
@@ -237,25 +253,3 @@ def _receive(service: Service, fleet: Fleet, table: pa.Table, metrics: Metrics) 
         else:
             metrics.pushed(sessions, time.perf_counter() - began, failed=False)
     return new
-
-
-def _outcomes(events: tuple[Event, ...], now: datetime) -> pa.Table:
-    """Return events as rows of `schema.EVENTS`, each id once."""
-    rows: dict[str, dict[str, Any]] = {}
-    for number, event in enumerate(events):
-        happened = event.event_timestamp or now
-        if happened > now + _SKEW:
-            rule = f"lies after the service's time, {now.isoformat()}"
-            raise FieldProblem(("events", number, schema.EVENT_TIMESTAMP), rule)
-        if event.event_id in rows and rows[event.event_id]["of"] != event:
-            rule = "an earlier event of this batch has the same id and differs"
-            raise FieldProblem(("events", number, schema.EVENT_ID), rule)
-        happened = min(happened, now)
-        rows[event.event_id] = {
-            **event.model_dump(),
-            schema.EVENT_TIMESTAMP: happened,
-            schema.CREATED_TIMESTAMP: now,
-            "of": event,
-        }
-    columns = {name: [row[name] for row in rows.values()] for name in schema.EVENTS.names}
-    return pa.table(columns, schema=schema.EVENTS)

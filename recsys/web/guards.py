@@ -17,7 +17,15 @@ from recsys.web.problems import failed
 
 REQUEST_ID: Final = "x-request-id"
 _ID: Final = re.compile(r"[!-~]{1,128}")
-_SCHEME: Final = HTTPBearer(auto_error=False)
+JSON: Final = "application/json"
+_SAFE: Final = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
+"""No other site may frame, embed or keep what is answered, and nothing in it is run or taken for another type."""
 
 
 @dataclass(frozen=True)
@@ -29,36 +37,55 @@ class Tokens:
     write: str | None = None
     """For events."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is told or taken without a token."""
+        return self.read is not None and self.write is not None
 
-def guarded(wanted: str | None) -> APIRouter:
-    """Return a router whose paths ask for a token before anything of a body is read.
 
-    The token is compared in a time that does not tell how near it was.
+def guarded(wanted: str | None, name: str) -> APIRouter:
+    """Return a router whose paths ask for a token, and then for a body of JSON, before anything of the body is read.
+
+    The token is compared in a time that does not tell how near it was. A body of another type, or of none, is what a
+    page of any site can send without being asked whether it may, so that it is refused whatever it holds.
 
     Args:
         wanted: the token; None lets everybody in.
+        name: of the token, such as read_token.
     """
-    if wanted is None:
-        return APIRouter()
-    expected = wanted.encode()
+    expected = None if wanted is None else wanted.encode()
 
     class Guarded(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
 
             async def checked(request: Request) -> Response:
-                scheme, _, given = request.headers.get("authorization", "").partition(" ")
-                shown = given.strip() if scheme.lower() == "bearer" else ""
-                if not hmac.compare_digest(shown.encode("utf-8", "surrogateescape"), expected):
-                    raise HTTPException(
-                        401, "this needs a bearer token: send `Authorization: Bearer …`", {"WWW-Authenticate": "Bearer"}
-                    )
+                if expected is not None:
+                    _check_token(request, expected)
+                if self.body_field is not None:
+                    _check_type(request)
                 return await handle(request)
 
             return checked
 
     # The dependency tells the OpenAPI document of the token, and checks nothing.
-    return APIRouter(route_class=Guarded, dependencies=[Security(_SCHEME)])
+    scheme = HTTPBearer(auto_error=False, scheme_name=name, description=f"The token that `serve.{name}` names")
+    return APIRouter(route_class=Guarded, dependencies=[] if wanted is None else [Security(scheme)])
+
+
+def _check_token(request: Request, expected: bytes) -> None:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    shown = given.strip() if scheme.lower() == "bearer" else ""
+    if not hmac.compare_digest(shown.encode("utf-8", "surrogateescape"), expected):
+        rule = "this needs a bearer token: send `Authorization: Bearer …`"
+        raise HTTPException(401, rule, {"WWW-Authenticate": "Bearer"})
+
+
+def _check_type(request: Request) -> None:
+    given = request.headers.get("content-type", "")
+    if given.partition(";")[0].strip().lower() != JSON:
+        rule = "a body is taken as JSON and as nothing else: send `Content-Type: application/json`"
+        raise HTTPException(415, rule, {"Accept": JSON})
 
 
 class NamedRequests:
@@ -83,6 +110,26 @@ class NamedRequests:
             await send(message)
 
         await self._app(scope, receive, named)
+
+
+class SafeHeaders:
+    """ASGI middleware: every answer has the headers that keep it from other sites, and its own where it has them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an application."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Complete the headers of an answer."""
+
+        async def completed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = message.get("headers", [])
+                said = {name for name, _ in own}
+                message["headers"] = [*own, *(each for each in _SAFE if each[0] not in said)]
+            await send(message)
+
+        await self._app(scope, receive, completed if scope["type"] == "http" else send)
 
 
 class LimitedBodies:

@@ -21,6 +21,8 @@ _TITLES: Final = {
     404: "Not found",
     405: "Method not allowed",
     413: "Too large",
+    415: "Not a type that is taken",
+    421: "Not asked by a name that is answered",
     422: "Not acceptable as it is",
     500: "Internal error",
     503: "Not available now",

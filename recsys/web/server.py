@@ -15,7 +15,7 @@ from recsys.serving.fleet import Fleet
 from recsys.serving.freshness import SessionFeatures
 from recsys.serving.group_commit import GroupCommit
 from recsys.serving.stores import Stores
-from recsys.specs.environment import Serving
+from recsys.specs.environment import SHORTEST_TOKEN, Serving
 from recsys.web.guards import Tokens
 from recsys.web.logs import JsonLines
 from recsys.workflows.live_serving import LiveSource
@@ -108,7 +108,14 @@ def application_of(workspace: Workspace, figures: str | None) -> FastAPI:
         declared.poll.total_seconds(),
         figures,
         sessions=_warmed(session_features(workspace)),
-        console=Console(ConsoleSource(workspace), workspace.environment_name, declared.mlflow_ui, declared.feast_ui),
+        allowed_hosts=declared.allowed_hosts,
+        console=Console(
+            ConsoleSource(workspace),
+            workspace.environment_name,
+            declared.mlflow_ui,
+            declared.feast_ui,
+            {name: variable for name in ("read_token", "write_token") if (variable := getattr(declared, name))},
+        ),
         on_stop=log.close,
     )
     return create_app(service)
@@ -134,6 +141,12 @@ def _token(variable: str | None, field: str) -> str | None:
     token = os.environ.get(variable, "")
     if not token:
         message = f"serve.{field}: environment variable {variable} is not set or empty: set it to the token"
+        raise SpecError([message])
+    if len(token) < SHORTEST_TOKEN:
+        message = (
+            f"serve.{field}: environment variable {variable} holds {len(token)} characters: a token has at least"
+            f" {SHORTEST_TOKEN}, such as `openssl rand -hex 32` makes, for nothing else keeps guesses out"
+        )
         raise SpecError([message])
     return token
 

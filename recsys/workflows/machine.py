@@ -14,6 +14,7 @@ from packaging.specifiers import SpecifierSet
 
 from recsys.errors import StoreError
 from recsys.ports import Check, Finding, Status
+from recsys.specs.environment import SHORTEST_TOKEN
 from recsys.workflows.exclusive import exclusive
 from recsys.workflows.git import commit
 from recsys.workflows.workspace import Workspace
@@ -157,9 +158,17 @@ def _tokens(workspace: Workspace) -> Iterator[Finding]:
     name, declared = "serve: tokens", workspace.environment.serve
     variables = {"read_token": declared.read_token, "write_token": declared.write_token}
     missing = [f"serve.{field} names {variable}" for field, variable in variables.items() if _unset(variable)]
+    short = [
+        variable for variable in variables.values() if variable and len(os.environ.get(variable, "")) < SHORTEST_TOKEN
+    ]
     if missing:
         advice = "set it to a random text: `recsys serve` does not start without it"
         yield Finding(name, "failed", f"{', '.join(missing)}, which is not set or empty", advice)
+    elif short:
+        advice = (
+            "set it to a random text, such as of `openssl rand -hex 32`: `recsys serve` does not start with a short one"
+        )
+        yield Finding(name, "failed", f"{', '.join(short)}: shorter than {SHORTEST_TOKEN} characters", advice)
     elif all(variables.values()):
         yield Finding(name, "ok", "set; other machines may be listened to")
     else:

@@ -16,7 +16,7 @@ from tests.reports.test_offline import read
 
 @pytest.fixture(scope="module")
 def client(replayed: Workspace) -> Iterator[TestClient]:
-    with TestClient(application_of(replayed, None)) as made:
+    with TestClient(application_of(replayed, None), base_url="http://127.0.0.1") as made:
         for _ in range(240):
             if made.get("/readyz").status_code == 200:
                 break

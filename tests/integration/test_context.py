@@ -232,7 +232,7 @@ def client(shop: Workspace, trained: Trained) -> Iterator[TestClient]:
     resolver.refresh()
     log = GroupCommit(shop.event_log, wait_seconds=60)
     service = Service({"home": resolver}, log, clock, poll_seconds=60, on_stop=log.close)
-    with TestClient(create_app(service)) as made:
+    with TestClient(create_app(service), base_url="http://127.0.0.1") as made:
         yield made
 
 

@@ -158,7 +158,7 @@ def test_http_answers_follow_the_resolver(shop: Workspace) -> None:
     log = FakeEventLog()
     grouped = GroupCommit(log, wait_seconds=60)
     served = Service({"home": resolver}, grouped, shop.clock, poll_seconds=0.05, on_stop=grouped.close)
-    with TestClient(create_app(served)) as client:
+    with TestClient(create_app(served), base_url="http://127.0.0.1") as client:
         assert any(client.get("/readyz").status_code == 200 for _ in range(5_000))
         household = _a_household(shop)
         answer = client.post("/v1/recommend", json={"placement": "home", "user_id": household, "k": 5})

@@ -52,8 +52,8 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
             "RECSYS_EVENT_LOG_URL": with_secret(log),
             "RECSYS_REDIS_URL": online,
             "RECSYS_ARTIFACT_ROOT": str(folder / "artefacts"),
-            "RECSYS_READ_TOKEN": "read-me",
-            "RECSYS_WRITE_TOKEN": "write-me",
+            "RECSYS_READ_TOKEN": "read-me-0123456789",
+            "RECSYS_WRITE_TOKEN": "write-me-0123456789",
             "PYTHONPATH": str(ROOT),
             PREFIX: prefix,
         }.items():

@@ -216,7 +216,7 @@ def served(workspace: Workspace, sessions: SessionFeatures | None = None) -> tup
 def page(shop: Workspace) -> Iterator[Page]:
     """Serve the shop."""
     service, clock = served(shop)
-    with TestClient(create_app(service)) as client:
+    with TestClient(create_app(service), base_url="http://127.0.0.1") as client:
         yield Page(client, clock, shop)
 
 
@@ -330,7 +330,7 @@ def test_an_event_is_kept_where_it_cannot_be_pushed_and_the_next_one_makes_up_fo
     down = Down(shop.features)
     real._features = down  # type: ignore[assignment]
     service, clock = served(shop, real)
-    with TestClient(create_app(service)) as client:
+    with TestClient(create_app(service), base_url="http://127.0.0.1") as client:
         page = Page(client, clock, shop)
         failed = page.figure('recsys_session_pushes_total{result="failed"}')
         page.act("visit-4", "i02", 1)

@@ -44,6 +44,7 @@ PAGES: Final = {
     "request": "/requests?id=r1",
     "placement": "/placements/home",
     "try": "/placements/home?user_id=u1",
+    "api": "/docs",
 }
 
 
@@ -223,7 +224,8 @@ def application(
     shown: World | None = None,
     log: FakeEventLog | None = None,
     token: str | None = None,
-    **limits: Any,
+    write: str | None = None,
+    **console: Any,
 ) -> FastAPI:
     """Return a service with pages."""
     group = GroupCommit(log or FakeEventLog(), wait_seconds=60)
@@ -231,9 +233,10 @@ def application(
         {"home": (shown or world()).resolver},
         group,
         FixedClock(NOW),
-        Tokens(read=token),
+        Tokens(read=token, write=write),
         poll_seconds=60,
-        console=Console(reads, "local", "http://127.0.0.1:5000", "http://127.0.0.1:8888/p/shop", **limits),
+        allowed_hosts=("testserver",),
+        console=Console(reads, "local", "http://127.0.0.1:5000", "http://127.0.0.1:8888/p/shop", **console),
         on_stop=group.close,
     )
     return create_app(service)

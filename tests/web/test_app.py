@@ -65,7 +65,8 @@ def service(made: World | None = None, log: FakeEventLog | GroupCommit | None = 
     if not isinstance(log, GroupCommit):
         log = GroupCommit(log or FakeEventLog(), wait_seconds=60)
         changes |= {"on_stop": log.close}
-    return Service({"home": shown.resolver}, log, FixedClock(NOW), **({"poll_seconds": 60} | changes))
+    declared = {"poll_seconds": 60, "allowed_hosts": ("testserver",)}
+    return Service({"home": shown.resolver}, log, FixedClock(NOW), **(declared | changes))
 
 
 @pytest.fixture
@@ -409,7 +410,7 @@ class Place:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.1.2.3", "::", "shop.example"])  # noqa: S104 - refused
 def test_an_address_that_others_reach_needs_tokens(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SHOP_READ", "r")
+    monkeypatch.setenv("SHOP_READ", "r" * 16)
     for serve in ({}, {"read_token": "SHOP_READ"}):
         with pytest.raises(SpecError, match="can be reached from other machines"):
             run_server(Place(**serve), host, 0)  # type: ignore[arg-type]
@@ -419,6 +420,10 @@ def test_a_declared_token_has_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("SHOP_READ", "")
     with pytest.raises(SpecError, match=r"serve\.read_token: environment variable SHOP_READ is not set or empty"):
         run_server(Place(read_token="SHOP_READ"), "127.0.0.1", 0)  # type: ignore[arg-type]  # noqa: S106 - a name
+    monkeypatch.setenv("SHOP_READ", "guessable")
+    with pytest.raises(SpecError, match="SHOP_READ holds 9 characters: a token has at least 16") as found:
+        run_server(Place(read_token="SHOP_READ"), "127.0.0.1", 0)  # type: ignore[arg-type]  # noqa: S106 - a name
+    assert "guessable" not in str(found.value)
 
 
 # ---------------------------------------------------------------- what is told of itself

@@ -7,10 +7,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
 from xml.etree import ElementTree as ET
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recsys.errors import DataError, StoreError
 from recsys.reports.drawing import INK
@@ -58,6 +61,10 @@ def test_every_page_is_there_and_lets_nothing_in_from_elsewhere(client: TestClie
     assert answer.headers["content-security-policy"] == POLICY
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert (
+        answer.headers["cross-origin-opener-policy"] == answer.headers["cross-origin-resource-policy"] == "same-origin"
+    )
     found = read(answer.text)
     loaded = [dict(attributes).get(name) for tag, attributes in found.tags for name in ("src", "data", "action")]
     loaded += [attributes.get("href") for tag, attributes in found.tags if tag == "link"]
@@ -195,7 +202,7 @@ def test_markup_in_names_ids_and_reasons_stays_text(tmp_path: Path) -> None:
             found = read(answer.text)
             assert "script" not in {tag for tag, _ in found.tags}
             shown = [word for word in found.words if HOSTILE in word]
-            assert shown or name in ("ask", "placement"), name
+            assert shown or name in ("ask", "placement", "api"), name
         for path in ("/problems/", "/models/", "/experiments/", "/requests?id=", "/placements/"):
             assert "<script" not in client.get(path, params=None).text
             assert "<script" not in client.get(f"{path}{HOSTILE}").text
@@ -320,7 +327,9 @@ def test_pictures_are_drawn_apart_follow_the_night_and_may_be_kept(client: TestC
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "image/svg+xml"
         assert "immutable" in answer.headers["cache-control"]
-        assert "sandbox" in answer.headers["content-security-policy"]
+        assert {"sandbox", "frame-ancestors 'none'"} <= set(answer.headers["content-security-policy"].split("; "))
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
         assert "prefers-color-scheme: dark" in answer.text
         assert answer.text.count(INK) == 1
         ET.fromstring(answer.text)  # noqa: S314 - what we drew ourselves
@@ -354,6 +363,9 @@ def test_without_the_token_every_page_leads_to_the_form_and_shows_nothing(guarde
         assert answer.headers["location"].startswith("/login?next=%2F")
         assert answer.text == ""
     assert guarded.get(f"/charts/experiments/{NAME}/effects.svg").status_code == 401
+    drawn = guarded.get(f"/charts/experiments/{NAME}/effects.svg", headers={"Authorization": f"Bearer {SECRET}"})
+    assert drawn.status_code == 200
+    assert drawn.headers["cache-control"] == "no-store", "who has signed out leaves no picture behind"
     form = guarded.get("/login?next=/experiments/home_ranker")
     assert form.status_code == 200
     assert form.headers["content-security-policy"] == POLICY
@@ -374,6 +386,45 @@ def test_the_form_begins_a_session_that_ends(guarded: TestClient) -> None:
     left = guarded.post("/logout")
     assert left.status_code == 303
     assert guarded.get("/").status_code == 303
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout"])
+def test_a_form_of_another_site_neither_signs_in_nor_out(guarded: TestClient, path: str) -> None:
+    sent = {"token": SECRET, "next": "/"}
+    for site in ("cross-site", "same-site"):
+        answer = guarded.post(path, data=sent, headers={"sec-fetch-site": site})
+        assert answer.status_code == 403
+        assert "another site" in words(answer.text)
+        assert "set-cookie" not in answer.headers
+    for site in ("same-origin", "none", ""):
+        assert guarded.post(path, data=sent, headers={"sec-fetch-site": site}).status_code == 303
+
+
+def test_nothing_is_signed_in_or_out_by_an_address(guarded: TestClient) -> None:
+    assert guarded.get("/logout").status_code == 405
+    answer = guarded.get("/login", params={"token": SECRET})
+    assert answer.status_code == 200
+    assert "set-cookie" not in answer.headers
+    assert SECRET not in answer.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [f"token={SECRET}&next={'a' * 9_000}", "&".join(["a=1"] * 200) + f"&token={SECRET}", "\xff=%ff", ""],
+)
+def test_what_the_form_would_never_send_opens_nothing(guarded: TestClient, body: str) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    answer = guarded.post("/login", content=body.encode("latin-1"), headers=headers)
+    assert answer.status_code == 401
+    assert "set-cookie" not in answer.headers
+
+
+def test_a_token_that_is_markup_or_no_text_is_only_wrong(guarded: TestClient) -> None:
+    for token in (HOSTILE, "é", "\ud800", "x" * 5_000):
+        sent = token.encode("utf-8", "surrogatepass")
+        answer = guarded.post("/login", data={"token": sent, "next": HOSTILE})
+        assert answer.status_code == 401
+        assert HOSTILE not in answer.text
 
 
 def test_over_https_the_cookie_stays_there(reads: OneRequest) -> None:
@@ -421,3 +472,9 @@ def test_a_session_is_over_in_time_and_with_another_token(reads: OneRequest) -> 
 def test_the_form_leads_nowhere_else(wanted: str) -> None:
     assert local_path(wanted) == "/"
     assert local_path("/models/basket?version=v2") == "/models/basket?version=v2"
+
+
+@given(st.text(alphabet="/\\.:@?#%;a\t\n \x00é\u2028", max_size=12))
+def test_wherever_the_form_leads_it_is_this_site(wanted: str) -> None:
+    led = local_path(wanted)
+    assert urlsplit(urljoin("https://shop.internal/login", led.replace("\\", "/"))).netloc == "shop.internal"

@@ -145,6 +145,9 @@ def test_a_declared_token_has_to_be_set(project: SmallProject, monkeypatch: pyte
     found = examined(project)["serve: tokens"]
     assert found.status == "ok"
     assert "secret" not in found.found
+    monkeypatch.setenv("SHOP_WRITE", "short")
+    found = examined(project)["serve: tokens"]
+    assert (found.status, found.found) == ("failed", "SHOP_WRITE: shorter than 16 characters")
 
 
 def test_definitions_that_were_not_applied_are_named(project: SmallProject) -> None:

@@ -6,10 +6,10 @@ no list waiting. What cannot be read is said on a page.
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any, Final, TypeVar
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -20,12 +20,15 @@ from recsys.serving.breaker import Breaker
 from recsys.serving.fleet import Fleet, served
 from recsys.serving.gate import Gate
 from recsys.serving.preview import previews
+from recsys.serving.resolver import Resolver
 from recsys.web.admission import Admission, BusyError
 from recsys.web.bodies import LONGEST_ID
 from recsys.web.console import rendering, views
+from recsys.web.console.api_view import Here, api_view
 from recsys.web.console.drawing import Drawer
 from recsys.web.console.reads import ConsoleReads, Document
-from recsys.web.console.session import Sessions, local_path
+from recsys.web.console.session import Sessions
+from recsys.web.console.sign_in import SignIn
 
 LOGGER = logging.getLogger(__name__)
 
@@ -48,6 +51,8 @@ class Console:
     """The address of MLflow's own UI, for links."""
     feast_ui: str | None = None
     """The address of the project in Feast's own UI."""
+    token_variables: Mapping[str, str] = field(default_factory=dict)
+    """The environment variables that read_token and write_token name, for commands that are shown."""
     seconds: float = 10.0
     """A page waits so long for its stores."""
     explaining_seconds: float = 60.0
@@ -97,13 +102,12 @@ class Site:
             ("/requests", self._request),
             ("/placements/{name:path}", self._placement),
             ("/charts/{kind}/{name:path}/{chart}.svg", self._chart),
-            ("/login", self._form),
+            ("/docs", self._api),
+            ("/static/console.css", rendering.stylesheet),
+            ("/static/icon.svg", rendering.icon),
         ):
             router.add_api_route(path, page, methods=["GET"], response_model=None)
-        router.add_api_route("/login", self._sign_in, methods=["POST"], response_model=None)
-        router.add_api_route("/logout", self._sign_out, methods=["POST"], response_model=None)
-        router.add_api_route("/static/console.css", rendering.stylesheet, methods=["GET"], response_model=None)
-        router.add_api_route("/static/icon.svg", rendering.icon, methods=["GET"], response_model=None)
+        SignIn(self._sessions, self._rendered).add_to(router)
         return router
 
     async def _overview(self, request: Request) -> Response:
@@ -172,7 +176,7 @@ class Site:
             return self._failed(error)
         if chart not in drawn:
             return self._message(404, "No such picture", "The report has no figures for it.")
-        return rendering.picture(drawn[chart])
+        return rendering.picture(drawn[chart], keep=self._sessions.token is None)
 
     def _report(self, kind: str, name: str) -> Document | None:
         reads = self._console.reads
@@ -184,24 +188,12 @@ class Site:
         }
         return found[kind]() if kind in found else None
 
-    # ------------------------------------------------------------ the token
-
-    async def _form(self, next: str = "/") -> Response:  # noqa: A002 - the name in the address
-        return self._rendered("login.html", 200, {"next": local_path(next), "wrong": False})
-
-    async def _sign_in(self, request: Request) -> Response:
-        fields = parse_qs((await request.body()).decode("utf-8", "replace"))
-        wanted = local_path(fields.get("next", ["/"])[0])
-        if self._sessions.token is not None and not self._sessions.is_token(fields.get("token", [""])[0]):
-            return self._rendered("login.html", 401, {"next": wanted, "wrong": True})
-        response = RedirectResponse(wanted, 303, dict(rendering.HEADERS))
-        self._sessions.begin(response, secure=request.url.scheme == "https")
-        return response
-
-    async def _sign_out(self) -> Response:
-        response = RedirectResponse("/login", 303, dict(rendering.HEADERS))
-        self._sessions.end(response)
-        return response
+    async def _api(self, request: Request) -> Response:
+        placements = {name: _tester(resolver) for name, resolver in self._fleet.items()}
+        here = Here(str(request.base_url).rstrip("/"), placements, self._console.token_variables)
+        return await self._page(
+            request, request.app.openapi, lambda found: ("api.html", {"page": api_view(found, here)})
+        )
 
     # ------------------------------------------------------------ one page
 
@@ -210,7 +202,7 @@ class Site:
     ) -> Response:
         if not self._sessions.open_to(request):
             wanted = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
-            return RedirectResponse(f"/login?{urlencode({'next': wanted})}", 303, dict(rendering.HEADERS))
+            return RedirectResponse(f"/login?{urlencode({'next': wanted})}", 303)
 
         def made() -> Response:
             template, context = show(read())
@@ -257,6 +249,12 @@ class Site:
             "troubles": dict(self._fleet.troubles),
             "ready": self._fleet.ready,
         }
+
+
+def _tester(resolver: Resolver) -> str | None:
+    """Return a user whom an experiment on a placement names as a tester, if one does."""
+    named = (router.experiment for router in resolver.state.routers if router.experiment.unit == "user_id")
+    return min((unit for experiment in named for unit in experiment.overrides), default=None)
 
 
 _KINDS: Final = {"problems": "funnel", "models": "offline", "experiments": "experiment"}

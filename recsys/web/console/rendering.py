@@ -1,6 +1,7 @@
 """How does a page leave the service? From a template that escapes everything, with headers that let in nothing else."""
 
 import math
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -8,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import jinja2
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 from recsys.reports import style
@@ -16,15 +18,11 @@ POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """No script at all, nothing from elsewhere, and no other site may frame a page."""
-HEADERS: Final[Mapping[str, str]] = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-_PICTURE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+_HEADERS: Final = {"Content-Security-Policy": POLICY, "Cross-Origin-Opener-Policy": "same-origin"}
+"""Of a page; the application gives the other ones to every answer."""
+_PICTURE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
 """Of a drawing, whose lines have their colours with them."""
+_TICKED: Final = re.compile("`([^`]+)`")
 _TINY: Final = 5e-5
 """What four decimals would write as 0."""
 _KEPT: Final = "private, max-age=86400, immutable"
@@ -32,22 +30,22 @@ _KEPT: Final = "private, max-age=86400, immutable"
 
 def page(template: str, status: int, context: Mapping[str, Any]) -> HTMLResponse:
     """Return a page."""
-    return HTMLResponse(_templates().get_template(template).render(context), status, dict(HEADERS))
+    return HTMLResponse(_templates().get_template(template).render(context), status, _HEADERS)
 
 
 def stylesheet() -> Response:
     """Return how pages look: as reports do, and what only the console has."""
-    return Response(_style(), media_type="text/css", headers={**HEADERS, "Cache-Control": "private, max-age=300"})
+    return Response(_style(), media_type="text/css", headers={"Cache-Control": "private, max-age=300"})
 
 
 def icon() -> Response:
     """Return the picture of the browser's tab."""
-    return Response(_static("icon.svg"), media_type="image/svg+xml", headers={**HEADERS, "Cache-Control": _KEPT})
+    return Response(_static("icon.svg"), media_type="image/svg+xml", headers={"Cache-Control": _KEPT})
 
 
-def picture(svg: str) -> Response:
-    """Return a drawing; its address changes with what it shows, so browsers may keep it."""
-    headers = {**HEADERS, "Content-Security-Policy": _PICTURE_POLICY, "Cache-Control": _KEPT}
+def picture(svg: str, *, keep: bool) -> Response:
+    """Return a drawing; its address changes with it, so that a browser may keep it where no token guards it."""
+    headers = {"Content-Security-Policy": _PICTURE_POLICY} | ({"Cache-Control": _KEPT} if keep else {})
     return Response(svg, media_type="image/svg+xml", headers=headers)
 
 
@@ -60,7 +58,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"minute": _minute, "value": _value, "part": _part}
+    environment.filters |= {"minute": _minute, "value": _value, "part": _part, "ticked": _ticked}
     return environment
 
 
@@ -86,6 +84,11 @@ def _value(found: object) -> str:
     if isinstance(found, float) and not found.is_integer():
         return f"{found:.1e}" if abs(found) < _TINY else f"{found:,.4f}"
     return f"{found:,.0f}" if isinstance(found, float) else str(found)
+
+
+def _ticked(text: str) -> Markup:
+    """Write what stands between backticks as code."""
+    return Markup(_TICKED.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
 
 
 def _part(name: str) -> str:
