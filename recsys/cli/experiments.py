@@ -86,7 +86,7 @@ def evaluate(
             from recsys.workflows.evaluate_campaigns import evaluate_campaigns
 
             looked = evaluate_campaigns(workspace, name, since=first, until=last, folder=report)
-            told = printing.campaigns(looked, workspace.shown(looked.page))
+            told = printing.campaigns_evaluated(looked, workspace.shown(looked.page))
             found = overrides(workspace, looked.model_versions)
             document, told = printing.with_overrides(looked.document, told, found)
             show(document, as_json, told)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from recsys.workflows.evaluate_campaigns import CampaignsEvaluated
 
 
-def campaigns(done: "CampaignsEvaluated", page: str) -> str:
+def campaigns_evaluated(done: "CampaignsEvaluated", page: str) -> str:
     """Show what came beside what was expected, what was added, and the verdict."""
     document = done.document
     lines = [f"  {document['about']['business_issue']}"]
