@@ -46,10 +46,20 @@ def replay(
 
 @app.command()
 def evaluate(
-    experiment: Annotated[str, typer.Argument(help="registry/experiments/<experiment>.yaml")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="registry/experiments/<experiment>.yaml, or audiences/<audience>.yaml: its campaigns.",
+        ),
+    ],
     since: Annotated[
         Optional[str],
-        typer.Option("--from", help="Look at requests from this date or ISO time on; such a look has no verdict."),
+        typer.Option(
+            "--from",
+            help="Look at requests from this date or ISO time on; such a look has no verdict. Of an audience, at lists"
+            " that were made from then on.",
+        ),
     ] = None,
     until: Annotated[
         Optional[str], typer.Option("--to", help="And before this one; their outcomes count as always.")
@@ -57,22 +67,33 @@ def evaluate(
     report: Annotated[
         Optional[Path],
         typer.Option(
-            "--report", help="The folder of the page and its JSON; reports/experiments of the state by default."
+            "--report",
+            help="The folder of the page and its JSON; reports/experiments (or campaigns) of the state by default.",
         ),
     ] = None,
     env: Env = "local",
     as_json: Json = False,
 ) -> None:
-    """Report an experiment's health, effects with intervals, and the verdict that follows."""
+    """Report an experiment's health, effects with intervals and verdict, or what an audience's campaigns brought."""
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
         from recsys.specs.base import read_moment
-        from recsys.workflows.evaluate import evaluate as judge
         from recsys.workflows.promote import overrides
 
         first, last = (None if text is None else read_moment(text) for text in (since, until))
-        done = judge(workspace, experiment, since=first, until=last, folder=report)
+        if name in workspace.catalog.audiences:
+            from recsys.workflows.evaluate_campaigns import evaluate_campaigns
+
+            looked = evaluate_campaigns(workspace, name, since=first, until=last, folder=report)
+            told = printing.campaigns_evaluated(looked, workspace.shown(looked.page))
+            found = overrides(workspace, looked.model_versions)
+            document, told = printing.with_overrides(looked.document, told, found)
+            show(document, as_json, told)
+            return
+        from recsys.workflows.evaluate import evaluate as judge
+
+        done = judge(workspace, name, since=first, until=last, folder=report)
         overridden = overrides(workspace, [arm["model_version"] for arm in done.document["analysis"]["arms"]])
         said = printing.evaluation(done, workspace.shown(done.report.page))
         document, told = printing.with_overrides(done.document, said, overridden)

@@ -1,5 +1,6 @@
 """How do results read on a terminal?"""
 
+from recsys.printing.brought import campaigns_evaluated
 from recsys.printing.campaigns import campaign, campaign_document, sent, sent_document
 from recsys.printing.champions import history, history_document, promotion, promotion_document
 from recsys.printing.data import dataset, feature_tables, features, ingestion, inspection, online_store
@@ -45,6 +46,7 @@ __all__ = [
     "batch",
     "campaign",
     "campaign_document",
+    "campaigns_evaluated",
     "compared",
     "dataset",
     "diagnosis",

@@ -20,6 +20,11 @@ def campaign(done: "Campaign", workspace: "Workspace") -> str:
             f"  of {done.eligible:,} eligible ones {done.opted_out:,} may not be contacted there and"
             f" {done.held_out:,} are held out"
         )
+    if done.held_out:
+        lines.append(
+            f"  {done.would_be:,} of these would be on the list: what it brings is read off them (`recsys evaluate"
+            f" {done.audience}`)"
+        )
     if done.precision is not None and done.recall is not None:
         lines.append(
             f"  expected: precision {_percent(done.precision)}, recall {_percent(done.recall)} of the eligible"
@@ -50,6 +55,7 @@ def campaign_document(done: "Campaign", workspace: "Workspace") -> dict[str, Any
         "eligible": done.eligible,
         "opted_out": done.opted_out,
         "held_out": done.held_out,
+        "would_be": done.would_be,
         "units": done.units,
         "model_version": done.model_version,
         "weights": done.weights,

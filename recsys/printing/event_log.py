@@ -30,12 +30,15 @@ def exported_document(done: "Exported") -> dict[str, Any]:
 
 def pruned(done: "Pruned") -> str:
     """Show what was deleted."""
-    return f"{_rows(done.rows)}\n  deleted: all before {done.before:%Y-%m-%d}; the ledger stays"
+    kept = (
+        f"\n  {done.campaigns:,} campaigns: whom they were chosen from is not kept any more" if done.campaigns else ""
+    )
+    return f"{_rows(done.rows)}\n  deleted: all before {done.before:%Y-%m-%d}; the ledger stays{kept}"
 
 
 def pruned_document(done: "Pruned") -> dict[str, Any]:
     """Return it as JSON values."""
-    return {"before": done.before.isoformat(), "rows": asdict(done.rows)}
+    return {"before": done.before.isoformat(), "rows": asdict(done.rows), "campaigns": done.campaigns}
 
 
 def forgotten(done: "Forgotten") -> str:

@@ -6,5 +6,6 @@ From plain JSON documents, and from nothing else, so that a page can be drawn ag
 - `sections`, `feature_section`: its parts, as HTML
 - `charts`: its pictures; `drawing`, the pen they are drawn with
 - `experiment`: the page of an experiment; `experiment_charts`, its pictures
+- `campaigns`: the page of an audience's campaigns
 - `markup`: tables, numbers and escaped text; `conventions`, how to read them; `style`, how they look
 """

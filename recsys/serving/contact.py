@@ -23,12 +23,25 @@ class Contactable:
 
     units: pa.Array
     """Ids of all who are eligible, ascending; nobody who was forgotten."""
-    reachable: NDArray[np.bool_]
-    """[units] whom the campaign may contact."""
-    opted_out: int
-    """How many the channel may not contact, by what they said or did not say."""
-    held_out: int
-    """How many of the others are in a holdout."""
+    willing: NDArray[np.bool_]
+    """[units] whom the channel may contact, by what they said."""
+    held: NDArray[np.bool_]
+    """[units] who is in a holdout."""
+
+    @property
+    def reachable(self) -> NDArray[np.bool_]:
+        """[units] whom the campaign may contact."""
+        return self.willing & ~self.held
+
+    @property
+    def opted_out(self) -> int:
+        """How many the channel may not contact, by what they said or did not say."""
+        return int(np.count_nonzero(~self.willing))
+
+    @property
+    def held_out(self) -> int:
+        """How many of the others are in a holdout."""
+        return int(np.count_nonzero(self.willing & self.held))
 
 
 def contactable(
@@ -57,16 +70,10 @@ def contactable(
     if tombstones:
         gone = np.fromiter(is_forgotten(units.to_pylist(), tombstones), dtype=bool, count=len(units))
         units = units.filter(pa.array(~gone))
-    said_yes = _said_yes(features, audience, channel, units, at)
     held = np.zeros(len(units), dtype=bool)
     for layer in holdouts:
         held |= held_out(layer, units)
-    return Contactable(
-        units=units,
-        reachable=said_yes & ~held,
-        opted_out=int(np.count_nonzero(~said_yes)),
-        held_out=int(np.count_nonzero(said_yes & held)),
-    )
+    return Contactable(units, _said_yes(features, audience, channel, units, at), held)
 
 
 def _said_yes(

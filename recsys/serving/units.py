@@ -2,7 +2,8 @@
 
 Features come from the online store by whole views, for every unit is scored; the values are those that a training row
 of the same unit and moment would have. Units are scored a chunk at a time and only the best so far are kept: what grows
-with their number are the ids and the columns of views that the model reads, as Arrow has them, and a row number a view.
+with their number are the ids and the columns of views that the model reads, as Arrow has them, a row number a view, and
+a score.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -82,6 +83,11 @@ class Selection:
     """Of each unit's feature values, as the event log has it."""
     everybody: Chances
     """Of all eligible units; of use where scores are probabilities."""
+    all_scores: NDArray[np.float64]
+    """[eligible units] in the order of their ids, those among them who may not be reached."""
+    above_cut: NDArray[np.bool_]
+    """[eligible units] who stands before the last one reached, or is that one: who would be on the list, were nobody
+    held out and had nobody said no. Everybody, where the channel could reach more than may be reached."""
     rows: AudienceRows
     """The feature values of all eligible units."""
     places: NDArray[np.int64]
@@ -122,17 +128,36 @@ def select_units(
     """
     rows = AudienceRows(features, wanted, found.units, at)
     best, everybody, count = _Best(capacity), Chances(), len(found.units)
+    all_scores, reachable = np.empty(count), found.reachable
     for first in range(0, count, CHUNK_UNITS):
         places = np.arange(first, min(first + CHUNK_UNITS, count))
         scores = ranker.score(rows.columns(places))
         everybody += Chances.of(scores)
-        may_be = found.reachable[places]
+        all_scores[places] = scores
+        may_be = reachable[places]
         best.add(places[may_be], scores[may_be])
         if progress is not None:
             progress(int(places[-1]) + 1, count)
     places, scores = best.ordered()
-    digests = pa.array(_digests(rows, places), pa.string())
-    return Selection(found.units.take(pa.array(places)), scores, digests, everybody, rows, places)
+    return Selection(
+        units=found.units.take(pa.array(places)),
+        scores=scores,
+        digests=pa.array(_digests(rows, places), pa.string()),
+        everybody=everybody,
+        all_scores=all_scores,
+        above_cut=_above(all_scores, places[-1] if len(places) == capacity else None),
+        rows=rows,
+        places=places,
+    )
+
+
+def _above(scores: NDArray[np.float64], last: np.int64 | None) -> NDArray[np.bool_]:
+    """Tell who stands before the place that was the last to be reached, by the order in which units are chosen."""
+    if last is None:
+        return np.ones(len(scores), dtype=np.bool_)
+    worth = _worth(scores)
+    above: NDArray[np.bool_] = (worth > worth[last]) | ((worth == worth[last]) & (np.arange(len(scores)) <= last))
+    return above
 
 
 def _digests(rows: AudienceRows, places: NDArray[np.int64]) -> Iterator[str]:

@@ -230,6 +230,8 @@ def _dangling(catalog: Catalog, present: Mapping[str, set[str]], root: str) -> I
         yield from contact_findings(audience, catalog.problems.get(audience.problem), catalog.layers, shown)
     for name in sorted(present["placements"] & present["audiences"]):
         yield f"{root}/audiences/{name}.yaml: name: a placement has it too; `recsys serve-batch` takes either"
+    for name in sorted(present["experiments"] & present["audiences"]):
+        yield f"{root}/audiences/{name}.yaml: name: an experiment has it too; `recsys evaluate` takes either"
     yield from _dangling_arms(catalog, present, root)
     yield from metric_findings(present["metrics"], catalog.experiments, root)
     yield from monitor_findings(catalog.monitors, present["models"], root)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recsys.serving.contact import Contactable
 from recsys.serving.feature_sample import sampled_contacts, slot_texts
 from recsys.serving.list_rows import DEFAULT_ARM
 from recsys.serving.units import Selection
@@ -34,6 +36,21 @@ SCHEMA: Final = pa.schema(
 )
 """One row a unit that is reached; `rank` counts from 1. `experiment` is null: no experiment splits an audience.
 `features` is a JSON object of a sample of units, column to the value that the model read; else null."""
+ELIGIBLE: Final = "_eligible.parquet"
+"""All units that the campaign is about; by its name a hidden file to readers of parquet, for it is no list to send."""
+ELIGIBLE_SCHEMA: Final = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("score", pa.float64()),
+        ("willing", pa.bool_()),
+        ("held_out", pa.bool_()),
+        ("above_cut", pa.bool_()),
+        ("rank", pa.int32()),
+        ("request_id", pa.string()),
+    ]
+)
+"""One row an eligible unit, by its id. `above_cut` is who would be on the list, were nobody held out and had nobody
+said no; `rank` and `request_id` are those of the list, null of all who are not on it."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,8 @@ class Campaign:
     """How many of them the channel may not contact."""
     held_out: int
     """How many of the others are in a holdout."""
+    would_be: int
+    """How many of those held out stand above the cut: whom the others on the list can be compared with."""
     units: int
     """How many are reached."""
     model_version: str
@@ -85,12 +104,15 @@ class Campaign:
         return 2 * self.capacity < self.reachable
 
 
-def write_campaign(folder: Path, document: Mapping[str, Any], selection: Selection, feature_rows: float) -> None:
-    """Write a list and its manifest into a folder, which is made.
+def write_campaign(
+    folder: Path, document: Mapping[str, Any], found: Contactable, selection: Selection, feature_rows: float
+) -> None:
+    """Write a list, all whom it was chosen from, and its manifest into a folder, which is made.
 
     Args:
         folder: the list's.
         document: the manifest.
+        found: who is eligible.
         selection: the units.
         feature_rows: the share of contacts whose features are written with them, `CONTACTS` at least if any.
     """
@@ -115,7 +137,25 @@ def write_campaign(folder: Path, document: Mapping[str, Any], selection: Selecti
     target = folder / f"arm={DEFAULT_ARM}" / "part-00000.parquet"
     target.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, target)
+    pq.write_table(_eligible(found, selection, requests), folder / ELIGIBLE, compression="zstd")
     (folder / MANIFEST).write_text(json.dumps(document, indent=2), encoding="utf-8")
+
+
+def _eligible(found: Contactable, selection: Selection, requests: Sequence[str]) -> pa.Table:
+    """Return who was eligible, who would have been chosen, and who was."""
+    place = pc.index_in(found.units, value_set=selection.units)
+    return pa.table(
+        [
+            found.units,
+            pa.array(selection.all_scores),
+            pa.array(found.willing),
+            pa.array(found.held),
+            pa.array(selection.above_cut),
+            pc.add(place, pa.scalar(1, pa.int32())),
+            pa.array(requests, pa.string()).take(place),
+        ],
+        schema=ELIGIBLE_SCHEMA,
+    )
 
 
 def _features(selection: Selection, requests: Sequence[str], share: float) -> list[str | None]:
@@ -139,6 +179,7 @@ def campaign_of(folder: Path, document: Mapping[str, Any], *, reused: bool) -> C
         eligible=document["eligible"],
         opted_out=document.get("opted_out", 0),
         held_out=document.get("held_out", 0),
+        would_be=document.get("would_be", 0),
         units=document["units"],
         model_version=document["model_version"],
         weights=document["weights"],

@@ -17,6 +17,7 @@ from recsys.ports import LogRows
 from recsys.specs.base import format_duration
 from recsys.workflows.evaluate import frozen_report
 from recsys.workflows.exclusive import EVENT_LOG, exclusive, renamed_to, sweep
+from recsys.workflows.kept_campaigns import forget_lists
 from recsys.workflows.workspace import Workspace
 
 Progress = Callable[[str, int, int], None]
@@ -46,6 +47,8 @@ class Pruned:
 
     before: datetime
     rows: LogRows
+    campaigns: int = 0
+    """Of how many campaigns it is not kept any more whom they were chosen from."""
 
 
 def export_log(
@@ -122,6 +125,8 @@ def prune_before(workspace: Workspace, before: datetime | None = None) -> dateti
 def prune_log(workspace: Workspace, before: datetime | None = None, progress: Progress | None = None) -> Pruned:
     """Delete exposures, impressions and outcomes of the days before a moment; the ledger stays as it is.
 
+    With the last contact of a campaign it goes, too, whom its list was chosen from.
+
     A bounded number of rows a transaction: writers get their turn, and a kill leaves whole requests.
 
     Args:
@@ -142,7 +147,8 @@ def prune_log(workspace: Workspace, before: datetime | None = None, progress: Pr
             if progress is not None:
                 deleted = gone.exposures + gone.outcomes
                 progress("requests and outcomes deleted", deleted, deleted)
-    return Pruned(moment, gone)
+        campaigns = forget_lists(workspace, moment)
+    return Pruned(moment, gone, campaigns)
 
 
 def _days(workspace: Workspace, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:

@@ -38,6 +38,7 @@ from recsys.workflows.erasing import (
 )
 from recsys.workflows.exclusive import EVENT_LOG, FEATURES, exclusive, read_written, sweep, write_by_rename
 from recsys.workflows.git import author
+from recsys.workflows.kept_campaigns import FOLDER as CAMPAIGNS
 from recsys.workflows.workspace import Workspace, file_digest
 
 FORGET: Final = "forget"
@@ -235,13 +236,13 @@ def _asked(requests: set[int]) -> Any:  # noqa: ANN401 - a mask of erase_rows
 
 
 def _batches(workspace: Workspace, users: Sequence[str]) -> dict[str, int]:
-    """Erase them from batches, and from what killed ones left."""
-    batches = workspace.state / "batch"
-    sweep(batches, "**/.*.partial")
+    """Erase them from batches, from what is kept of those that were sent, and from what killed ones left."""
     rows: dict[str, int] = {}
-    for path in parquet_files(batches):
-        name = path.parent.relative_to(workspace.state).as_posix()
-        rows[name] = rows.get(name, 0) + erase_users(path, users)
+    for batches in (workspace.state / "batch", workspace.state / CAMPAIGNS):
+        sweep(batches, "**/.*.partial")
+        for path in parquet_files(batches):
+            name = path.parent.relative_to(workspace.state).as_posix()
+            rows[name] = rows.get(name, 0) + erase_users(path, users)
     return counted(rows, "")
 
 

@@ -3,7 +3,7 @@
 A batch is only written; nothing is shown until somebody sends it. Then each unit's list, or its contact by a campaign,
 is one exposure of the moment of sending, as if it had been answered then: with its arm, weights, slots and scores. Its
 request id is the batch's, so that a second run logs nothing new. What was made at the moment of the batch, features
-and scores, is of that moment: `asked.made_at` keeps it.
+and scores, is of that moment: `asked.made_at` keeps it. Of a campaign it is kept, too, whom its list was chosen from.
 """
 
 import uuid
@@ -25,6 +25,7 @@ from recsys.workflows.batch_exposures import ListsSent, Progress, read_batch
 from recsys.workflows.batch_folder import lock_name
 from recsys.workflows.exclusive import EVENT_LOG, exclusive
 from recsys.workflows.id_files import ids_of, opened_ids
+from recsys.workflows.kept_campaigns import keep_campaign
 from recsys.workflows.workspace import Workspace
 
 LISTS_AT_ONCE: Final = 2_000
@@ -89,6 +90,7 @@ def log_sent(
         exclusive(workspace, EVENT_LOG, command, shared=True),
         exclusive(workspace, lock_name(workspace, name, folder), command, shared=True),
     ):
+        keep_campaign(workspace, folder)
         reader = ListsSent(workspace, batch, moment, ids, progress)
         new = _write(workspace, reader.exposures())
     found = reader.lists + reader.left_out + reader.forgotten

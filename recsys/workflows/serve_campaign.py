@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recsys.errors import FeatureError, ModelError, SpecError
 from recsys.ports import FeatureSet, Weights
 from recsys.serving.contact import contactable
@@ -29,7 +31,7 @@ from recsys.workflows.batch_folder import (
     require_own,
     settle,
 )
-from recsys.workflows.campaign_files import Campaign, Tested, campaign_of, plain, write_campaign
+from recsys.workflows.campaign_files import ELIGIBLE, Campaign, Tested, campaign_of, plain, write_campaign
 from recsys.workflows.exclusive import FEATURES, exclusive, read_written
 from recsys.workflows.features import require_materialized
 from recsys.workflows.forget import tombstones
@@ -116,6 +118,8 @@ def _serve(
         "eligible": len(found.units),
         "opted_out": found.opted_out,
         "held_out": found.held_out,
+        "would_be": int(np.count_nonzero(found.willing & found.held & selection.above_cut)),
+        "holdouts": _holdouts(workspace, declared),
         "units": len(selection.units),
         "rows": len(selection.units),
         "model_version": weights.model_version,
@@ -123,7 +127,8 @@ def _serve(
         "watermarks": {name: stamp.isoformat() for name, stamp in watermarks.items()},
         **_expected(workspace, weights, model, selection),
     }
-    write_campaign(partial_folder(folder), document, selection, workspace.environment.serve.feature_rows)
+    feature_rows = workspace.environment.serve.feature_rows
+    write_campaign(partial_folder(folder), document, found, selection, feature_rows)
     put_in_place(folder)
     return campaign_of(folder, document, reused=False)
 
@@ -178,6 +183,11 @@ def _champion(workspace: Workspace, audience: str, declared: Audience) -> Weight
     return weights
 
 
+def _holdouts(workspace: Workspace, declared: Audience) -> dict[str, Any]:
+    """Return the layers whose holdouts are kept, as they are now: what they were then is asked when it is evaluated."""
+    return {name: workspace.catalog.layers[name].model_dump(mode="json") for name in declared.holdouts}
+
+
 def _watermarks(
     workspace: Workspace, audience: str, channel: str, moment: datetime, wanted: FeatureSet
 ) -> dict[str, datetime]:
@@ -216,7 +226,8 @@ def _identity(
     return digest(
         {
             "audience": declared.model_dump(mode="json"),
-            "holdouts": [workspace.catalog.layers[name].model_dump(mode="json") for name in declared.holdouts],
+            "holdouts": list(_holdouts(workspace, declared).values()),
+            "files": [ELIGIBLE],
             "channel": workspace.catalog.problem(declared.problem).channels[channel].model_dump(mode="json"),
             "at": moment.isoformat(),
             "watermarks": {name: str(stamp) for name, stamp in watermarks.items()},

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from recsys.candidates.pool import to_numpy
+from recsys.cli import app
 from recsys.errors import FeatureError, LeakageError, ModelError, SpecError
 from recsys.experiment.bucketing import bucket
 from recsys.modeling import audience
@@ -30,6 +32,7 @@ from recsys.wiring import open_workspace
 from recsys.workflows import training_data
 from recsys.workflows.dataset import build_dataset, check_dataset
 from recsys.workflows.features import build_tables, materialize
+from recsys.workflows.forget import forget
 from recsys.workflows.promote import promote_first
 from recsys.workflows.sent import log_sent
 from recsys.workflows.serve_campaign import serve_campaign
@@ -301,6 +304,55 @@ def test_consent_and_a_holdout_of_the_shop_are_kept(project: Workspace, trained:
         assert (letters.opted_out, letters.units) == (0, 50)
     finally:
         (root / UNITS).write_text(before)
+
+
+def test_what_a_campaign_brought_is_read_once_its_weeks_are_over(
+    project: Workspace, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On what households did in the weeks after; the same user forgotten is gone from what was kept, too."""
+    del trained
+    root = tmp_path / "project"
+    shutil.copytree(project.root, root)
+    (root / "registry/layers").mkdir(exist_ok=True)
+    (root / "registry/layers/campaigns.yaml").write_text("seed: 'campaigns:'\nholdout: [0.0, 0.3]\n")
+    edit(root / UNITS, lambda spec: spec.update(holdouts=["campaigns"]))
+    workspace = open_workspace("local", root)
+    done = serve_campaign(workspace, "coupon_mailing", "email")
+    log_sent(workspace, done.folder)
+    monkeypatch.chdir(root)
+    command = ["evaluate", "coupon_mailing", "--json"]
+    assert json.loads(CliRunner().invoke(app, command).stdout)["verdict"]["name"] == "WAIT"
+    later = NOW + timedelta(days=14)
+    (root / ".recsys/clock.json").write_text(json.dumps({"now": later.isoformat()}))
+    found = json.loads(CliRunner().invoke(app, command).stdout)
+    events = pq.read_table(root / ".recsys/tables/events.parquet")
+    acted = set(
+        events.filter(
+            pc.and_(
+                pc.equal(events["event_type"], "redeemed"),
+                pc.and_(
+                    pc.greater(events[EVENT_TIMESTAMP], pa.scalar(NOW, TIMESTAMP)),
+                    pc.less_equal(events[EVENT_TIMESTAMP], pa.scalar(later, TIMESTAMP)),
+                ),
+            )
+        )[USER].to_pylist()
+    )
+    chosen = pq.read_table(done.folder / "arm=default")[USER].to_pylist()
+    (campaign,) = found["campaigns"]
+    assert campaign["acted"] == len(acted & set(chosen)) > 0
+    assert campaign["stated_precision"]["estimate"] == pytest.approx(campaign["expected_precision"]["estimate"])
+    (everybody,) = found["brought"]
+    assert everybody["contacts"] == {"reached": 49, "held_out": done.would_be}
+    assert {each["metric"] for each in everybody["metrics"]} == {"orders", "revenue"}
+    assert everybody["metrics"][1]["cuped"]
+    assert found["health"]["failures"] == []
+    assert found["verdict"]["name"] in {"UNCLEAR", "ADDS", "HARMS"}
+    assert "verdict: " in CliRunner().invoke(app, command[:2]).stdout
+    gone = forget(open_workspace("local", root), [chosen[0]])
+    assert any(where.startswith("campaigns/coupon_mailing/email-20171204") for where in gone.rows)
+    after = json.loads(CliRunner().invoke(app, command).stdout)
+    assert after["campaigns"][0]["sent"] == 49
+    assert after["health"]["lost"] == {"reached": 1, "held_out": 0}
 
 
 CONSENT_TABLE = '''

@@ -120,23 +120,27 @@ class TableRanker(FakeRanker):
 def test_chunks_and_ties_do_not_change_who_is_reached(
     scores: list[float], data: st.DataObject, capacity: int, chunk: int
 ) -> None:
-    """A full stable sort of all who may be reached, cut at the capacity, says the same."""
-    reachable = np.array(data.draw(st.lists(st.booleans(), min_size=len(scores), max_size=len(scores))))
+    """A full stable sort of all who may be reached, cut at the capacity, says the same, and who is above the cut."""
+    held = np.array(data.draw(st.lists(st.booleans(), min_size=len(scores), max_size=len(scores))), dtype=bool)
     ids = [f"u{number:02d}" for number in range(len(scores))]
     rows = [row(NOW, user_id=user, visits=float(at), seen=NOW) for at, user in enumerate(ids)]
     schema = pa.schema([(EVENT_TIMESTAMP, TIMESTAMP), (CREATED_TIMESTAMP, TIMESTAMP), (USER, pa.string())])
     active = pa.Table.from_pylist(rows, pa.schema([*schema, ("visits", pa.float64()), ("seen", TIMESTAMP)]))
     made = FakeFeatures((ACTIVE,), {"active": active})
     made.materialize(NOW)
-    found = Contactable(pa.array(ids), reachable, 0, 0)
+    found = Contactable(pa.array(ids), np.ones(len(scores), dtype=bool), held)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(units_module, "CHUNK_UNITS", chunk)
         ranker = type("Scores", (TableRanker,), {"table": np.array(scores)})((("visits", 1.0),))
         chosen = select_units(made, found, made.feature_set(["active:visits"]), ranker, capacity, NOW)
     worth = np.nan_to_num(np.array(scores), nan=-np.inf, neginf=-np.inf)
-    order = [at for at in np.argsort(-worth, kind="stable") if reachable[at]][:capacity]
+    ordered = np.argsort(-worth, kind="stable").tolist()
+    order = [at for at in ordered if not held[at]][:capacity]
     assert chosen.units.to_pylist() == [ids[at] for at in order]
     np.testing.assert_array_equal(chosen.scores, np.array(scores)[order])
+    np.testing.assert_array_equal(chosen.all_scores, scores)
+    walked = ordered if len(order) < capacity else ordered[: ordered.index(order[-1]) + 1]
+    assert set(np.flatnonzero(chosen.above_cut).tolist()) == set(walked)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 7])

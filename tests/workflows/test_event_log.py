@@ -189,5 +189,6 @@ def test_the_commands_print_counts_and_ask_before_they_delete(
     assert json.loads(told.stdout) == {
         "before": "2017-01-02T00:00:00+00:00",
         "rows": {"exposures": 3, "impressions": 6, "outcomes": 1},
+        "campaigns": 0,
     }
     assert "the ledger stays" in run(app, ["log", "prune", "--before", "2017-01-02", "--yes"]).stdout
