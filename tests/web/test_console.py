@@ -362,13 +362,18 @@ def test_without_the_token_every_page_leads_to_the_form_and_shows_nothing(guarde
         assert answer.status_code == 303
         assert answer.headers["location"].startswith("/login?next=%2F")
         assert answer.text == ""
-    assert guarded.get(f"/charts/experiments/{NAME}/effects.svg").status_code == 401
+    picture = guarded.get(f"/charts/experiments/{NAME}/effects.svg")
+    assert picture.status_code == 401
     drawn = guarded.get(f"/charts/experiments/{NAME}/effects.svg", headers={"Authorization": f"Bearer {SECRET}"})
     assert drawn.status_code == 200
     assert drawn.headers["cache-control"] == "no-store", "who has signed out leaves no picture behind"
     form = guarded.get("/login?next=/experiments/home_ranker")
     assert form.status_code == 200
     assert form.headers["content-security-policy"] == POLICY
+    refused = guarded.post("/login", data={"token": "guess"})
+    for outside in (picture, form, refused):
+        assert "http://" not in outside.text, "no address of another site of the shop is told"
+        assert "Sign out" not in outside.text
 
 
 def test_the_form_begins_a_session_that_ends(guarded: TestClient) -> None:

@@ -3,12 +3,14 @@
 In Debian's Chromium, where there is one; over a project whose texts are all markup, so that what would break out does.
 """
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
 
+from recsys.web.console.session import local_path
 from tests.reports.test_offline import HOSTILE
 from tests.serving.test_resolver import experiment, world
 from tests.web.console_site import PAGES, OneRequest, application, hostile, hostile_world, project, served
@@ -17,6 +19,7 @@ CHROMIUM: Final = shutil.which("chromium")
 SECRET: Final = "s3cret-token"  # noqa: S105 - of the test's own
 PHONE: Final = {"width": 360, "height": 740}
 WIDE: Final = {"width": 1280, "height": 900}
+REBOUND: Final = "--host-resolver-rules=MAP evil.example 127.0.0.1"
 SERIOUS: Final = ("serious", "critical")
 
 pytestmark = [
@@ -29,7 +32,7 @@ pytestmark = [
 def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright: make install")
     with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", REBOUND])
         yield found
         found.close()
 
@@ -188,6 +191,59 @@ def test_a_user_is_tried_and_a_request_explained_by_their_forms(browser: Any, si
     visit.page.get_by_role("button", name="Explain").click()
     visit.page.get_by_role("heading", name="The list, stage by stage").wait_for()
     visit.assert_calm()
+    visit.page.close()
+
+
+def test_wherever_the_form_leads_a_browser_stays_on_the_site(browser: Any, site: str) -> None:
+    """Browsers read addresses by rules of their own: a backslash is a slash, and tabs and line ends are not there."""
+    visit = Visit(browser, site).to("/login")
+    parts = ("/", "\\", "\t", "\n", ".", "evil.example", "@", ":", "https:", "%2f", ";")
+    wanted = ["".join(each) for length in (1, 2, 3, 4) for each in itertools.product(parts, repeat=length)]
+    led = [local_path(each) for each in wanted]
+    assert len(set(led)) > 100
+    there = """paths => paths.filter(each => {
+      try { return new URL(each, location.href).origin !== location.origin; } catch { return false; }
+    })"""
+    assert visit.page.evaluate(there, led) == []
+    assert len(visit.page.evaluate(there, wanted)) > 100, "some of them would lead elsewhere"
+    visit.page.close()
+
+
+def test_a_command_of_the_api_is_selected_whole_by_a_click(browser: Any, site: str) -> None:
+    visit = Visit(browser, site, viewport=WIDE).to("/")
+    visit.page.get_by_role("link", name="API", exact=True).click()
+    command = visit.page.locator("pre.copy code").first
+    command.click()
+    assert visit.page.evaluate("getSelection().toString()") == command.inner_text()
+    assert command.inner_text().startswith(f"curl -sS {site}/v1/recommend \\\n")
+    visit.page.close()
+
+
+def test_a_page_of_another_site_reaches_nothing(browser: Any, site: str) -> None:
+    """Neither by a name of its own that leads here, nor by a form, nor by what it may send without asking."""
+    visit = Visit(browser, site)
+    for path in ("/", "/metrics", "/openapi.json"):
+        rebound = visit.page.goto(f"{site.replace('127.0.0.1', 'evil.example')}{path}")
+        assert rebound.status == 421
+        assert "serve.allowed_hosts" in rebound.text()
+    foreign = site.replace("127.0.0.1", "localhost")  # another origin for the browser
+    told = """async address => {
+      const sent = async (options) => {
+        try { return (await fetch(address, options)).status; } catch { return "blocked"; }
+      };
+      const json = {"content-type": "application/json"};
+      return [
+        await sent({method: "POST", headers: json, body: "{}"}),
+        await sent({method: "GET"}),
+      ];
+    }"""
+    visit.page.route("**/bare", lambda route: route.fulfill(body="<h1>evil</h1>", content_type="text/html"))
+    visit.page.goto(f"{foreign}/bare")
+    assert visit.page.evaluate(told, f"{site}/v1/events") == ["blocked", "blocked"]
+    form = f"""document.body.innerHTML = '<form method="post" action="{site}/logout"><button>go</button></form>'"""
+    visit.page.evaluate(form)
+    visit.page.get_by_role("button", name="go").click()
+    visit.page.get_by_role("heading", name="Not from here").wait_for()
     visit.page.close()
 
 

@@ -107,7 +107,7 @@ class Site:
             ("/static/icon.svg", rendering.icon),
         ):
             router.add_api_route(path, page, methods=["GET"], response_model=None)
-        SignIn(self._sessions, self._rendered).add_to(router)
+        SignIn(self._sessions, self._outside).add_to(router)
         return router
 
     async def _overview(self, request: Request) -> Response:
@@ -168,7 +168,12 @@ class Site:
 
     async def _chart(self, request: Request, kind: str, name: str, chart: str) -> Response:
         if not self._sessions.open_to(request):
-            return self._message(401, "Sign in", "Pictures are shown to those who have signed in.")
+            words = {
+                "title": "Sign in",
+                "words": "Pictures are shown to those who have signed in.",
+                "command_to_run": "",
+            }
+            return self._outside(_TEMPLATE, 401, words)
         try:
             document = await self._pages.ask(lambda: self._report(kind, name))
             drawn = {} if document is None else await self._drawer.drawn(_KINDS[kind], document)
@@ -233,13 +238,13 @@ class Site:
         return self._rendered(_TEMPLATE, status, {"title": title, "words": words, "command_to_run": command})
 
     def _rendered(self, template: str, status: int, context: Mapping[str, Any]) -> Response:
-        console = self._console
-        site = {
-            "environment": console.environment,
-            "mlflow_ui": console.mlflow_ui,
-            "feast_ui": console.feast_ui,
-            "guarded": self._sessions.token is not None,
-        }
+        links = {"mlflow_ui": self._console.mlflow_ui, "feast_ui": self._console.feast_ui}
+        site = {"environment": self._console.environment, "guarded": self._sessions.token is not None, **links}
+        return rendering.page(template, status, {"site": site, **context})
+
+    def _outside(self, template: str, status: int, context: Mapping[str, Any]) -> Response:
+        """Return a page for somebody who has not signed in: it tells no address and signs nobody out."""
+        site = {"environment": self._console.environment, "guarded": False, "mlflow_ui": None, "feast_ui": None}
         return rendering.page(template, status, {"site": site, **context})
 
     def _live(self) -> Document:

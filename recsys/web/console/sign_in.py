@@ -1,6 +1,6 @@
 """How does somebody sign in and out? By a form that leads back to the page that was asked for, and to no other site."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -15,7 +15,7 @@ _LONGEST_FORM: Final = 8_192
 _MOST_FIELDS: Final = 8
 _ELSEWHERE: Final = ("cross-site", "same-site")
 
-Render = Callable[[str, int, dict[str, Any]], Response]
+Render = Callable[[str, int, Mapping[str, Any]], Response]
 """From a template, a status and what it lays out to a page."""
 
 
