@@ -88,6 +88,8 @@ def test_a_running_experiment_is_judged_by_the_bounds_that_hold_at_every_look(to
     gate = told["shop"]["model"]["metric"]
     assert gate == "gate at the training: ndcg@10/user over personal_frequency"
     assert told["shop"]["orders"]["interval"] is None
+    assert any("the label of the next one is mature at 2017-12-11" in remark for remark in told["shop"]["remarks"])
+    assert told["during"]["clicks"]["metric"] == "no metric of the experiment counts clicks"
     metrics = {told[moment]["model"]["metric"] for moment in ("during", "replayed")}
     assert metrics == {"ndcg@10/user over personal_frequency"}
     running, over = (told[moment]["orders"] for moment in ("during", "replayed"))
