@@ -1,17 +1,16 @@
 """How often does `recsys drift` alert of a shop in which nothing moved, and how often does it find what did?
 
-    python benchmarks/drift.py rows PROJECT [VERSION]   by the kept test rows of a trained version, basket/v2 by default
-    python benchmarks/drift.py nights FOLDER            by the command itself, over half a year of a made-up shop
+    python benchmarks/drift.py rows PROJECT UNITS [VERSION]   by the kept test rows of a version, basket/v2 by default
+    python benchmarks/drift.py nights FOLDER                  by the command itself, over the weeks of a made-up shop
 
 Everything at the default limits; no time is measured.
 
-- *chance alone*: both sides are units of the kept rows, drawn with replacement, each with all its rows.
+- *chance alone*: both sides are so many UNITS of the kept rows, drawn with replacement, each with 40 of its rows.
 - *planted*: in the second of two such sides one column is changed by a known amount: numbers are shifted by a part of
   their spread, values become unknown, or some rows' values are exchanged for those of other rows, so that the column
   goes less with the label. Found is an alert of that column, adjusted for all the others, which are as they were.
-- *time passes*: `recsys drift` five weeks after each of some trainings in the second half of the year of `recsys
-  simulate` (500 users; FOLDER keeps the shop). Nothing is planted; the shop has a season, grows, and its users' past
-  gets longer.
+- *time passes*: `recsys drift` five weeks after each of three trainings in a shop of `recsys simulate` (300 users over
+  28 weeks; FOLDER keeps it). Nothing is planted; the shop has a season, grows, and its users' past gets longer.
 """
 
 import sys
@@ -31,12 +30,12 @@ from recsys.specs.monitor import DriftLimits
 from recsys.statistics.multiplicity import adjusted_p_values
 
 LIMITS = DriftLimits()
-UNITS = (100, 400)
-"""Of a side."""
 MOST = 1_000
 """Units of the kept rows are drawn from, the first by their names."""
-CLEAN, PLANTED = 60, 30
-"""Comparisons of each kind and number of units."""
+ROWS = 40
+"""Of a unit are looked at, drawn once."""
+CLEAN, PLANTED = 40, 20
+"""Comparisons of each kind."""
 SHIFTED = ("item_price_91d", "user_value_91d", "pair_days_since")
 GONE = ("item_gap_days_91d", "user_days_since")
 EXCHANGED = ("pair_decay_28d", "line_days_since")
@@ -55,16 +54,14 @@ class Side:
     label: NDArray[np.float64]
 
 
-def by_rows(project: Path, version: str = "basket/v2") -> None:
+def by_rows(project: Path, units: str, version: str = "basket/v2") -> None:
     """Print what chance alone does, and what is found of planted changes."""
-    sample, label = drift_shop.rows(project, version, MOST)
+    sample, label = drift_shop.rows(project, version, MOST, ROWS)
     times = ", ".join(str(time)[:10] for time in np.unique(sample.weeks))
     size = f"{len(sample.columns)} columns, {len(np.unique(sample.units))} units, {len(label):,} rows"
     print(f"{version} of {times}: {size}", flush=True)
-    for units in UNITS:
-        chance(sample, label, units)
-    for units in UNITS:
-        planted(sample, label, units)
+    chance(sample, label, int(units))
+    planted(sample, label, int(units))
 
 
 # ---------------------------------------------------------------- nothing moved
@@ -87,7 +84,7 @@ def chance(sample: Sample, label: NDArray[np.float64], units: int) -> None:
 
 
 def by_nights(folder: Path) -> None:
-    """Run the command over half a year in which nothing is planted."""
+    """Run the command over weeks in which nothing is planted."""
     for trained, code, document in drift_shop.nights(drift_shop.made(folder)):
         alerts = [alert["message"] for alert in document["alerts"]]
         weeks = f"{trained:%Y-%m-%d}, looked at {trained + drift_shop.LATER:%Y-%m-%d}"

@@ -29,8 +29,8 @@ from recsys.workflows.train import train
 VERSION = "basket/still"
 """Personal frequency, with the columns of basket/v2: nothing is fitted, so a training takes seconds."""
 START = datetime(2017, 1, 2, tzinfo=UTC)
-USERS, DAYS = 500, 364
-TRAINED = tuple(START + timedelta(weeks=week) for week in (30, 35, 40, 45))
+USERS, DAYS = 300, 196
+TRAINED = tuple(START + timedelta(weeks=week) for week in (17, 20, 23))
 LATER = timedelta(weeks=5)
 """After a training: four decisions are mature."""
 ROOT = Path(__file__).parents[1]
@@ -63,7 +63,7 @@ def made(project: Path) -> Path:
     workspace = open_workspace("local", project)
     ingest(workspace)
     build_tables(workspace)
-    subprocess.run(
+    subprocess.run(  # last: by its registry the shop is known to be whole
         [str(Path(sys.executable).with_name("feast")), "apply"],
         cwd=project / "feature_repo",
         capture_output=True,
@@ -72,13 +72,26 @@ def made(project: Path) -> Path:
     return project
 
 
-def rows(project: Path, version: str, most: int) -> tuple[Sample, NDArray[np.float64]]:
-    """Return the columns that a trained version's test rows are compared by, and their labels, of some units."""
+def rows(project: Path, version: str, most: int, each: int) -> tuple[Sample, NDArray[np.float64]]:
+    """Return the columns that a trained version's test rows are compared by, and their labels.
+
+    Args:
+        project: has the version's training set.
+        version: such as basket/v2.
+        most: units, the first by their names.
+        each: rows of a unit at most, drawn by a seed.
+    """
     workspace = open_workspace("local", project)
     weights = weights_of(workspace, version)
     found = reference_rows(kept_dataset(workspace, weights))
     units = pc.unique(found[USER]).sort()[:most]
     found = found.filter(pc.is_in(found[USER], units))
+    place = np.random.default_rng(0).permutation(len(found))
+    codes = pc.index_in(found[USER], units).to_numpy()
+    order = np.lexsort((place, codes))
+    starts = np.searchsorted(codes[order], np.arange(len(units)))
+    rank = np.arange(len(found)) - starts[codes[order]]
+    found = found.take(np.sort(order[rank < each]))
     spec = workspace.catalog.model(version)
     features = workspace.features.feature_set(spec.feature_service).columns
     sample = sample_of(found, features, workspace.registry.load(weights), source_names(workspace, spec))

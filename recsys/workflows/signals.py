@@ -1,6 +1,5 @@
 """What do clicks and orders say: of an experiment's arm, or of a model's lists over time?"""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -58,19 +57,14 @@ def arm_figure(workspace: Workspace, experiment: Experiment, analysis: Analysis 
     for found in (each for each in analysis.effects if each.treatment_arm == arm):
         name = found.effect.metric
         if _kind(definitions[name], problem) == kind:
-            direction = directions.get(name, "higher_is_better")
-            relative, absolute = (oriented(each, direction) for each in _intervals(found, analysis))
-            # An arm in which nothing happened has no relative effect, and is surely worse all the same.
-            said = signal(relative) if math.isfinite(relative.estimate) else signal(absolute)
-            return Figure(said, name, relative)
+            interval = oriented(_relative(found, analysis), directions.get(name, "higher_is_better"))
+            return Figure(signal(interval), name, interval)
     return Figure("unclear", f"no metric of the experiment counts {kind}")
 
 
-def _intervals(found: ArmEffect, analysis: Analysis) -> tuple[Interval, Interval]:
-    """Return the relative and the absolute effect: while it runs with bounds that hold at every look."""
-    if analysis.state == "running":
-        return found.always_relative, found.always_absolute
-    return found.effect.relative, found.effect.absolute
+def _relative(found: ArmEffect, analysis: Analysis) -> Interval:
+    """Return the bounds that hold at every look while it runs, and the fixed ones after."""
+    return found.always_relative if analysis.state == "running" else found.effect.relative
 
 
 def _kind(definition: MetricDefinition, problem: Problem) -> str:
