@@ -1,20 +1,19 @@
 """How often does `recsys drift` alert of a shop in which nothing moved, and how often does it find what did?
 
-    python benchmarks/drift.py [FOLDER]
+    python benchmarks/drift.py rows PROJECT UNITS [VERSION]   by the kept test rows of a version, basket/v2 by default
+    python benchmarks/drift.py nights FOLDER                  by the command itself, over the weeks of a made-up shop
 
-Everything at the default limits. A made-up shop (`recsys simulate`: 500 users, a year) is ranked by personal frequency
-with the features of basket/v2; FOLDER keeps it, else it is made in a temporary one. No time is measured.
+Everything at the default limits; no time is measured.
 
-- *chance alone*: both sides are units of the same three weeks, drawn with replacement, each with all its rows.
-- *time passes*: `recsys drift` itself, five weeks after each of some trainings in the second half of the year. Nothing
-  is planted; a made-up shop has a season, grows, and its users' past gets longer.
-- *planted*: in the second side of the first kind one column is changed by a known amount: numbers are shifted by a part
-  of their spread, values become unknown, or some rows' values are exchanged for those of other rows, so that the column
+- *chance alone*: both sides are so many UNITS of the kept rows, drawn with replacement, each with 40 of its rows.
+- *planted*: in the second of two such sides one column is changed by a known amount: numbers are shifted by a part of
+  their spread, values become unknown, or some rows' values are exchanged for those of other rows, so that the column
   goes less with the label. Found is an alert of that column, adjusted for all the others, which are as they were.
+- *time passes*: `recsys drift` five weeks after each of three trainings in a shop of `recsys simulate` (300 users over
+  28 weeks; FOLDER keeps it). Nothing is planted; the shop has a season, grows, and its users' past gets longer.
 """
 
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -31,10 +30,12 @@ from recsys.specs.monitor import DriftLimits
 from recsys.statistics.multiplicity import adjusted_p_values
 
 LIMITS = DriftLimits()
-UNITS = (100, 400)
-"""Of a side."""
-CLEAN, PLANTED = 60, 30
-"""Comparisons of each kind and number of units."""
+MOST = 1_000
+"""Units of the kept rows are drawn from, the first by their names."""
+ROWS = 40
+"""Of a unit are looked at, drawn once."""
+CLEAN, PLANTED = 40, 20
+"""Comparisons of each kind."""
 SHIFTED = ("item_price_91d", "user_value_91d", "pair_days_since")
 GONE = ("item_gap_days_91d", "user_days_since")
 EXCHANGED = ("pair_decay_28d", "line_days_since")
@@ -53,16 +54,14 @@ class Side:
     label: NDArray[np.float64]
 
 
-def main(folder: Path) -> None:
-    """Print the three tables."""
-    shop = drift_shop.made(folder)
-    sample, label = drift_shop.rows(shop)
-    print(f"{len(sample.columns)} columns, {len(np.unique(sample.units.astype(str))):,} units, {len(label):,} rows")
-    for units in UNITS:
-        chance(sample, label, units)
-    passing(shop)
-    for units in UNITS:
-        planted(sample, label, units)
+def by_rows(project: Path, units: str, version: str = "basket/v2") -> None:
+    """Print what chance alone does, and what is found of planted changes."""
+    sample, label = drift_shop.rows(project, version, MOST, ROWS)
+    times = ", ".join(str(time)[:10] for time in np.unique(sample.weeks))
+    size = f"{len(sample.columns)} columns, {len(np.unique(sample.units))} units, {len(label):,} rows"
+    print(f"{version} of {times}: {size}", flush=True)
+    chance(sample, label, int(units))
+    planted(sample, label, int(units))
 
 
 # ---------------------------------------------------------------- nothing moved
@@ -84,9 +83,9 @@ def chance(sample: Sample, label: NDArray[np.float64], units: int) -> None:
     print(f"chance alone, {units} units a side, {CLEAN} comparisons: {told}", flush=True)
 
 
-def passing(shop: Path) -> None:
-    """Run the command over a year in which nothing is planted."""
-    for trained, code, document in drift_shop.nights(shop):
+def by_nights(folder: Path) -> None:
+    """Run the command over weeks in which nothing is planted."""
+    for trained, code, document in drift_shop.nights(drift_shop.made(folder)):
         alerts = [alert["message"] for alert in document["alerts"]]
         weeks = f"{trained:%Y-%m-%d}, looked at {trained + drift_shop.LATER:%Y-%m-%d}"
         print(f"time passes, trained {weeks}: exit {code}, {len(alerts)} alerts {alerts or ''}", flush=True)
@@ -154,11 +153,9 @@ def alerts_of(
 
 def pairs(sample: Sample, label: NDArray[np.float64], units: int, count: int) -> Iterator[tuple[Side, Side]]:
     """Yield two sides of units drawn with replacement, each drawn one a unit of its own."""
-    order = np.argsort(sample.units.astype(str), kind="stable")
-    starts = np.flatnonzero(
-        np.r_[True, np.diff(np.unique(sample.units.astype(str)[order], return_inverse=True)[1]) > 0]
-    )
-    rows = np.split(order, starts[1:])
+    _, codes = np.unique(sample.units, return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    rows = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
     for seed in range(count):
         random = np.random.default_rng(seed)
         yield side(sample, label, rows, units, random), side(sample, label, rows, units, random)
@@ -185,8 +182,5 @@ def compared(before: Side, now: Side) -> tuple[tuple[ColumnDrift, ...], tuple[Co
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
-    else:
-        with tempfile.TemporaryDirectory() as temporary:
-            main(Path(temporary) / "shop")
+    what, where, *rest = sys.argv[1:]
+    {"rows": by_rows, "nights": by_nights}[what](Path(where), *rest)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import yaml
 from numpy.typing import NDArray
 
 from recsys.evaluation.drift import Sample
-from recsys.schema import LABEL
+from recsys.schema import LABEL, USER
 from recsys.specs.simulation import Simulation
 from recsys.wiring import open_workspace
 from recsys.workflows.drift.samples import reference_rows, sample_of
@@ -28,8 +29,8 @@ from recsys.workflows.train import train
 VERSION = "basket/still"
 """Personal frequency, with the columns of basket/v2: nothing is fitted, so a training takes seconds."""
 START = datetime(2017, 1, 2, tzinfo=UTC)
-USERS, DAYS = 500, 364
-TRAINED = tuple(START + timedelta(weeks=week) for week in (30, 35, 40, 45))
+USERS, DAYS = 300, 196
+TRAINED = tuple(START + timedelta(weeks=week) for week in (17, 20, 23))
 LATER = timedelta(weeks=5)
 """After a training: four decisions are mature."""
 ROOT = Path(__file__).parents[1]
@@ -37,7 +38,7 @@ ROOT = Path(__file__).parents[1]
 
 def made(project: Path) -> Path:
     """Make the shop and its features, where they are not there yet."""
-    if (project / ".recsys/features").exists():
+    if (project / ".recsys/registry.db").exists():
         return project
     for name in ("registry", "feature_repo"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -62,7 +63,7 @@ def made(project: Path) -> Path:
     workspace = open_workspace("local", project)
     ingest(workspace)
     build_tables(workspace)
-    subprocess.run(
+    subprocess.run(  # last: by its registry the shop is known to be whole
         [str(Path(sys.executable).with_name("feast")), "apply"],
         cwd=project / "feature_repo",
         capture_output=True,
@@ -71,14 +72,27 @@ def made(project: Path) -> Path:
     return project
 
 
-def rows(project: Path) -> tuple[Sample, NDArray[np.float64]]:
-    """Return the columns that the first training's test rows are compared by, and their labels."""
+def rows(project: Path, version: str, most: int, each: int) -> tuple[Sample, NDArray[np.float64]]:
+    """Return the columns that a trained version's test rows are compared by, and their labels.
+
+    Args:
+        project: has the version's training set.
+        version: such as basket/v2.
+        most: units, the first by their names.
+        each: rows of a unit at most, drawn by a seed.
+    """
     workspace = open_workspace("local", project)
-    if not workspace.registry.search("basket"):
-        train(workspace, VERSION, TRAINED[0])
-    weights = weights_of(workspace, VERSION)
+    weights = weights_of(workspace, version)
     found = reference_rows(kept_dataset(workspace, weights))
-    spec = workspace.catalog.model(VERSION)
+    units = pc.unique(found[USER]).sort()[:most]
+    found = found.filter(pc.is_in(found[USER], units))
+    place = np.random.default_rng(0).permutation(len(found))
+    codes = pc.index_in(found[USER], units).to_numpy()
+    order = np.lexsort((place, codes))
+    starts = np.searchsorted(codes[order], np.arange(len(units)))
+    rank = np.arange(len(found)) - starts[codes[order]]
+    found = found.take(np.sort(order[rank < each]))
+    spec = workspace.catalog.model(version)
     features = workspace.features.feature_set(spec.feature_service).columns
     sample = sample_of(found, features, workspace.registry.load(weights), source_names(workspace, spec))
     return sample, found[LABEL].to_numpy().astype(np.float64)
@@ -86,9 +100,8 @@ def rows(project: Path) -> tuple[Sample, NDArray[np.float64]]:
 
 def nights(project: Path) -> Iterator[tuple[datetime, int, dict[str, Any]]]:
     """Yield when it was trained, and exit code and document of `recsys drift` five weeks later."""
-    for number, trained in enumerate(TRAINED):
-        if number:
-            train(open_workspace("local", project), VERSION, trained)
+    for trained in TRAINED:
+        train(open_workspace("local", project), VERSION, trained)
         night = project / f".nights/{trained:%Y-%m-%d}"
         shutil.rmtree(night, ignore_errors=True)
         shutil.copytree(project, night, ignore=shutil.ignore_patterns(".nights", "shop"))

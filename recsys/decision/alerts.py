@@ -139,8 +139,8 @@ def silence_alerts(left_out: Sequence[datetime], silences: Sequence[Silence]) ->
             each.of,
             each.days,
             each.longest_days,
-            f"events: no {each.of} is known since {each.newest:%Y-%m-%d %H:%M}, {each.days:.1f} days, and never"
-            f" before was there a silence of more than {each.longest_days:.1f}: decisions from"
+            f"events: no {each.of} is known since {each.newest:%Y-%m-%d %H:%M}, {each.days:.1f} days, and in"
+            f" the half year before no silence was longer than {each.longest_days:.1f}: decisions from"
             f" {left_out[0]:%Y-%m-%d} on are left out; run `recsys ingest`, or look why no more come",
         )
         for each in silences

@@ -2,7 +2,7 @@
 
 A decision whose horizon is over has its label by the clock. If no events came since, because they were not ingested or
 are no longer sent, that label says that nobody did anything. A shop that is closed on some days has silences too: only
-one that is longer than all before counts.
+one that is longer than all of the half year before counts.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,11 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SILENCE: Final = """
 with hours as (select distinct cast(floor(epoch(event_timestamp) / 3600) as bigint) as hour from ({known}) {where}),
 gaps as (select hour, hour - lag(hour) over (order by hour) as gap from hours)
-select max(hour) as newest, coalesce(max(gap), 0) as longest from gaps
+select max(hour) as newest, coalesce(max(gap) filter (hour > (select max(hour) from hours) - {back}), 0) as longest
+from gaps
 """
+_BACK: Final = 26 * 7 * 24
+"""Hours before the newest event: what a shop was like when it began says nothing of now."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Silence:
     newest: datetime
     """The end of the hour of the newest one."""
     longest: timedelta
-    """The longest time between two of them, to the hour."""
+    """The longest time between two of them in the half year before the newest, to the hour."""
     now: datetime
 
     @property
@@ -61,7 +64,8 @@ def silence(engine: Engine, events: Path, now: datetime, event_type: str | None 
     """
     quoted = None if event_type is None else event_type.replace("'", "''")
     where = "" if quoted is None else f"where {EVENT_TYPE} = '{quoted}'"
-    (row,) = engine.query(_SILENCE.format(known=known_sql("events", now), where=where), {"events": events}).to_pylist()
+    sql = _SILENCE.format(known=known_sql("events", now), where=where, back=_BACK)
+    (row,) = engine.query(sql, {"events": events}).to_pylist()
     if row["newest"] is None:
         return None
     newest = _EPOCH + _HOUR * (row["newest"] + 1)

@@ -54,6 +54,8 @@ def drift(done: "Drifted") -> str:
     if done.left_out:
         told = ", ".join(f"{time:%Y-%m-%d}" for time in done.left_out)
         lines.append(f"  left out, for events ended before their labels were complete: {told}")
+    if done.report.units == 1:
+        lines.append("  of a single unit nothing can be told from chance")
     rate = limits.drift.false_discovery_rate
     moved = [each for each in done.columns if each.moved(rate)]
     lines.append(

@@ -82,6 +82,6 @@ def test_events_that_ended_alert_with_what_is_left_out() -> None:
     ended = Silence("purchase", now - timedelta(days=9), timedelta(days=1.5), now)
     (alert,) = silence_alerts([datetime(2024, 1, 1, tzinfo=UTC)], [ended])
     assert (alert.check, alert.subject, alert.value, alert.limit) == ("events", "purchase", 9.0, 1.5)
-    assert alert.message.startswith("events: no purchase is known since 2024-01-06 00:00, 9.0 days, and never before")
+    assert alert.message.startswith("events: no purchase is known since 2024-01-06 00:00, 9.0 days, and in the half")
     assert "decisions from 2024-01-01 on are left out; run `recsys ingest`" in alert.message
     assert silence_alerts([], []) == ()

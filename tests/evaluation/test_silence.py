@@ -60,3 +60,15 @@ def test_what_was_not_known_yet_does_not_count(events: Path) -> None:
     found = silence(FakeEngine(), events, MONDAY + 3 * WEEK + DAY, "purchase")
     assert found is not None
     assert found.newest == MONDAY + 2 * WEEK + 20 * HOUR
+
+
+def test_how_a_shop_began_says_nothing_of_now(tmp_path: Path) -> None:
+    """One order, half a year of nothing, and then one an hour for 30 weeks."""
+    moments = [MONDAY - 26 * WEEK, *(MONDAY + hour * HOUR for hour in range(30 * 7 * 24))]
+    rows = [
+        {"event_id": str(at), "event_type": "purchase", "event_timestamp": at, "created_timestamp": at}
+        for at in moments
+    ]
+    found = silence(FakeEngine(), write_events(tmp_path / "events.parquet", rows), MONDAY + 40 * WEEK)
+    assert found is not None
+    assert found.longest == HOUR

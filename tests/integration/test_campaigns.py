@@ -31,6 +31,8 @@ from recsys.specs.metric import LIST_METRICS
 from recsys.wiring import open_workspace
 from recsys.workflows import training_data
 from recsys.workflows.dataset import build_dataset, check_dataset
+from recsys.workflows.diagnose import diagnose_all
+from recsys.workflows.drift import Drifted, drift
 from recsys.workflows.features import build_tables, materialize
 from recsys.workflows.forget import forget
 from recsys.workflows.promote import promote_first
@@ -355,6 +357,33 @@ def test_what_a_campaign_brought_is_read_once_its_weeks_are_over(
     assert after["health"]["lost"] == {"reached": 1, "held_out": 0}
 
 
+def test_its_drift_is_of_what_units_did_and_of_probabilities(
+    project: Workspace, trained: Trained, tmp_path: Path
+) -> None:
+    """Four weeks later: one list a decision time, labels and scores of units, nothing that only lists of items have."""
+    root = tmp_path / "project"
+    shutil.copytree(project.root, root)
+    later = {"clock": {"replay_from": "2018-01-01T00:00:00+00:00"}}
+    edit(root / "registry/environments/local.yaml", lambda spec: spec.update(later))
+    workspace = open_workspace("local", root)
+    found = drift(workspace, "coupon")
+    assert isinstance(found, Drifted)
+    assert found.weights.number == trained.weights.number
+    assert [f"{time:%m-%d}" for time in found.now] == ["11-27", "12-04", "12-11", "12-18"]
+    named = {each.column for each in found.columns}
+    assert {LABEL, SCORE, "days_since_mailed"} <= named
+    assert not named & {"taken items", "candidate sources"}
+    assert LABEL not in {each.column for each in found.correlated}
+    assert (found.report.kind, found.quality.metric) == ("units", "recall@50/global")
+    assert found.quality.calibration is not None
+    assert 0 < found.quality.calibration.error < 0.2
+    assert (found.quality.total, found.leaks) == (None, ())
+    (said,) = diagnose_all(workspace, "coupon")
+    assert (said.state, said.clicks.signal, said.orders.signal) == ("now", "unclear", "unclear")
+    assert any("contacts of a campaign are logged without their features" in remark for remark in said.remarks)
+    assert not any(step.startswith("Clicks") for step in said.diagnosis.next_steps)
+
+
 CONSENT_TABLE = '''
 def user_consent(events: ir.Table, users: ir.Table, until: datetime) -> ir.Table:
     """Who may be sent messages: whom the shop ever mailed."""
@@ -428,6 +457,18 @@ def test_an_amount_of_each_unit_is_predicted(project: Workspace) -> None:
     assert value > 1.5 * label.mean()
     assert done.in_service, done.report["gate"]["reason"]
     assert check_dataset(project, "spend/v1").violations == ()
+
+
+def test_what_was_predicted_is_compared_in_total(project: Workspace, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(project.root, root)
+    later = {"clock": {"replay_from": "2017-12-25T00:00:00+00:00"}}
+    edit(root / "registry/environments/local.yaml", lambda spec: spec.update(later))
+    found = drift(open_workspace("local", root), "spend/v1")
+    assert isinstance(found, Drifted)
+    assert found.quality.calibration is None
+    assert found.quality.total is not None
+    assert 0.5 < found.quality.total.lower < found.quality.total.estimate < found.quality.total.upper < 2
 
 
 def test_a_count_of_each_item_is_predicted(project: Workspace) -> None:

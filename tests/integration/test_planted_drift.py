@@ -163,6 +163,6 @@ def test_decisions_whose_events_did_not_come_are_left_out_by_the_default_limits(
     assert "left out, for events ended before their labels were complete: 2018-01-01, 2018-01-08" in shown(found)
     clock.write_text(json.dumps({"now": "2018-03-05T00:00:00+00:00"}))
     with pytest.raises(
-        ModelError, match=r"weights \d+\): events: no event is known since 2018-01-01 .* from 2018-01-29"
+        ModelError, match=r"weights \d+\): events: no event is known since 2018-01-01 .* from 2018-02-05"
     ):
         drift(open_workspace("local", project), "basket/v1")

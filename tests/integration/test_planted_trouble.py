@@ -1,4 +1,4 @@
-"""Is an experiment diagnosed before, during and after, without being edited, and is planted trouble found?"""
+"""Is a model diagnosed by what came of its lists, and are features that are not the tables' found to be the trouble?"""
 
 import json
 import shutil
@@ -10,34 +10,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.decision.diagnosis import Trouble
 from recsys.errors import SpecError
 from recsys.wiring import open_workspace
 from recsys.workflows.diagnose import diagnose_all
 from recsys.workflows.serving import known_units, resolver_for
 from recsys.workflows.workspace import Workspace
 from tests.integration.conftest import edit
-
-
-def test_an_experiment_that_has_not_begun_is_diagnosed_by_its_model(shop: Workspace) -> None:
-    (found,) = diagnose_all(shop, "home_ranker")
-    assert (found.arm, found.version, found.state) == ("treatment", "basket/v2", "before")
-    assert found.model.metric == "gate at the training: ndcg@10/user over personal_frequency"
-    assert (found.model.signal, found.clicks.signal, found.orders.signal) == ("good", "unclear", "unclear")
-    assert found.diagnosis.trouble == Trouble.UNCLEAR
-    assert any("the label of the next one is mature at 2017-12-11" in remark for remark in found.remarks)
-
-
-def test_an_experiment_that_is_over_is_diagnosed_by_its_effects_and_is_left_as_it_was(replayed: Workspace) -> None:
-    before = len(replayed.ledger.entries())
-    (found,) = diagnose_all(replayed, "home_ranker")
-    assert len(replayed.ledger.entries()) == before
-    assert (found.arm, found.state in {"cut", "ended"}) == ("treatment", True)
-    assert found.model.metric == "ndcg@10/user over personal_frequency"
-    assert found.clicks.metric == "no metric of the experiment counts clicks"
-    assert found.orders.metric == "precision@10"
-    assert found.orders.interval is not None
-    assert found.diagnosis.trouble in {Trouble.UNCLEAR, Trouble.MODEL, Trouble.STAGE}
 
 
 def test_a_model_is_diagnosed_by_what_came_of_its_lists(replayed: Workspace) -> None:

@@ -22,13 +22,13 @@ COLUMNS = (
 )
 
 
-def shown(quality: Quality, left_out: tuple[datetime, ...] = ()) -> str:
+def shown(quality: Quality, left_out: tuple[datetime, ...] = (), units: int = 20) -> str:
     """Return what is printed of a campaign with two columns."""
     metrics = {"model": {quality.metric: quality.now}}
     report = OfflineReport(
         kind="units",
         requests=1,
-        units=20,
+        units=units,
         resamples=10,
         confidence=0.95,
         metrics=metrics,
@@ -66,3 +66,9 @@ def test_what_probabilities_and_totals_say_is_told_with_its_chance() -> None:
     assert "probabilities are off by 0.0420 on average, too few to tell from chance" in few
     total = shown(Quality(**vars(quality) | {"total": Interval(1.2, 1.0, 1.4)}))
     assert "what was predicted is 1.200 [1.000, 1.400] of what came, in total" in total
+
+
+def test_of_one_unit_it_is_said_that_nothing_can_be_told() -> None:
+    quality = Quality("recall@50/global", "spend", UNBOUNDED, UNBOUNDED, NONE, None, UNBOUNDED)
+    assert "of a single unit nothing can be told from chance" in shown(quality, units=1)
+    assert "of a single unit" not in shown(quality, units=2)
