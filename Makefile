@@ -6,7 +6,8 @@ UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-reliability test-all oracles spark docs screenshots lock ui clean
+.PHONY: help install demo check check-format check-lint check-types check-architecture check-declarations format test \
+  test-reliability test-all oracles spark docs screenshots lock ui clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -28,11 +29,21 @@ endif
 demo: $(STAMP)  ## The whole life cycle on real shop data
 	$(BIN)/recsys demo
 
-check: $(STAMP)  ## Format, lint, types, architecture, declarations
+check: check-format check-lint check-types check-architecture check-declarations  ## Format, lint, types, architecture, declarations
+
+check-format: $(STAMP)
 	$(BIN)/ruff format --check .
+
+check-lint: $(STAMP)
 	$(BIN)/ruff check .
+
+check-types: $(STAMP)
 	$(BIN)/mypy
+
+check-architecture: $(STAMP)
 	$(BIN)/lint-imports
+
+check-declarations: $(STAMP)
 	$(BIN)/recsys validate
 
 format: $(STAMP)  ## Format and mend what can be mended
@@ -55,7 +66,7 @@ oracles: .oracles/recbole .oracles/obp  ## Fetch the public data that tests and 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .oracles recbole==1.2.1
 	@touch $@
 
-.oracles/obp: $(STAMP)
+.oracles/obp: $(STAMP) | .oracles/recbole
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .oracles obp==0.4.1
 	@touch $@
 

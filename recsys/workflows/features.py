@@ -7,7 +7,7 @@ with the item-item models that candidate sources ask.
 import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,6 +92,7 @@ class _Build:
         self._inputs = input_digests(workspace)
         self._known = manifest(workspace)
         self._fingerprints: dict[tuple[datetime, tuple[str, ...]], str] = {}
+        self._ends: dict[timedelta | None, datetime] = {}
 
     def table(self, table: FeatureTable, *, rebuild: bool) -> BuiltTable:
         entry, folder = self._known.get(table.name), table_folder(self._workspace, table.name)
@@ -193,9 +194,12 @@ class _Build:
         write_by_rename(manifest_path(self._workspace), self._known)
 
     def _until(self, table: FeatureTable) -> datetime:
-        if table.is_stream:
-            return last_known(self._workspace.engine, self._workspace.events)
-        return last_period(self._workspace.engine, self._workspace.events, table.period)
+        """Return up to where a table can be made; the lock is held, so that the events stay as they are."""
+        engine, events = self._workspace.engine, self._workspace.events
+        period = None if table.is_stream else table.period
+        if period not in self._ends:
+            self._ends[period] = last_known(engine, events) if period is None else last_period(engine, events, period)
+        return self._ends[period]
 
     def _continues(self, table: FeatureTable, entry: Mapping[str, Any]) -> bool:
         """Say whether a table can grow: same transform, and the events that it was made from are all there as then."""

@@ -206,9 +206,6 @@ TABLES = {
 
 def written(folder: Path) -> Path:
     """Write the shop's Feast repository and apply it."""
-    from feast.repo_config import load_repo_config
-    from feast.repo_operations import apply_total
-
     (folder / "data").mkdir()
     for name, table in TABLES.items():
         pq.write_table(table, folder / "data" / f"{name}.parquet")
@@ -219,9 +216,17 @@ def written(folder: Path) -> Path:
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
+    apply(folder)
+    return folder
+
+
+def apply(folder: Path) -> None:
+    """Do what `feast apply` does."""
+    from feast.repo_config import load_repo_config
+    from feast.repo_operations import apply_total
+
     with contextlib.chdir(folder), imports_of(folder), contextlib.redirect_stdout(io.StringIO()):
         apply_total(load_repo_config(folder, folder / "feature_store.yaml"), folder, skip_source_validation=False)
-    return folder
 
 
 @contextlib.contextmanager

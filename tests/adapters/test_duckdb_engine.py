@@ -1,5 +1,7 @@
 """What does the engine promise beyond its port: threads, memory, odd files, and nothing of one query in the next?"""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,3 +73,33 @@ def test_memory_is_bounded(engine: DuckDBEngine) -> None:
     assert row["n"] == 2
     assert row["m"].startswith("190")  # MiB
     assert duckdb.sql("select 1").fetchall() == [(1,)]  # the process's own database is another
+
+
+def test_what_was_spilled_is_gone_after_the_query(tmp_path: Path) -> None:
+    """The folder goes too, and the next query that needs one has one."""
+    engine = DuckDBEngine(Limits(threads=1, memory="60MB"), tmp_path / "spill")
+    sql = "select count(*) as n from (select range as a, hash(range) as b from range(4_000_000) order by b offset 1)"
+    for _ in range(2):
+        assert engine.query(sql).to_pylist() == [{"n": 3_999_999}]
+        assert list(tmp_path.iterdir()) == []
+
+
+FORKED = """
+import os, sys
+from pathlib import Path
+from recsys.adapters.duckdb_engine import DuckDBEngine
+from recsys.specs.environment import Limits
+
+engine = DuckDBEngine(Limits(threads=2, memory="200MB"), Path(sys.argv[1]) / "spill")
+sql = "select count(*) as n from range(2_000_000) t(a), range(3) u(b) where (a + b) % 7 = 0"
+first = engine.query(sql)
+child = os.fork()
+if child == 0:
+    os._exit(0 if engine.query(sql).equals(first) else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_fork_has_a_database_of_its_own(tmp_path: Path) -> None:
+    """The threads of its parent's are not there, and a query over it would wait for them for ever."""
+    subprocess.run([sys.executable, "-c", FORKED, str(tmp_path)], check=True, timeout=60)

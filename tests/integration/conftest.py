@@ -1,8 +1,8 @@
 """A small shop: 150 households of the real data, lived through once, for all tests that need the whole system."""
 
+import contextlib
+import io
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from recsys.adapters.repository_modules import importable
 from recsys.wiring import open_workspace
 from recsys.workflows.evaluate import evaluate
 from recsys.workflows.features import build_tables, materialize
@@ -58,14 +59,15 @@ def edit(path: Path, change: Edit) -> None:
     path.write_text(yaml.safe_dump(content))
 
 
-def feast_apply(project: Path) -> str:
-    """Run the plain Feast command in a project's feature repository."""
-    feast = Path(sys.executable).with_name("feast")
-    done = subprocess.run(
-        [str(feast), "apply"], cwd=project / "feature_repo", capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def feast_apply(project: Path) -> None:
+    """Do what `feast apply` does: the command itself, which imports Feast for seconds, test_life_cycle runs."""
+    from feast.repo_config import load_repo_config
+    from feast.repo_operations import apply_total
+
+    repository = project / "feature_repo"
+    with importable(repository), contextlib.redirect_stdout(io.StringIO()):
+        configuration = load_repo_config(repository, repository / "feature_store.yaml")
+        apply_total(configuration, repository, skip_source_validation=False)
 
 
 @pytest.fixture(scope="session")

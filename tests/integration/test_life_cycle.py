@@ -2,7 +2,10 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dill  # type: ignore[import-untyped]
@@ -34,7 +37,7 @@ from recsys.workflows.serving import FixedClock, resolver_for
 from recsys.workflows.train import train
 from recsys.workflows.workspace import Workspace
 from tests.fakes.event_log import FakeEventLog
-from tests.integration.conftest import HOUSEHOLDS, edit, feast_apply
+from tests.integration.conftest import HOUSEHOLDS, edit
 
 START = datetime(2017, 12, 4, tzinfo=UTC)
 
@@ -130,7 +133,15 @@ def test_a_batch_holds_what_a_request_would_get(shop: Workspace) -> None:
 
 
 def test_what_is_up_to_date_is_reused(shop: Workspace) -> None:
-    printed = feast_apply(shop.root)
+    feast = Path(sys.executable).with_name("feast")
+    printed = subprocess.run(
+        [str(feast), "apply"],
+        cwd=shop.root / "feature_repo",
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout
     assert "Created" not in printed
     assert "Updated" not in printed
     again = open_workspace("local", shop.root)

@@ -30,6 +30,8 @@ WARM = (
     "feast.repo_operations",
     "ibis",
     "ibis.backends.duckdb",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
     "mlflow",
     "mlflow.artifacts",
     "mlflow.catboost",

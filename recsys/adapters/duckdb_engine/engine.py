@@ -1,7 +1,6 @@
 """How do queries and feature transforms run in bounded memory? On DuckDB, spilling to disk beyond the memory limit."""
 
 import os
-import uuid
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys.adapters.duckdb_engine.database import Database
 from recsys.adapters.duckdb_engine.streams import PreparedStreams
 from recsys.adapters.duckdb_engine.texts import glob, literal
 from recsys.adapters.transform_modules import advice, reason, transform_failed, transform_of
@@ -23,16 +23,12 @@ from recsys.specs.environment import Limits
 
 
 class DuckDBEngine:
-    """The Engine port on DuckDB; safe to share between threads (each query has its own connection)."""
+    """The Engine port on DuckDB; safe to share between threads: each query has a connection, all share the memory."""
 
     def __init__(self, limits: Limits, spill: Path) -> None:
         """Keep the limits; folders beside `spill`, their names beginning with its own, hold what memory does not."""
-        self._config: dict[str, Any] = {
-            "threads": limits.threads,
-            "memory_limit": limits.memory,
-            "preserve_insertion_order": False,
-        }
-        self._spill = spill
+        config = {"threads": limits.threads, "memory_limit": limits.memory, "preserve_insertion_order": False}
+        self._database = Database(config, spill)
 
     def query(self, sql: str, tables: Mapping[str, pa.Table | Path] | None = None) -> pa.Table:
         """Run SQL over Arrow tables and parquet files, times in UTC.
@@ -55,12 +51,11 @@ class DuckDBEngine:
 
     @contextmanager
     def _connected(self, tables: Mapping[str, pa.Table | Path]) -> Generator[duckdb.DuckDBPyConnection]:
-        with duckdb.connect(config=self._settings()) as connection:
-            connection.execute("set timezone = 'UTC'; set enable_progress_bar = false")
+        with self._database.connection() as connection:
             try:
                 for name, table in tables.items():
                     if isinstance(table, Path):
-                        connection.execute(f"create view {name} as from read_parquet({literal(glob(table))})")
+                        connection.execute(f"create temp view {name} as from read_parquet({literal(glob(table))})")
                     else:
                         connection.register(name, table)
                 yield connection
@@ -110,23 +105,16 @@ class DuckDBEngine:
 
         transform = transform_of(module, table.name)
         paths = {name: glob(path) for name, path in sources.items()}
-        connection = ibis.duckdb.connect(**self._settings())
-        try:
-            connection.raw_sql("set timezone = 'UTC'; set enable_progress_bar = false")
-            with warnings.catch_warnings():
-                # Ibis 12 still reads results by a name that DuckDB 2 renamed, and Feast turns such warnings on.
-                warnings.filterwarnings("ignore", message="fetch_arrow_table", category=DeprecationWarning)
-                inputs = {name: connection.read_parquet(path) for name, path in paths.items()}
-                yield transform, connection, inputs
-        except Exception as error:  # whatever a declared transform raises
-            raise transform_failed(module, table.name, ", ".join(sources), error) from error
-        finally:
-            connection.disconnect()
-
-    def _settings(self) -> dict[str, Any]:
-        """Give each connection a spill folder of its own: DuckDB names its files alike everywhere."""
-        own = self._spill.with_name(f"{self._spill.name}-{os.getpid()}-{uuid.uuid4().hex}")
-        return {**self._config, "temp_directory": str(own)}
+        with self._database.connection() as opened:
+            try:
+                connection = ibis.duckdb.from_connection(opened)
+                with warnings.catch_warnings():
+                    # Ibis 12 still reads results by a name that DuckDB 2 renamed, and Feast turns such warnings on.
+                    warnings.filterwarnings("ignore", message="fetch_arrow_table", category=DeprecationWarning)
+                    inputs = {name: connection.read_parquet(path) for name, path in paths.items()}
+                    yield transform, connection, inputs
+            except Exception as error:  # whatever a declared transform raises
+                raise transform_failed(module, table.name, ", ".join(sources), error) from error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 - `reader`: `FeastFeatures`, the FeatureReader port
 - `declared`: `DeclaredFeatures`, the same for definitions that were not applied
 - `checks`: what `recsys doctor` asks
+- `listed`: the registry's definitions, made into objects once a version
 - `opening`: the configuration, and a replay's registry and online store
 - `definitions`: Feast's objects in the core's words, and their digest
 """

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from recsys.adapters.feast_configuration import registry_failures
 from recsys.adapters.feast_features.definitions import describe, digest_of, request_transform
+from recsys.adapters.feast_features.listed import Listed
 from recsys.adapters.feast_features.opening import open_store
 from recsys.candidates.pool import PlainColumns
 from recsys.errors import FeatureError
@@ -53,6 +54,10 @@ class FeastFeatures:
     def store(self) -> "FeatureStore":
         """Feast's own store object, opened at first use."""
         return open_store(self._repository, self._configuration, self._namespace, self._spark)
+
+    @cached_property
+    def _listed(self) -> Listed:
+        return Listed(self.store)
 
     # ------------------------------------------------------------ definitions
 
@@ -108,15 +113,15 @@ class FeastFeatures:
 
     def _stored_views(self) -> "list[FeatureView]":
         with registry_failures(self._configuration):
-            return self.store.list_feature_views()
+            return self._listed.stored_views()
 
     def _computed_views(self) -> "list[OnDemandFeatureView]":
         with registry_failures(self._configuration):
-            return self.store.list_on_demand_feature_views()
+            return self._listed.computed_views()
 
     def _services(self) -> "list[FeatureService]":
         with registry_failures(self._configuration):
-            return self.store.list_feature_services()
+            return self._listed.services()
 
     def _view(self, name: str) -> "FeatureView":
         for view in self._stored_views():
