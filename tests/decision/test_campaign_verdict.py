@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from recsys.decision.campaign_verdict import judge, wait
-from recsys.evaluation.campaign_effects import Brought, Outcome, Power
+from recsys.evaluation.campaign_effects import Brought
 from recsys.evaluation.campaign_groups import Health
+from recsys.evaluation.campaign_outcomes import Outcome, Power
 from recsys.statistics.bootstrap import Interval
 
 HEALTH = Health({"reached": 400, "held_out": 100}, 0.2, 0.8, 0.5, 0, 0, 0, {"reached": 0, "held_out": 0}, 1.0, ())
@@ -61,8 +62,15 @@ def test_an_interval_that_is_none_is_unclear() -> None:
 
 
 def test_what_is_not_mature_waits_until_it_is() -> None:
-    verdict = wait(datetime(2018, 1, 15, 6, tzinfo=UTC), 2)
+    complete = datetime(2018, 1, 15, 6, tzinfo=UTC)
+    verdict = wait([complete + timedelta(days=1), complete], complete - timedelta(hours=1), None)
     assert verdict.name == "WAIT"
-    assert (
-        "2 campaigns are not mature: outcomes of the first one are complete at 2018-01-15 06:00 UTC." in verdict.reason
-    )
+    assert "2 campaigns are not mature: outcomes of the first one are complete at 2018-01-15 06:00" in verdict.reason
+    assert wait([], complete, None).reason == "No list of this time was sent and logged."
+
+
+def test_events_that_are_not_there_yet_are_asked_for() -> None:
+    complete = datetime(2018, 1, 15, 6, tzinfo=UTC)
+    told = wait([complete], complete, complete - timedelta(days=3)).reason
+    assert told == "Events are known up to 2018-01-12 06:00 UTC, and not to the end of a window: run `recsys ingest`."
+    assert wait([complete], complete, None).reason.startswith("No event is known")

@@ -10,17 +10,10 @@ import pyarrow.compute as pc
 import pytest
 from numpy.typing import NDArray
 
-from recsys.evaluation.campaign_effects import (
-    ALL,
-    Brought,
-    Outcome,
-    brought,
-    compare_acts,
-    compare_means,
-    power_of,
-)
+from recsys.evaluation.campaign_effects import ALL, Brought, brought
 from recsys.evaluation.campaign_groups import HELD_OUT, REACHED, groups
 from recsys.evaluation.campaign_lists import SentCampaign
+from recsys.evaluation.campaign_outcomes import Outcome, compare_acts, compare_means, power_of
 from recsys.evaluation.campaign_units import contact_metrics
 from recsys.experiment.routing import held_out
 from recsys.schema import USER
