@@ -198,6 +198,18 @@ def test_a_holdout_without_anybody_above_the_cut_compares_nothing() -> None:
     assert (found.primary, found.power) == (None, None)
 
 
+def test_where_everybody_changed_sides_nobody_is_compared() -> None:
+    lists = [
+        SHOP.campaign(20, (Layer(seed="halves:", holdout=half),), MADE + number * 30 * DAY)
+        for number, half in enumerate([(0.0, 0.5), (0.5, 1.0)])
+    ]
+    made = groups(lists, NOBODY)
+    assert made.health.switched > 0
+    (found,) = brought(FakeEngine(), made, events("redeemed", pa.array(SHOP.ids), MADE), TARGET, Planning(), {}, NOW)
+    assert found.contacts == {"reached": 0, "held_out": 0}
+    assert (found.primary, found.power, found.sent_share) == (None, None, 0.0)
+
+
 @pytest.mark.parametrize("measure", ["count", "amount"])
 def test_a_target_that_is_an_amount_is_compared_by_its_mean(measure: str) -> None:
     campaign = SHOP.campaign(CAPACITY, (layer(3),))
