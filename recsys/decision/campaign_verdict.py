@@ -1,6 +1,7 @@
 """What may be said of what an audience's campaigns brought? It is a report: no model is promoted by it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -32,17 +33,28 @@ class CampaignVerdict:
     reason: str
 
 
-def wait(until: datetime | None, waiting: int) -> CampaignVerdict:
-    """Say that nothing can be read yet.
+def wait(complete: Sequence[datetime], now: datetime, known_until: datetime | None) -> CampaignVerdict:
+    """Say why nothing can be read yet.
 
     Args:
-        until: when the first window is over.
-        waiting: campaigns that were sent.
+        complete: when the outcomes of each campaign that was sent are to be complete.
+        now: the environment's time.
+        known_until: when the newest known event became known.
     """
-    if until is None:
-        return CampaignVerdict(CampaignVerdictName.WAIT, "No list of this time was sent and logged.")
-    told = "campaign is" if waiting == 1 else "campaigns are"
-    reason = f"{waiting} {told} not mature: outcomes of the first one are complete at {until:%Y-%m-%d %H:%M} UTC."
+    if not complete:
+        reason = "No list of this time was sent and logged."
+    elif (first := min(complete)) > now:
+        told = "campaign is" if len(complete) == 1 else "campaigns are"
+        reason = (
+            f"{len(complete)} {told} not mature: outcomes of the first one are complete at {first:%Y-%m-%d %H:%M} UTC."
+        )
+    elif known_until is None:
+        reason = "No event is known: run `recsys ingest`."
+    else:
+        reason = (
+            f"Events are known up to {known_until:%Y-%m-%d %H:%M} UTC, and not to the end of a window:"
+            " run `recsys ingest`."
+        )
     return CampaignVerdict(CampaignVerdictName.WAIT, reason)
 
 

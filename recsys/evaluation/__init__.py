@@ -1,1 +1,1 @@
-"""What an experiment did: health, effects and intervals from the event log."""
+"""What an experiment did, and what campaigns brought: health, effects and intervals from the event log."""

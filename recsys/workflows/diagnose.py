@@ -188,8 +188,6 @@ def _evidence(
 
 
 def _skewed(workspace: Workspace, what: Monitored, tell: Progress) -> tuple[Skewed | None, tuple[str, ...]]:
-    if not what.placements:
-        return None, ("skew: contacts of a campaign are logged without their features; `recsys why` makes one again",)
     try:
         return skew(workspace, what.name, progress=tell), ()
     except ExperimentError as error:

@@ -102,7 +102,8 @@ def _evaluated(workspace: Workspace, audience: str, since: datetime | None, unti
     first = min((each.made_at for each in chosen), default=since or now)
     logged = workspace.event_log.exposures(audience, first, now + _INSTANT)
     sent = [found for each in chosen if (found := _sent(each, logged)) is not None]
-    ready, waiting = _mature(workspace, problem, sent)
+    newest = _newest(workspace)
+    ready, waiting = _mature(problem, sent, now, newest)
     document = {
         "audience": audience,
         "about": _about(problem),
@@ -115,7 +116,7 @@ def _evaluated(workspace: Workspace, audience: str, since: datetime | None, unti
         **_compared(workspace, problem, ready, logged),
     }
     if not ready:
-        verdict = wait(min((at for _, at in waiting), default=None), len(waiting))
+        verdict = wait([at for _, at in waiting], now, newest)
         document["verdict"] = asdict(verdict) | {"name": str(verdict.name)}
     return document
 
@@ -182,13 +183,18 @@ def _sent(campaign: KeptCampaign, logged: pa.Table) -> SentCampaign | None:
     )
 
 
+def _newest(workspace: Workspace) -> datetime | None:
+    """Return when the newest event became known."""
+    sql = f"select max(created_timestamp) as newest from ({known_sql('events', workspace.clock.now())})"
+    newest: datetime | None = workspace.engine.query(sql, {"events": workspace.events})["newest"][0].as_py()
+    return newest
+
+
 def _mature(
-    workspace: Workspace, problem: Problem, sent: Sequence[SentCampaign]
+    problem: Problem, sent: Sequence[SentCampaign], now: datetime, newest: datetime | None
 ) -> tuple[list[SentCampaign], list[tuple[SentCampaign, datetime]]]:
-    """Return the campaigns whose outcomes are complete, and the others with when theirs are."""
-    target, now = problem.target, workspace.clock.now()
-    sql = f"select max(created_timestamp) as newest from ({known_sql('events', now)})"
-    newest = workspace.engine.query(sql, {"events": workspace.events})["newest"][0].as_py()
+    """Return the campaigns whose outcomes are complete, and the others with when theirs are to be."""
+    target = problem.target
     ready, waiting = [], []
     for each in sent:
         end = each.sent_from + target.horizon

@@ -10,17 +10,10 @@ import pyarrow.compute as pc
 import pytest
 from numpy.typing import NDArray
 
-from recsys.evaluation.campaign_effects import (
-    ALL,
-    Brought,
-    Outcome,
-    brought,
-    compare_acts,
-    compare_means,
-    power_of,
-)
+from recsys.evaluation.campaign_effects import ALL, Brought, brought
 from recsys.evaluation.campaign_groups import HELD_OUT, REACHED, groups
 from recsys.evaluation.campaign_lists import SentCampaign
+from recsys.evaluation.campaign_outcomes import Outcome, compare_acts, compare_means, power_of
 from recsys.evaluation.campaign_units import contact_metrics
 from recsys.experiment.routing import held_out
 from recsys.schema import USER
@@ -203,6 +196,18 @@ def test_a_holdout_without_anybody_above_the_cut_compares_nothing() -> None:
     (found,) = compared([campaign], events("redeemed", pa.array(SHOP.ids), MADE + DAY))
     assert found.contacts["held_out"] == 0
     assert (found.primary, found.power) == (None, None)
+
+
+def test_where_everybody_changed_sides_nobody_is_compared() -> None:
+    lists = [
+        SHOP.campaign(20, (Layer(seed="halves:", holdout=half),), MADE + number * 30 * DAY)
+        for number, half in enumerate([(0.0, 0.5), (0.5, 1.0)])
+    ]
+    made = groups(lists, NOBODY)
+    assert made.health.switched > 0
+    (found,) = brought(FakeEngine(), made, events("redeemed", pa.array(SHOP.ids), MADE), TARGET, Planning(), {}, NOW)
+    assert found.contacts == {"reached": 0, "held_out": 0}
+    assert (found.primary, found.power, found.sent_share) == (None, None, 0.0)
 
 
 @pytest.mark.parametrize("measure", ["count", "amount"])

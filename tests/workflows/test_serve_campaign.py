@@ -325,3 +325,13 @@ def test_an_experiment_on_an_audience_is_refused_by_name(tmp_path: Path) -> None
         "registry/experiments/home_ranker.yaml: placement: mailing: an audience: experiments split placements; a"
         " campaign is compared by the holdouts that its audience names"
     ) in found
+
+
+def test_an_audience_is_not_named_as_an_experiment_is(tmp_path: Path) -> None:
+    """`recsys evaluate` takes either by its name."""
+    project = CampaignProject(tmp_path)
+    project.files["audiences/home_ranker.yaml"] = dict(project.files[AUDIENCE])
+    found = findings(tmp_path / "other", project.files)
+    assert (
+        "registry/audiences/home_ranker.yaml: name: an experiment has it too; `recsys evaluate` takes either"
+    ) in found
