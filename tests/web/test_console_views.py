@@ -61,7 +61,7 @@ def test_a_list_says_how_each_item_moved_from_stage_to_stage() -> None:
 
 def test_lists_beside_each_other_are_compared_with_the_first() -> None:
     lists = [{"items": [{"item_id": item, "score": None} for item in order]} for order in ("abc", "bad", "")]
-    found = placement_view({}, None, "u1", {"lists": lists})
+    found = placement_view({"testers": []}, None, [], {"lists": lists}, user_id="u1")
     moves = [[item["move"] for item in each["items"]] for each in found["lists"]]
     assert moves == [["", "", ""], ["up 1", "down 1", "new"], []]
 

@@ -1,7 +1,7 @@
 """How does a page leave the service? From a template that escapes everything, with headers that let in nothing else."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -25,6 +25,8 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 _PICTURE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """Of a drawing, whose lines have their colours with them."""
+_ROWS: Final = 12
+"""Of a long table, so many are shown at once."""
 _TINY: Final = 5e-5
 """What four decimals would write as 0."""
 _KEPT: Final = "private, max-age=86400, immutable"
@@ -32,7 +34,12 @@ _KEPT: Final = "private, max-age=86400, immutable"
 
 def page(template: str, status: int, context: Mapping[str, Any]) -> HTMLResponse:
     """Return a page."""
-    return HTMLResponse(_templates().get_template(template).render(context), status, dict(HEADERS))
+    return html(_templates().get_template(template).render(context), status)
+
+
+def html(body: str | bytes, status: int = 200) -> HTMLResponse:
+    """Return a page that is written already."""
+    return HTMLResponse(body, status, dict(HEADERS))
 
 
 def stylesheet() -> Response:
@@ -60,7 +67,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"minute": _minute, "value": _value, "part": _part}
+    environment.filters |= {"minute": _minute, "value": _value, "part": _part, "pages": _pages, "selectparts": _told}
     return environment
 
 
@@ -86,6 +93,16 @@ def _value(found: object) -> str:
     if isinstance(found, float) and not found.is_integer():
         return f"{found:.1e}" if abs(found) < _TINY else f"{found:,.4f}"
     return f"{found:,.0f}" if isinstance(found, float) else str(found)
+
+
+def _pages(rows: Sequence[Any]) -> list[Sequence[Any]]:
+    """Part rows into those that are shown and those that are folded away."""
+    return [part for part in (rows[:_ROWS], rows[_ROWS:]) if part]
+
+
+def _told(pairs: Sequence[tuple[str, str]], parts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Keep those whose part says something."""
+    return [(name, words) for name, words in pairs if parts.get(name)]
 
 
 def _part(name: str) -> str:
