@@ -29,6 +29,8 @@ _ROWS: Final = 12
 """Of a long table, so many are shown at once."""
 _TINY: Final = 5e-5
 """What four decimals would write as 0."""
+_HUGE: Final = 1e15
+"""From here on the digits of a float say nothing."""
 _KEPT: Final = "private, max-age=86400, immutable"
 
 
@@ -90,6 +92,8 @@ def _value(found: object) -> str:
     """Write a feature's or a score's value."""
     if found is None or (isinstance(found, float) and math.isnan(found)):
         return "-"
+    if isinstance(found, float) and abs(found) >= _HUGE:
+        return f"{found:.1e}"
     if isinstance(found, float) and not found.is_integer():
         return f"{found:.1e}" if abs(found) < _TINY else f"{found:,.4f}"
     return f"{found:,.0f}" if isinstance(found, float) else str(found)
