@@ -165,6 +165,13 @@ class EventLog(Protocol):
         """
         ...
 
+    def recent(self, placement: str, count: int) -> pa.Table:
+        """Return so many exposures of a placement at most, the newest first; those of one moment are in no order.
+
+        Columns as of `exposures`.
+        """
+        ...
+
     def impressions(self, placement: str, start: datetime, end: datetime) -> pa.Table:
         """Return the slots of those exposures: request_id, position (int64), item_id, score, propensity (float64)."""
         ...
@@ -223,6 +230,10 @@ class Decisions(Protocol):
 
 class Ledger(Decisions, Protocol):
     """An append-only audit of decisions; lives in the event log's database."""
+
+    def position(self) -> int:
+        """Return the sequence number of the last entry; 0 before the first."""
+        ...
 
     def append(
         self,

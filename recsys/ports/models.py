@@ -118,6 +118,17 @@ class ModelRegistry(NamedWeights, Protocol):
         """Store weights and their evidence as a new version of the registered model."""
         ...
 
+    def aliases(self, model: str) -> Mapping[str, int]:
+        """Return each alias of a registered model and the number of the weights it names; none of an unknown model."""
+        ...
+
+    def stamp(self) -> str | None:
+        """Return a text that is another one after any change of the registry, for little.
+
+        None where that cannot be told without asking for all of it.
+        """
+        ...
+
     def set_alias(self, weights: Weights, alias: str) -> None:
         """Let an alias name these weights."""
         ...

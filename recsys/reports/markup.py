@@ -26,6 +26,16 @@ def percent(value: float | None, digits: int = 1) -> str:
     return NOTHING if value is None else f"{100 * value:.{digits}f} %"
 
 
+def p_value(value: float | None) -> str:
+    """Write a probability to two digits, or a dash where there is none."""
+    return NOTHING if value is None else f"{value:.2g}"
+
+
+def minute(moment: str) -> str:
+    """Write an ISO time to the minute."""
+    return moment[:16].replace("T", " ")
+
+
 def interval(values: IntervalValues, digits: int = 4) -> str:
     """Write an estimate with its bounds, as HTML: the bounds are smaller, and left out where there are none."""
     estimate, lower, upper = (

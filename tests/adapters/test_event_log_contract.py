@@ -205,6 +205,20 @@ class TestEventLog:
         assert slots[schema.POSITION].to_pylist() == [1, 2, 3] * 3
         assert slots.schema.types == [pa.string(), pa.int64(), pa.string(), pa.float64(), pa.float64()]
 
+    def test_gives_the_newest_of_a_placement(self, log: EventLog) -> None:
+        """So many of them, the newest first, whatever their order of arrival."""
+        moments = {"b": START + DAY, "d": START + 3 * DAY, "a": START, "c": START + 2 * DAY}
+        log.write_exposures(
+            [exposure(name, moment, overridden=name == "c") for name, moment in moments.items()]
+            + [exposure("elsewhere", START + 9 * DAY, placement="cart")]
+        )
+        found = log.recent("home", 3)
+        assert found[schema.REQUEST_ID].to_pylist() == ["d", "c", "b"]
+        assert found["overridden"].to_pylist() == [False, True, False]
+        assert found.schema == schema.EXPOSURES
+        assert log.recent("home", 9).num_rows == 4
+        assert log.recent("nowhere", 3).num_rows == 0
+
     def test_reads_nothing_as_an_empty_table(self, log: EventLog) -> None:
         """No rows, all columns."""
         for table in (log.exposures("home", START, START), log.impressions("home", START, START)):
@@ -355,12 +369,14 @@ class TestLedger:
 
     def test_gives_entries_back_in_order(self, ledger: Ledger) -> None:
         """All of them, or those of one subject."""
+        assert ledger.position() == 0
         numbers = [
             self.append(ledger, "t1", "intent"),
             self.append(ledger, "t2", "intent", "coupon"),
             self.append(ledger, "t1", "done"),
         ]
         assert numbers == sorted(set(numbers))
+        assert ledger.position() == numbers[-1]
         assert [entry.sequence for entry in ledger.entries()] == numbers
         assert [entry.state for entry in ledger.entries("basket")] == ["intent", "done"]
         assert ledger.entries("nothing") == ()

@@ -1,7 +1,10 @@
 """Do the fake and MLflow keep weights, evidence and aliases alike?"""
 
+import contextlib
+import itertools
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -127,11 +130,30 @@ class TestModelRegistry:
         registry.set_alias(second, "champion")
         assert registry.resolve("aliases", "champion") == second
         assert registry.resolve("aliases", "logic-v1") == first
+        assert registry.aliases("aliases") == {"champion": second.number, "logic-v1": first.number}
+        assert registry.aliases("nobody") == {}
         for _ in range(2):
             registry.delete_alias("aliases", "champion")
         registry.delete_alias("nobody", "champion")
         assert registry.resolve("aliases", "champion") is None
         assert registry.resolve("aliases", "logic-v1") == first
+
+    def test_tells_whether_anything_changed(self, registry: ModelRegistry) -> None:
+        """Its stamp is another one after each change, and the same while there is none."""
+        weights = registry.register(registration(FeatureRanker("frequency"), "stamped/v1"))
+        changes = (
+            lambda: registry.set_alias(weights, "champion"),
+            lambda: registry.delete_alias("stamped", "champion"),
+            lambda: registry.register(registration(FeatureRanker("frequency"), "stamped/v1")),
+        )
+        stamps = [registry.stamp()]
+        for change in changes:
+            change()
+            stamps.append(registry.stamp())
+            assert registry.search("stamped")
+            assert registry.stamp() == stamps[-1]
+        assert None not in stamps
+        assert all(one != other for one, other in itertools.pairwise(stamps))
 
     @pytest.mark.parametrize("alias", ["latest", "v2", "V10", "", "a b"])
     def test_refuses_reserved_aliases(self, registry: ModelRegistry, alias: str) -> None:
@@ -336,6 +358,23 @@ class TestFailures:
         (tmp_path / "mlflow.db").write_text("not a database " * 100)
         with pytest.raises(StoreError, match="not a database"):
             MlflowRegistry(f"sqlite:///{tmp_path}/mlflow.db", None, LOADERS, FLAVORS).search("basket")
+
+
+def test_a_stamp_is_of_the_file_that_is_there_now(tmp_path: Path) -> None:
+    """A database that was replaced is another one, and one that is not there is not made."""
+    path, other = tmp_path / "mlflow.db", tmp_path / "other.db"
+    registry = MlflowRegistry(f"sqlite:///{path}", tmp_path, LOADERS, FLAVORS)
+    assert registry.stamp() is None
+    assert not path.exists()
+    for file in (path, other):
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            connection.execute("CREATE TABLE runs (id)")
+    first = registry.stamp()
+    assert first is not None
+    assert registry.stamp() == first
+    other.replace(path)
+    assert registry.stamp() not in {first, None}
+    assert MlflowRegistry("http://127.0.0.1:1", None, LOADERS, FLAVORS).stamp() is None
 
 
 def test_names_of_metrics_can_be_read_back() -> None:

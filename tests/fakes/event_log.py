@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -60,6 +60,11 @@ class FakeEventLog:
             [{name: getattr(exposure, name) for name in schema.EXPOSURES.names} for exposure in shown],
             schema=schema.EXPOSURES,
         )
+
+    def recent(self, placement: str, count: int) -> pa.Table:
+        """Return the newest exposures of a placement."""
+        ever = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+        return self.exposures(placement, *ever).sort_by([(schema.EVENT_TIMESTAMP, "descending")])[:count]
 
     def impressions(self, placement: str, start: datetime, end: datetime) -> pa.Table:
         """Return the slots of those exposures."""

@@ -46,6 +46,10 @@ class FakeLedger:
         self._entries.append(entry)
         return entry
 
+    def position(self) -> int:
+        """Return the sequence number of the last entry."""
+        return len(self._entries)
+
     def entries(self, subject: str | None = None) -> Sequence[LedgerEntry]:
         """Return entries in order, of one subject or of all."""
         return tuple(entry for entry in self._entries if subject in {None, entry.subject})

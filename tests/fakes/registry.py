@@ -37,6 +37,14 @@ class FakeRegistry:
         number = self._aliases.get((model, alias))
         return None if number is None else self._registered[model, number][0]
 
+    def aliases(self, model: str) -> Mapping[str, int]:
+        """Return the aliases of a model."""
+        return {alias: number for (name, alias), number in self._aliases.items() if name == model}
+
+    def stamp(self) -> str | None:
+        """Tell a change by all that there is."""
+        return str((list(self._registered), sorted(self._aliases.items()), sorted(self._added)))
+
     def set_alias(self, weights: Weights, alias: str) -> None:
         """Let an alias name these weights; MLflow's reserved names are refused as MLflow does."""
         if not re.fullmatch(r"(?!latest$|[vV]\d+$)[\w\-]+", alias):

@@ -1,6 +1,7 @@
 """Does the console say what is, to those who may see it, escaped, in time, and without changing anything?"""
 
 import html
+import json
 import re
 import shlex
 import threading
@@ -18,14 +19,18 @@ from hypothesis import strategies as st
 from recsys.errors import DataError, StoreError
 from recsys.reports.drawing import INK
 from recsys.web.console.rendering import POLICY
+from recsys.web.console.rendering import _value as written_as
 from recsys.web.console.session import COOKIE, SECONDS, Sessions, local_path
 from recsys.workflows.console.source import ConsoleSource, Document
+from tests.adapters.test_event_log_contract import exposure
 from tests.docs.test_examples import fault
 from tests.fakes.event_log import FakeEventLog
 from tests.reports.test_offline import HOSTILE, read
+from tests.serving.small_shop import NOW
 from tests.serving.test_resolver import experiment, world
-from tests.web.console_site import PAGES, OneRequest, application, hostile, hostile_world, project
+from tests.web.console_site import PAGES, OneRequest, application, drift_document, hostile, hostile_world, project
 from tests.workflows.promoted_project import NAME, PromotedProject
+from tests.workflows.small_project import BEFORE, START, SmallProject
 
 SECRET: Final = "s3cret-token"  # noqa: S105 - of the test's own
 
@@ -185,6 +190,119 @@ def test_every_command_that_a_page_shows_is_one(client: TestClient) -> None:
         shown.update(re.findall(r"<code[^>]*>(recsys [^<]+)</code>", client.get(path).text))
     assert len(shown) >= 4
     assert [(line, fault(shlex.split(html.unescape(line)))) for line in shown if fault(shlex.split(line))] == []
+
+
+# ---------------------------------------------------------------- before there is anything, and after
+
+
+def test_a_new_project_sees_its_first_steps_and_no_page_fails(tmp_path: Path) -> None:
+    new = SmallProject(tmp_path)
+    new.come_to(START)
+    with TestClient(application(OneRequest(new.open()))) as client:
+        pages = {name: client.get(PAGES[name]) for name in PAGES if name != "request"}
+        assert {name: answer.status_code for name, answer in pages.items()} == dict.fromkeys(pages, 200)
+        said = {name: words(answer.text) for name, answer in pages.items()}
+        steps = ("recsys ingest", "recsys apply", "features build", "train --model-version basket/v1", "promote")
+        places = [said["overview"].index(step) for step in steps]
+        assert places == sorted(places)
+        assert "done" not in said["overview"]
+        assert "not applied" in said["overview"]
+        assert "running" not in said["experiment"]
+        assert "recsys train --model-version basket/v2" in said["model"]
+        assert "No request is in the log yet" in said["ask"]
+        (tmp_path / ".recsys/tables").mkdir(parents=True)
+        new.shop()
+        new.come_to(BEFORE)
+        new.apply()
+        said["overview"] = words(client.get("/").text)
+        assert said["overview"].count("to do") == 3
+        assert said["overview"].count("done") == 2
+
+
+def test_steps_end_with_the_first_champion(client: TestClient) -> None:
+    assert "First steps" not in client.get("/").text
+
+
+def test_alerts_of_the_champions_drift_need_attention(tmp_path: Path) -> None:
+    drifted = project(tmp_path)
+    path = tmp_path / ".recsys/reports/basket/v1-drift.json"
+    alerts = [{"kind": "drift", "message": f"drift: column {name} moved"} for name in "abc"]
+    with TestClient(application(OneRequest(drifted.open()))) as client:
+        assert "moved" not in words(client.get("/").text)
+        path.write_text(json.dumps(drift_document() | {"model_version": "basket/v1", "weights": 1, "alerts": alerts}))
+        said = words(client.get("/").text)
+        assert "basket/v1: drift: column a moved" in said
+        assert "recsys diagnose basket" in said
+        assert "1 alerts more" in said
+        path.write_text(json.dumps(drift_document() | {"weights": 9, "alerts": alerts}))
+        assert "moved" not in words(client.get("/").text), "they are of other weights"
+
+
+def test_what_a_report_says_to_do_is_not_said_again_once_it_was_done(tmp_path: Path) -> None:
+    decided = project(tmp_path)
+    advice = [f"`recsys promote {NAME}` makes it the champion"]
+    decided.alter(lambda report: report.update(next=advice, digest="d1"), seal=False)
+    with TestClient(application(OneRequest(decided.open()))) as client:
+        said = words(client.get(PAGES["experiment"]).text)
+        assert f"recsys promote {NAME}" in said
+        decided.ledger_kept.append(
+            transaction="t",
+            state="done",
+            action="promote",
+            subject="basket",
+            payload={
+                "aliases": {"champion": {"before": 1, "after": 3}},
+                "model_version": "basket/v2",
+                "experiment": NAME,
+                "digest": "d1",
+            },
+            author="eve",
+            at=decided.clock.now(),
+        )
+        said = words(client.get(PAGES["experiment"]).text)
+        assert "by eve" in said
+        assert f"recsys promote {NAME}" not in said
+
+
+def test_requests_of_late_are_there_to_choose_from(tmp_path: Path) -> None:
+    logged = project(tmp_path)
+    arms = ("control", "treatment")
+    logged.log_kept.write_exposures(
+        exposure(f"request-{number:03}", NOW, user_id=f"u{number % 30}", arm=arms[number % 30 < 20])
+        for number in range(120)
+    )
+    with TestClient(application(OneRequest(logged.open()), world(routers=[experiment()]))) as client:
+        page = client.get(PAGES["ask"]).text
+        links = re.findall(r'href="/requests\?id=(request-[0-9]+)"', page)
+        assert len(links) == len(set(links)) == 12
+        said = words(page)
+        assert said.count("control of") == said.count("treatment of") == 6, "of each kind by turns"
+        assert client.get(f"/requests?id={links[0]}").status_code == 200
+        users = re.findall(r'href="/placements/home\?user_id=(u[0-9]+)"', client.get(PAGES["placement"]).text)
+        assert len(users) == len(set(users)) == 8
+        assert "somebody_new" in client.get(PAGES["placement"]).text
+
+
+def test_a_request_that_cannot_be_explained_leaves_the_form_and_the_others(shop: PromotedProject) -> None:
+    class Unknown(OneRequest):
+        def request(self, request_id: str) -> Document:
+            message = f"the log has no request {request_id}"
+            raise DataError(message)
+
+    with TestClient(application(Unknown(shop.open()))) as client:
+        answer = client.get("/requests?id=nobody")
+        assert answer.status_code == 404
+        assert "the log has no request nobody" in words(answer.text)
+        assert 'value="nobody"' in answer.text
+        assert client.get("/requests").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(None, "-"), (float("nan"), "-"), (0.5, "0.5000"), (1e-7, "1.0e-07"), (1234.0, "1,234"), (-3.4e38, "-3.4e+38")],
+)
+def test_values_are_written_so_that_they_can_be_read(value: float | None, written: str) -> None:
+    assert written_as(value) == written
 
 
 # ---------------------------------------------------------------- what people write stays text

@@ -57,13 +57,20 @@ def test_a_list_says_how_each_item_moved_from_stage_to_stage() -> None:
     rows = [[(cell["item"], cell["move"]) for cell in row] for row in found["slots"]]
     assert rows == [[("a", ""), ("a", "")], [("b", ""), ("c", "up 1")], [("c", ""), ("", "")]]
     assert found["features"] == [("x", [1.0, None]), ("y", [None, 2.0])]
+    assert found["shared"] == []
+    slots = [{"item_id": item, "features": {"of_user": 3.0, "of_item": item}} for item in "ab"]
+    found = request_view({"recomputed": {"stages": [], "items": slots}})
+    assert found["shared"] == [("of_user", 3.0)]
+    assert found["features"] == [("of_item", ["a", "b"])]
+    assert request_view({"recomputed": {"stages": [], "items": slots[:1]}})["shared"] == []
 
 
 def test_lists_beside_each_other_are_compared_with_the_first() -> None:
     lists = [{"items": [{"item_id": item, "score": None} for item in order]} for order in ("abc", "bad", "")]
-    found = placement_view({}, None, "u1", {"lists": lists})
+    found = placement_view({"testers": []}, None, [], {"lists": lists}, user_id="u1")
     moves = [[item["move"] for item in each["items"]] for each in found["lists"]]
     assert moves == [["", "", ""], ["up 1", "down 1", "new"], []]
+    assert [each["common"] for each in found["lists"]] == [3, 2, 0]
 
 
 # ---------------------------------------------------------------- verdicts

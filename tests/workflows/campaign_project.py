@@ -15,7 +15,6 @@ from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, TIMESTAMP, USER
 from recsys.workflows.campaign_files import Campaign
 from recsys.workflows.promote import promote_first
 from recsys.workflows.serve_campaign import serve_campaign
-from tests.fakes.event_log import FakeEventLog
 from tests.fakes.features import FakeFeatures
 from tests.fakes.ranker import FakeRanker
 from tests.workflows.small_project import SmallProject
@@ -65,7 +64,6 @@ class CampaignProject(SmallProject):
     """Twenty active households of rising affinity, .01 to .20; all but the last have said yes to messages."""
 
     online: FakeFeatures = field(default_factory=lambda: shop(_SERVICES))
-    log_kept: FakeEventLog = field(default_factory=FakeEventLog)
 
     def __post_init__(self) -> None:
         """Declare the campaign, and let its weights be the champion."""
@@ -111,10 +109,6 @@ class CampaignProject(SmallProject):
         """Return the one store."""
         assert namespace is None
         return self.online
-
-    def event_log(self) -> FakeEventLog:
-        """Return the one log."""
-        return self.log_kept
 
 
 _CLOCKS: Final = ((EVENT_TIMESTAMP, TIMESTAMP), (CREATED_TIMESTAMP, TIMESTAMP))

@@ -19,6 +19,7 @@ from recsys.workflows.plan import Applied, apply, plan
 from recsys.workflows.workspace import Workspace
 from tests.fakes.clock import FixedClock
 from tests.fakes.engine import FakeEngine
+from tests.fakes.event_log import FakeEventLog
 from tests.fakes.feature_repository import FakeFeatureRepository
 from tests.fakes.features import FakeFeatures
 from tests.fakes.ledger import FakeLedger
@@ -62,6 +63,7 @@ class SmallProject:
     clock: FixedClock = field(default_factory=lambda: FixedClock(BEFORE))
     ledger_kept: FakeLedger = field(default_factory=FakeLedger)
     registry_kept: FakeRegistry = field(default_factory=FakeRegistry)
+    log_kept: FakeEventLog = field(default_factory=FakeEventLog)
 
     def __post_init__(self) -> None:
         """Let stores that are no files stand in the environment: they are there from the beginning."""
@@ -159,6 +161,10 @@ class SmallProject:
     def ledger(self) -> FakeLedger:
         """Return the one ledger."""
         return self.ledger_kept
+
+    def event_log(self) -> FakeEventLog:
+        """Return the one log."""
+        return self.log_kept
 
     def registry(self) -> FakeRegistry:
         """Return the one registry."""

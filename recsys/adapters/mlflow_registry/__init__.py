@@ -9,6 +9,7 @@ names of metrics: `ndcg@10/user` is stored as `ndcg_at_10/user` (`metric_to_mlfl
 - `registry`: `MlflowRegistry`, the port `ModelRegistry`
 - `recording`: how one registration is written
 - `connection`: the client, its bounds in time, and its failures as `StoreError`
+- `changes`: whether anything has changed, for little
 - `checks`: what `recsys doctor` asks
 - `sample`: whether a ranker gives the scores it gave at its training
 """

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import pyarrow.parquet as pq
 
 from recsys.adapters.mlflow_registry import recording
+from recsys.adapters.mlflow_registry.changes import Changes
 from recsys.adapters.mlflow_registry.connection import Connection, reason_of
 from recsys.adapters.mlflow_registry.sample import check_sample
 from recsys.errors import ModelError
@@ -51,6 +52,7 @@ class MlflowRegistry:
             flavors: for each type of ranker, what writes its bundle as an MLflow model.
         """
         self._connection = Connection(tracking_uri)
+        self._changes = Changes(tracking_uri)
         self._artifact_root = artifact_root
         self._loaders = dict(loaders)
         self._flavors = dict(flavors)
@@ -102,6 +104,19 @@ class MlflowRegistry:
             client = self._connection.client
             version = self._connection.found(lambda: client.get_model_version_by_alias(model, alias))
         return None if version is None else _weights(version)
+
+    def aliases(self, model: str) -> Mapping[str, int]:
+        """Return each alias of a registered model and the number of the weights that it names."""
+        if not _NAME.fullmatch(model):
+            return {}
+        with self._connection.failures(f"read the aliases of {model}"):
+            client = self._connection.client
+            found = self._connection.found(lambda: client.get_registered_model(model))
+        return {} if found is None else {alias: int(number) for alias, number in found.aliases.items()}
+
+    def stamp(self) -> str | None:
+        """Return another text after any commit to a SQLite file; None for a server."""
+        return self._changes.stamp()
 
     def set_alias(self, weights: Weights, alias: str) -> None:
         """Let an alias name these weights.

@@ -95,6 +95,13 @@ class SqlEventLog:
         )
         return self._read("read exposures", query, schema.EXPOSURES)
 
+    def recent(self, placement: str, count: int) -> pa.Table:
+        """Return the newest exposures of a placement, newest first; those of one moment are in no order."""
+        log = tables.exposures
+        newest = self._select(log, schema.EXPOSURES).where(log.c.placement == placement)
+        query = newest.order_by(log.c[schema.EVENT_TIMESTAMP].desc()).limit(count)
+        return self._read("read the newest exposures", query, schema.EXPOSURES)
+
     def impressions(self, placement: str, start: datetime, end: datetime) -> pa.Table:
         """Return the slots of those exposures, in their order and by position."""
         log, shown = tables.exposures, tables.impressions

@@ -69,6 +69,11 @@ class SqlLedger:
         with self._database.reading("read the ledger") as connection:
             return tuple(LedgerEntry(**row) for row in connection.execute(query).mappings())
 
+    def position(self) -> int:
+        """Return the sequence number of the last entry; 0 before the first."""
+        with self._database.reading("read the ledger") as connection:
+            return connection.execute(sa.select(sa.func.max(tables.ledger.c.sequence))).scalar() or 0
+
     def close(self) -> None:
         """Give all connections back; the ledger may be used again."""
         self._database.close()

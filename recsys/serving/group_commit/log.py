@@ -133,6 +133,10 @@ class GroupCommit:
         """Return committed exposures."""
         return self._log.exposures(placement, start, end)
 
+    def recent(self, placement: str, count: int) -> pa.Table:
+        """Return the newest committed exposures."""
+        return self._log.recent(placement, count)
+
     def impressions(self, placement: str, start: datetime, end: datetime) -> pa.Table:
         """Return the slots of committed exposures."""
         return self._log.impressions(placement, start, end)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from recsys.errors import StoreError
@@ -16,6 +17,24 @@ _KEPT: Final = 32
 _SECONDS: Final = 30.0
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A document that is to be drawn."""
+
+    kind: str
+    """As `python -m recsys.reports` calls it: experiment, offline or funnel."""
+    said: bytes
+    """The document, as JSON."""
+    digest: str
+    """Of both."""
+
+    @classmethod
+    def of(cls, kind: str, document: Document) -> "Drawing":
+        """Write a document, which takes milliseconds: in a thread of pages, not in that of all answers."""
+        said = json.dumps(document).encode()
+        return cls(kind, said, f"{kind} {hashlib.sha256(said).hexdigest()}")
+
+
 class Drawer:
     """Draws documents by `python -m recsys.reports`, one at a time, and keeps what was drawn last."""
 
@@ -24,21 +43,16 @@ class Drawer:
         self._one = asyncio.Lock()
         self._drawn: OrderedDict[str, Mapping[str, str]] = OrderedDict()
 
-    async def drawn(self, kind: str, document: Document) -> Mapping[str, str]:
+    async def drawn(self, drawing: Drawing) -> Mapping[str, str]:
         """Return a document's pictures by name, as SVG.
-
-        Args:
-            kind: experiment or offline.
-            document: that report.
 
         Raises:
             StoreError: if they could not be drawn, or not in time.
         """
-        said = json.dumps(document)
-        key = f"{kind} {hashlib.sha256(said.encode()).hexdigest()}"
+        key = drawing.digest
         async with self._one:
             if key not in self._drawn:
-                self._drawn[key] = await _draw(kind, said.encode())
+                self._drawn[key] = await _draw(drawing.kind, drawing.said)
                 if len(self._drawn) > _KEPT:
                     self._drawn.popitem(last=False)
             self._drawn.move_to_end(key)

@@ -4,40 +4,32 @@ A read waits for its stores so long and no longer, and only so many are in work 
 no list waiting. What cannot be read is said on a page.
 """
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated, Any, Final, TypeVar
-from urllib.parse import urlencode
+from typing import Annotated, Final, TypeVar
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 
-from recsys.errors import RecsysError, SpecError, StoreError
+from recsys.errors import StoreError
 from recsys.ports import Clock
-from recsys.serving.breaker import Breaker
 from recsys.serving.fleet import Fleet, served
-from recsys.serving.gate import Gate
 from recsys.serving.preview import previews
 from recsys.serving.resolver import Resolver
-from recsys.web.admission import Admission, BusyError
 from recsys.web.bodies import LONGEST_ID
 from recsys.web.console import rendering, views
+from recsys.web.console.answers import Answers, Failure, failure_of
 from recsys.web.console.api_view import Here, api_view
-from recsys.web.console.drawing import Drawer
+from recsys.web.console.drawing import Drawer, Drawing
+from recsys.web.console.lanes import Lane
 from recsys.web.console.reads import ConsoleReads, Document
 from recsys.web.console.session import Sessions
 from recsys.web.console.sign_in import SignIn
 
-LOGGER = logging.getLogger(__name__)
-
 _READS: Final = 2
-_WAITING: Final = 16
-_TEMPLATE: Final = "message.html"
 
 T = TypeVar("T")
-Show = Callable[[Document], tuple[str, views.Context]]
 Asked = Annotated[str, Query(max_length=LONGEST_ID)]
 
 
@@ -74,22 +66,30 @@ class Site:
             sessions: who may see the pages.
             budget: the time of each list that is tried.
         """
-        self._console = console
+        self._reads = console.reads
         self._fleet = fleet
         self._clock = clock
-        self._sessions = sessions
         self._budget = budget
+        self._answers = Answers(
+            {
+                "environment": console.environment,
+                "mlflow_ui": console.mlflow_ui,
+                "feast_ui": console.feast_ui,
+                "guarded": sessions.token is not None,
+            }
+        )
+        self._sign_in = SignIn(sessions, self._answers.outside)
+        self._token_variables = console.token_variables
+        self._guarded = sessions.token is not None
         self._drawer = Drawer()
-        self._pages = _Lane("page", _READS, console.seconds)
-        self._explanations = _Lane("explanation", 1, console.explaining_seconds)
-        self._tries = _Lane("try", 1, console.seconds)
+        self._pages = Lane("page", _READS, console.seconds)
+        self._explanations = Lane("explanation", 1, console.explaining_seconds)
+        self._tries = Lane("try", 1, console.seconds)
 
     def close(self) -> None:
         """Take no more work."""
         for lane in (self._pages, self._explanations, self._tries):
-            lane.admission.close()
-
-    # ------------------------------------------------------------ addresses
+            lane.close()
 
     def router(self) -> APIRouter:
         """Return the addresses; none is part of the OpenAPI document, which is of what programs ask for."""
@@ -107,145 +107,134 @@ class Site:
             ("/static/icon.svg", rendering.icon),
         ):
             router.add_api_route(path, page, methods=["GET"], response_model=None)
-        SignIn(self._sessions, self._outside).add_to(router)
+        self._sign_in.add_to(router)
         return router
 
+    # ------------------------------------------------------------ what is declared, trained and decided
+
     async def _overview(self, request: Request) -> Response:
-        return await self._page(
-            request,
-            self._console.reads.overview,
-            lambda found: ("overview.html", views.overview_view(found, self._live())),
-        )
+        def read() -> tuple[Document, Document]:
+            return self._reads.overview(), self._live()
+
+        return await self._kept(request, "overview.html", read, lambda read: views.overview_view(*read))
 
     async def _problem(self, request: Request, name: str) -> Response:
-        return await self._page(
-            request,
-            lambda: self._console.reads.problem(name),
-            lambda found: ("problem.html", views.problem_view(found)),
-        )
+        return await self._kept(request, "problem.html", lambda: self._reads.problem(name), views.problem_view)
 
     async def _model(self, request: Request, name: str, version: str | None = None) -> Response:
-        return await self._page(
-            request,
-            lambda: self._console.reads.model(name, version),
-            lambda found: ("model.html", views.model_view(found)),
-        )
+        return await self._kept(request, "model.html", lambda: self._reads.model(name, version), views.model_view)
 
     async def _experiment(self, request: Request, name: str) -> Response:
-        return await self._page(
-            request,
-            lambda: self._console.reads.experiment(name),
-            lambda found: ("experiment.html", views.experiment_view(found)),
-        )
+        return await self._kept(request, "experiment.html", lambda: self._reads.experiment(name), views.experiment_view)
+
+    # ------------------------------------------------------------ what was and would be answered
 
     async def _request(self, request: Request, id: Asked = "") -> Response:  # noqa: A002 - the name in the address
         if not id:
-            return await self._page(request, dict, lambda _: ("ask.html", {}))
-        return await self._page(
-            request,
-            lambda: self._console.reads.request(id),
-            lambda found: ("request.html", views.request_view(found)),
-            self._explanations,
-        )
+            return await self._kept(request, "ask.html", self._recent, views.ask_view)
+
+        def explained() -> Response:
+            return self._answers.page("request.html", views.request_view(self._reads.request(id)))
+
+        def unexplained(failure: Failure) -> Response:
+            return self._answers.page("ask.html", views.ask_view(self._recent(), id, failure), failure.status)
+
+        if (demanded := self._sign_in.demanded(request)) is not None:
+            return demanded
+        try:
+            return await self._explanations.ask(explained)
+        except Exception as error:  # noqa: BLE001 - it is said on a page
+            failure = failure_of(error)
+        try:
+            return await self._pages.ask(lambda: unexplained(failure))
+        except Exception as error:  # noqa: BLE001 - likewise
+            return self._answers.failed(error)
 
     async def _placement(self, request: Request, name: str, user_id: Asked = "") -> Response:
         resolver = self._fleet.get(name)
 
-        def read() -> Document:
-            found = dict(self._console.reads.placement(name))
-            if user_id and resolver is not None:
-                budget = resolver.placement.budget or self._budget
-                found["tried"] = previews(resolver, user_id, self._clock.now(), budget).to_dict()
-            return found
+        def read() -> tuple[Document, Document | None, Sequence[Document], Document | None]:
+            found = self._reads.placement(name)
+            tried = self._tried(resolver, user_id) if user_id and resolver is not None else None
+            return found, None if resolver is None else served(resolver), self._recent(name), tried
 
-        live = None if resolver is None else served(resolver)
-        return await self._page(
+        return await self._kept(
             request,
+            "placement.html",
             read,
-            lambda found: ("placement.html", views.placement_view(found, live, user_id, found.get("tried"))),
-            self._tries if user_id else None,
+            lambda read: views.placement_view(*read, user_id=user_id),
+            lane=self._tries if user_id else self._pages,
         )
 
-    async def _chart(self, request: Request, kind: str, name: str, chart: str) -> Response:
-        if not self._sessions.open_to(request):
-            words = {
-                "title": "Sign in",
-                "words": "Pictures are shown to those who have signed in.",
-                "command_to_run": "",
-            }
-            return self._outside(_TEMPLATE, 401, words)
-        try:
-            document = await self._pages.ask(lambda: self._report(kind, name))
-            drawn = {} if document is None else await self._drawer.drawn(_KINDS[kind], document)
-        except Exception as error:  # noqa: BLE001 - it is said on a page
-            return self._failed(error)
-        if chart not in drawn:
-            return self._message(404, "No such picture", "The report has no figures for it.")
-        return rendering.picture(drawn[chart], keep=self._sessions.token is None)
+    def _tried(self, resolver: Resolver, user_id: str) -> Document:
+        budget = resolver.placement.budget or self._budget
+        return previews(resolver, user_id, self._clock.now(), budget).to_dict()
 
-    def _report(self, kind: str, name: str) -> Document | None:
-        reads = self._console.reads
+    def _recent(self, placement: str | None = None) -> Sequence[Document]:
+        """Return what was answered of late, as suggestions: a page is none the worse without them."""
+        try:
+            return self._reads.recent(placement)
+        except StoreError:
+            return ()
+
+    # ------------------------------------------------------------ pictures
+
+    async def _chart(self, request: Request, kind: str, name: str, chart: str) -> Response:
+        if self._sign_in.demanded(request) is not None:
+            return self._answers.message_outside(401, "Sign in", "Pictures are shown to those who have signed in.")
+        try:
+            drawing = await self._pages.ask(lambda: self._drawing(kind, name))
+            drawn = {} if drawing is None else await self._drawer.drawn(drawing)
+        except Exception as error:  # noqa: BLE001 - it is said on a page
+            return self._answers.failed(error)
+        if chart not in drawn:
+            return self._answers.message(404, "No such picture", "The report has no figures for it.")
+        return rendering.picture(drawn[chart], keep=not self._guarded)
+
+    def _drawing(self, kind: str, name: str) -> Drawing | None:
         model, _, version = name.partition("/")
         found: dict[str, Callable[[], Document | None]] = {
-            "problems": lambda: reads.problem_report(name),
-            "models": lambda: reads.model_report(model, version),
-            "experiments": lambda: reads.experiment_report(name),
+            "problems": lambda: self._reads.problem_report(name),
+            "models": lambda: self._reads.model_report(model, version),
+            "experiments": lambda: self._reads.experiment_report(name),
         }
-        return found[kind]() if kind in found else None
+        document = found[kind]() if kind in found else None
+        return None if document is None else Drawing.of(_KINDS[kind], document)
+
+    # ------------------------------------------------------------ what programs ask for
 
     async def _api(self, request: Request) -> Response:
         placements = {name: _tester(resolver) for name, resolver in self._fleet.items()}
-        here = Here(str(request.base_url).rstrip("/"), placements, self._console.token_variables)
-        return await self._page(
-            request, request.app.openapi, lambda found: ("api.html", {"page": api_view(found, here)})
-        )
+        here = Here(str(request.base_url).rstrip("/"), placements, self._token_variables)
+
+        def read() -> tuple[Document, Here]:
+            return request.app.openapi(), here
+
+        return await self._kept(request, "api.html", read, lambda read: {"page": api_view(*read)})
 
     # ------------------------------------------------------------ one page
 
-    async def _page(
-        self, request: Request, read: Callable[[], Document], show: Show, lane: "_Lane | None" = None
+    async def _kept(
+        self,
+        request: Request,
+        template: str,
+        read: Callable[[], T],
+        view: Callable[[T], views.Context],
+        lane: Lane | None = None,
     ) -> Response:
-        if not self._sessions.open_to(request):
-            wanted = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
-            return RedirectResponse(f"/login?{urlencode({'next': wanted})}", 303)
+        """Answer with the page of what is read; it is written again only where that is not what it was."""
+        if (demanded := self._sign_in.demanded(request)) is not None:
+            return demanded
+        address = f"{request.url.path}?{request.url.query}"
 
         def made() -> Response:
-            template, context = show(read())
-            return self._rendered(template, 200, context)
+            found = read()
+            return self._answers.unchanged(address, found, lambda: self._answers.page(template, view(found)))
 
         try:
             return await (lane or self._pages).ask(made)
         except Exception as error:  # noqa: BLE001 - it is said on a page
-            return self._failed(error)
-
-    def _failed(self, error: Exception) -> Response:
-        """Say why there is no page; what nothing foresaw is logged and not told."""
-        if isinstance(error, BusyError):
-            return self._message(503, "Busy", "As many pages are being made as may at once. Try again in a moment.")
-        if isinstance(error, StoreError):
-            LOGGER.warning("console: %s", error)
-            return self._message(503, "A store does not answer", str(error), "recsys doctor")
-        if isinstance(error, SpecError):
-            return self._message(404, "Not found", str(error), "recsys validate")
-        if isinstance(error, RecsysError):
-            return self._message(404, "This cannot be shown", str(error))
-        LOGGER.error("console: a page failed", exc_info=error)
-        return self._message(
-            500, "This page failed", "The service's log has the cause. Lists are answered all the same."
-        )
-
-    def _message(self, status: int, title: str, words: str, command: str = "") -> Response:
-        return self._rendered(_TEMPLATE, status, {"title": title, "words": words, "command_to_run": command})
-
-    def _rendered(self, template: str, status: int, context: Mapping[str, Any]) -> Response:
-        links = {"mlflow_ui": self._console.mlflow_ui, "feast_ui": self._console.feast_ui}
-        site = {"environment": self._console.environment, "guarded": self._sessions.token is not None, **links}
-        return rendering.page(template, status, {"site": site, **context})
-
-    def _outside(self, template: str, status: int, context: Mapping[str, Any]) -> Response:
-        """Return a page for somebody who has not signed in: it tells no address and signs nobody out."""
-        site = {"environment": self._console.environment, "guarded": False, "mlflow_ui": None, "feast_ui": None}
-        return rendering.page(template, status, {"site": site, **context})
+            return self._answers.failed(error)
 
     def _live(self) -> Document:
         return {
@@ -264,22 +253,3 @@ def _tester(resolver: Resolver) -> str | None:
 
 _KINDS: Final = {"problems": "funnel", "models": "offline", "experiments": "experiment"}
 """Part of an address to what `python -m recsys.reports` calls such a report."""
-
-
-class _Lane:
-    """Threads for one kind of page, which may hang in a store that does not answer without anybody else waiting."""
-
-    def __init__(self, kind: str, threads: int, seconds: float) -> None:
-        self.admission = Admission(f"console {kind}", threads, _WAITING)
-        self._gate = Gate(Breaker(f"the stores of the console's {kind}s"), threads)
-        self._seconds = seconds
-
-    async def ask(self, read: Callable[[], T]) -> T:
-        """Return what a read gives, in time.
-
-        Raises:
-            BusyError: if as many are waiting as may.
-            StoreError: if there was no answer in time, or there was none for the last ones.
-        """
-        with self.admission.admitted():
-            return await self.admission.run(lambda: self._gate.ask(read, self._seconds))

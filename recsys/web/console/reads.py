@@ -1,6 +1,6 @@
 """What are the console's pages made from? Documents of JSON values, and nothing that could change anything."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 Document = Mapping[str, Any]
@@ -9,8 +9,8 @@ Document = Mapping[str, Any]
 class ConsoleReads(Protocol):
     """What a project tells the console.
 
-    Any of them raises SpecError for a name that there is not, and StoreError where a store that it needs does not
-    answer.
+    A document is the very same object as before where nothing that it is made from has changed. Any of them raises
+    SpecError for a name that there is not, and StoreError where a store that it needs does not answer.
     """
 
     def overview(self) -> Document:
@@ -51,4 +51,8 @@ class ConsoleReads(Protocol):
 
     def placement(self, name: str) -> Document:
         """Return one placement or audience."""
+        ...
+
+    def recent(self, placement: str | None = None) -> Sequence[Document]:
+        """Return requests that were answered of late, the newest first; of one placement or of all."""
         ...

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -23,14 +23,23 @@ _HEADERS: Final = {"Content-Security-Policy": POLICY, "Cross-Origin-Opener-Polic
 _PICTURE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
 """Of a drawing, whose lines have their colours with them."""
 _TICKED: Final = re.compile("`([^`]+)`")
+_ROWS: Final = 12
+"""Of a long table, so many are shown at once."""
 _TINY: Final = 5e-5
 """What four decimals would write as 0."""
+_HUGE: Final = 1e15
+"""From here on the digits of a float say nothing."""
 _KEPT: Final = "private, max-age=86400, immutable"
 
 
 def page(template: str, status: int, context: Mapping[str, Any]) -> HTMLResponse:
     """Return a page."""
-    return HTMLResponse(_templates().get_template(template).render(context), status, _HEADERS)
+    return html(_templates().get_template(template).render(context), status)
+
+
+def html(body: str | bytes, status: int = 200) -> HTMLResponse:
+    """Return a page that is written already."""
+    return HTMLResponse(body, status, _HEADERS)
 
 
 def stylesheet() -> Response:
@@ -58,7 +67,14 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"minute": _minute, "value": _value, "part": _part, "ticked": _ticked}
+    environment.filters |= {
+        "minute": _minute,
+        "value": _value,
+        "part": _part,
+        "ticked": _ticked,
+        "pages": _pages,
+        "selectparts": _told,
+    }
     return environment
 
 
@@ -81,6 +97,8 @@ def _value(found: object) -> str:
     """Write a feature's or a score's value."""
     if found is None or (isinstance(found, float) and math.isnan(found)):
         return "-"
+    if isinstance(found, float) and abs(found) >= _HUGE:
+        return f"{found:.1e}"
     if isinstance(found, float) and not found.is_integer():
         return f"{found:.1e}" if abs(found) < _TINY else f"{found:,.4f}"
     return f"{found:,.0f}" if isinstance(found, float) else str(found)
@@ -89,6 +107,16 @@ def _value(found: object) -> str:
 def _ticked(text: str) -> Markup:
     """Write what stands between backticks as code."""
     return Markup(_TICKED.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
+
+
+def _pages(rows: Sequence[Any]) -> list[Sequence[Any]]:
+    """Part rows into those that are shown and those that are folded away."""
+    return [part for part in (rows[:_ROWS], rows[_ROWS:]) if part]
+
+
+def _told(pairs: Sequence[tuple[str, str]], parts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Keep those whose part says something."""
+    return [(name, words) for name, words in pairs if parts.get(name)]
 
 
 def _part(name: str) -> str:

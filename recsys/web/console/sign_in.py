@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
@@ -35,6 +35,13 @@ class SignIn:
             ("/logout", "POST", self._sign_out),
         ):
             router.add_api_route(path, answer, methods=[method], response_model=None)
+
+    def demanded(self, request: Request) -> Response | None:
+        """Return the way to the form for those who have not signed in, or None."""
+        if self._sessions.open_to(request):
+            return None
+        wanted = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+        return RedirectResponse(f"/login?{urlencode({'next': wanted})}", 303)
 
     async def _form(self, next: str = "/") -> Response:  # noqa: A002 - the name in the address
         return self._render(_TEMPLATE, 200, {"next": local_path(next), "wrong": False})

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -34,6 +34,9 @@ _CHART_WORDS: Final = {
     "correlation": "The features that move with the label most",
 }
 _MANY_STEPS: Final = 2
+_SUGGESTED: Final = 8
+_NOBODY: Final = "somebody_new"
+"""A user whom no shop knows, for the list of those who come for the first time."""
 
 
 def overview_view(document: Document, live: Document) -> Context:
@@ -69,7 +72,8 @@ def experiment_view(document: Document) -> Context:
     parts: Mapping[str, str] = {}
     if report is not None:
         figures = _figures("experiments", document["experiment"], report, _experiment_charts(report))
-        parts = experiment_parts(report, figures)
+        # What it says to do next was done: a report promotes once.
+        parts = experiment_parts(report | {"next": ()} if document["promoted"] else report, figures)
     return {
         "page": document,
         "arms": arms_in_order(document),
@@ -90,32 +94,71 @@ def request_view(document: Document) -> Context:
         first = made["stages"][0]["before"] if made["stages"] else final
         steps = [("the model's order", first), *((each["stage"], each["after"]) for each in made["stages"])]
     items = [] if made is None else made["items"]
-    names = list(dict.fromkeys(name for each in items for name in each["features"]))
+    rows = [
+        (name, [each["features"].get(name) for each in items])
+        for name in dict.fromkeys(name for each in items for name in each["features"])
+    ]
+    shared = [name for name, values in rows if len(values) > 1 and len(set(map(repr, values))) == 1]
     return {
         "page": document,
         "steps": [name for name, _ in steps],
         "slots": _slots([order for _, order in steps]),
-        "features": [(name, [each["features"].get(name) for each in items]) for name in names],
+        "shared": [(name, values[0]) for name, values in rows if name in shared],
+        "features": [(name, values) for name, values in rows if name not in shared],
         "items": items,
     }
 
 
-def placement_view(document: Document, live: Document | None, user_id: str, tried: Document | None) -> Context:
+def ask_view(recent: Sequence[Document], request_id: str = "", failure: object = None) -> Context:
+    """Ask for a request's id.
+
+    Args:
+        recent: requests to choose from.
+        request_id: the one that was asked for; empty where none was.
+        failure: why it is not explained; None where none was asked for.
+    """
+    return {"recent": recent, "request_id": request_id, "failure": failure}
+
+
+def placement_view(
+    document: Document,
+    live: Document | None,
+    recent: Sequence[Document],
+    tried: Document | None,
+    *,
+    user_id: str,
+) -> Context:
     """Show a placement, and the lists that a user would get from each model on it.
 
     Args:
         document: of `ConsoleReads.placement`.
         live: what it answers from; None where this process does not serve it.
-        user_id: who was asked for; empty where nobody was.
+        recent: requests that it answered of late, whose users are suggested.
         tried: of `serving.preview`; None where nobody was asked for.
+        user_id: who was asked for; empty where nobody was.
     """
     lists = [] if tried is None else tried["lists"]
     first = [each["item_id"] for each in lists[0]["items"]] if lists else []
     compared = [
-        {**each, "items": [{**item, "move": _moved(item["item_id"], place, first)} for place, item in _places(each)]}
+        {
+            **each,
+            "items": [{**item, "move": _moved(item["item_id"], place, first)} for place, item in _places(each)],
+            "common": sum(item["item_id"] in first for item in each["items"]),
+        }
         for each in lists
     ]
-    return {"page": document, "live": live, "user_id": user_id, "tried": tried, "lists": compared}
+    return {
+        "page": document,
+        "live": live,
+        "suggested": (
+            ("Asked of late:", [each["user_id"] for each in recent][:_SUGGESTED]),
+            ("Testers:", document["testers"]),
+            ("Never seen:", [_NOBODY]),
+        ),
+        "user_id": user_id,
+        "tried": tried,
+        "lists": compared,
+    }
 
 
 # ---------------------------------------------------------------- live
@@ -128,19 +171,24 @@ def _live_attention(live: Document) -> list[dict[str, str]]:
         if state != "closed"
     ]
     found += [{"what": f"{name}: {why}", "command": ""} for name, why in live["troubles"].items()]
-    for name, served in live["placements"].items():
-        if served.get("copied"):
-            when = f"{served['copied'][:16].replace('T', ' ')} UTC"
-            found.append({"what": f"Placement {name} is answered from the local copy of {when}.", "command": ""})
-        found += [
-            {"what": f"Placement {name}: {store} cannot be followed: {why}", "command": ""}
-            for store, why in served.get("troubles", {}).items()
-        ]
-        found += [
-            {"what": f"Placement {name}: weights {weights} are not served: {why}", "command": ""}
-            for weights, why in served.get("refused", {}).items()
-        ]
+    said: dict[str, list[str]] = {}
+    for placement, served in live["placements"].items():
+        for words in _of_placement(served):
+            said.setdefault(words, []).append(placement)
+    for words, places in said.items():
+        several = "Placements" if len(places) > 1 else "Placement"
+        found.append({"what": f"{several} {', '.join(places)}: {words}", "command": ""})
     return found
+
+
+def _of_placement(served: Document) -> Iterator[str]:
+    """Yield what is wrong with what a placement is answered from."""
+    if served.get("copied"):
+        yield f"answered from the local copy of {served['copied'][:16].replace('T', ' ')} UTC."
+    for store, why in served.get("troubles", {}).items():
+        yield f"{store} cannot be followed: {why}"
+    for weights, why in served.get("refused", {}).items():
+        yield f"weights {weights} are not served: {why}"
 
 
 # ---------------------------------------------------------------- reports

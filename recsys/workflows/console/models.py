@@ -9,7 +9,7 @@ from recsys.decision.champion import champion_status, logic_alias, overrides
 from recsys.decision.logic_weights import GATE_TAG, REASON_TAG
 from recsys.errors import ModelError, SpecError
 from recsys.planning.state import applied_state
-from recsys.ports import LedgerEntry, Weights
+from recsys.ports import LedgerEntry, NamedWeights, Weights
 from recsys.workflows.drift import kept_drift
 from recsys.workflows.judging import REPORT
 from recsys.workflows.plan import ledger_entries
@@ -20,14 +20,19 @@ _FOR_EVER: Final = "0s"
 """How a view says that its rows do not age."""
 
 
-def model_summary(workspace: Workspace, model: str) -> dict[str, Any]:
+def model_summary(workspace: Workspace, registered: NamedWeights, model: str) -> dict[str, Any]:
     """Return a model's versions and who is champion.
+
+    Args:
+        workspace: the project.
+        registered: what the registry says at this look.
+        model: a registered model.
 
     Raises:
         StoreError: if the registry or the ledger cannot be read.
     """
-    weights = workspace.registry.search(model)
-    status = champion_status(workspace.registry, workspace.ledger, model)
+    weights = registered.search(model)
+    status = champion_status(registered, workspace.ledger, model)
     champion = next((each for each in weights if each.number == status.recorded), None)
     named = [version.partition("/")[2] for version in workspace.catalog.models if version.partition("/")[0] == model]
     versions = list(dict.fromkeys([*named, *(each.version for each in weights)]))
@@ -36,7 +41,8 @@ def model_summary(workspace: Workspace, model: str) -> dict[str, Any]:
         "model": model,
         "champion": None if champion is None else {"model_version": champion.model_version, "weights": champion.number},
         "moved_outside": None if status.agrees else {"alias": _number(status.alias), "recorded": status.recorded},
-        "versions": [_version(workspace, model, version, weights) for version in versions],
+        "versions": [_version(workspace, registered, model, version) for version in versions],
+        "alerts": [] if champion is None else _alerts(workspace, champion),
         "overrides": [
             {"model_version": each.model_version, "reason": each.reason, "refused": list(each.refused)}
             for each in overridden.values()
@@ -44,11 +50,20 @@ def model_summary(workspace: Workspace, model: str) -> dict[str, Any]:
     }
 
 
-def model_document(workspace: Workspace, model: str, version: str | None) -> dict[str, Any]:
+def _alerts(workspace: Workspace, champion: Weights) -> list[str]:
+    """Return what the last `recsys drift` of these very weights found beyond the monitor's limits."""
+    drift = kept_drift(workspace, champion.model_version)
+    if drift is None or drift["weights"] != champion.number:
+        return []
+    return [each["message"] for each in drift.get("alerts") or ()]
+
+
+def model_document(workspace: Workspace, registered: NamedWeights, model: str, version: str | None) -> dict[str, Any]:
     """Return a model, and one version of it in full.
 
     Args:
         workspace: the project.
+        registered: what the registry says at this look.
         model: a registered model.
         version: one of its versions; the champion's by default, or else the first declared.
 
@@ -56,7 +71,7 @@ def model_document(workspace: Workspace, model: str, version: str | None) -> dic
         SpecError: if there is no such model or version.
         StoreError: if the registry or the ledger cannot be read.
     """
-    summary = model_summary(workspace, model)
+    summary = model_summary(workspace, registered, model)
     names = [each["version"] for each in summary["versions"]]
     if not names:
         message = f"model {model}: no version of it is declared or registered"
@@ -69,7 +84,7 @@ def model_document(workspace: Workspace, model: str, version: str | None) -> dic
     entries = ledger_entries(workspace)
     named = f"{model}/{shown}"
     spec = workspace.catalog.models.get(named)
-    weights = [each for each in workspace.registry.search(model) if each.version == shown]
+    weights = [each for each in registered.search(model) if each.version == shown]
     service = spec.feature_service if spec else next((each.tags.get("feast.feature_service") for each in weights), None)
     return {
         **summary,
@@ -79,23 +94,26 @@ def model_document(workspace: Workspace, model: str, version: str | None) -> dic
             {"number": each.number, **{name.removeprefix(_TAG): value for name, value in each.tags.items()}}
             for each in reversed(weights)
         ],
+        "placements": sorted(
+            [name for name, place in workspace.catalog.placements.items() if place.model == model]
+            + [name for name, place in workspace.catalog.audiences.items() if place.model == model]
+        ),
         "lineage": None if service is None else lineage(entries, service),
-        "report": model_report(workspace, model, shown),
+        "report": model_report(workspace, registered, model, shown),
         "drift": kept_drift(workspace, named),
         "ledger": [_entry(each) for each in reversed(latest(workspace.ledger, model))],
     }
 
 
-def model_report(workspace: Workspace, model: str, version: str) -> dict[str, Any] | None:
+def model_report(workspace: Workspace, registered: NamedWeights, model: str, version: str) -> dict[str, Any] | None:
     """Return the offline report of a version's weights in service, or of its newest; None where there is none."""
-    registry = workspace.registry
-    served = registry.resolve(model, logic_alias(version))
-    mine = [each for each in registry.search(model) if each.version == version]
+    served = registered.resolve(model, logic_alias(version))
+    mine = [each for each in registered.search(model) if each.version == version]
     weights = served or (mine[-1] if mine else None)
     if weights is None:
         return None
     try:
-        found: dict[str, Any] = json.loads(registry.report(weights, REPORT))
+        found: dict[str, Any] = json.loads(workspace.registry.report(weights, REPORT))
     except ModelError:
         return None
     return found | {"weights": weights.number}
@@ -141,9 +159,9 @@ def _view(name: str, view: Mapping[str, Any], gives: list[str]) -> dict[str, Any
     }
 
 
-def _version(workspace: Workspace, model: str, version: str, weights: Sequence[Weights]) -> dict[str, Any]:
-    mine = [each for each in weights if each.version == version]
-    served = workspace.registry.resolve(model, logic_alias(version)) if mine else None
+def _version(workspace: Workspace, registered: NamedWeights, model: str, version: str) -> dict[str, Any]:
+    mine = [each for each in registered.search(model) if each.version == version]
+    served = registered.resolve(model, logic_alias(version)) if mine else None
     newest = mine[-1].tags if mine else {}
     return {
         "version": version,

@@ -1,10 +1,12 @@
 """How do business issues, problems, models, placements and experiments hang together, and what needs attention?"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from recsys.errors import StoreError
 from recsys.planning.lifecycle import Stage
+from recsys.ports import NamedWeights
+from recsys.workflows.console.beginning import first_steps, first_version
 from recsys.workflows.console.experiments import experiment_summary
 from recsys.workflows.console.models import model_summary
 from recsys.workflows.console.problems import places, problem_summary
@@ -12,19 +14,23 @@ from recsys.workflows.experiment_status import experiment_status
 from recsys.workflows.workspace import Workspace
 
 Document = dict[str, Any]
+_ALERTS: Final = 2
+"""Of one model, so many are told; its page has all."""
 
 
-def overview_document(workspace: Workspace, broken: Sequence[str] = ()) -> Document:
+def overview_document(workspace: Workspace, registered: NamedWeights, broken: Sequence[str] = ()) -> Document:
     """Return everything that is declared, by problem; a store that cannot be read is said, and its part is left out.
 
     Args:
         workspace: the project.
+        registered: what the registry says at this look.
         broken: what is wrong with the declarations since they were read.
     """
     catalog = workspace.catalog
     troubles: list[str] = []
     experiments = _experiments(workspace, troubles)
-    models = _models(workspace, troubles)
+    models = _models(workspace, registered, troubles)
+    steps = [] if troubles else first_steps(workspace, models, experiments)
     problems = []
     for name, problem in sorted(catalog.problems.items()):
         mine = [(kind, place, spec) for kind, place, spec in places(catalog) if spec.problem == name]
@@ -44,9 +50,10 @@ def overview_document(workspace: Workspace, broken: Sequence[str] = ()) -> Docum
         "clock": workspace.clock.now().isoformat(),
         "problems": problems,
         "troubles": troubles,
+        "steps": steps,
         "attention": [
             *({"what": f"registry/ does not load now: {each}", "command": "recsys validate"} for each in broken),
-            *attention(models, experiments, {spec.model for spec in catalog.placements.values()}),
+            *(() if steps else attention(models, experiments, {spec.model for _, _, spec in places(catalog)})),
         ],
     }
 
@@ -59,15 +66,17 @@ def attention(
     Args:
         models: name to `model_summary`.
         experiments: of `experiment_summary`.
-        serving: the models by whose champions placements are filled.
+        serving: the models by whose champions placements and audiences are filled.
     """
     for name, model in models.items():
-        yield from _of_model(name, model, serving=name in serving)
+        yield from _of_model(name, model, experiments, serving=name in serving)
     for each in experiments:
         yield from _of_experiment(each, models)
 
 
-def _of_model(name: str, model: Document, *, serving: bool) -> Iterator[dict[str, str]]:
+def _of_model(
+    name: str, model: Document, experiments: Sequence[Document], *, serving: bool
+) -> Iterator[dict[str, str]]:
     moved = model["moved_outside"]
     if moved:
         yield {
@@ -76,13 +85,17 @@ def _of_model(name: str, model: Document, *, serving: bool) -> Iterator[dict[str
             "command": f"recsys accept {name}",
         }
     if serving and model["champion"] is None and not moved:
-        ready = next((each["model_version"] for each in model["versions"] if each["in_service"]), None)
+        version = first_version(model, experiments)
+        ready = any(each["in_service"] for each in model["versions"])
         yield {
-            "what": f"Model {name} has no champion: placements that it fills show their fallback.",
-            "command": f"recsys promote --model-version {ready}"
-            if ready
-            else f"recsys train --model-version {model['versions'][0]['model_version']}",
+            "what": f"Model {name} has no champion: what it fills shows a fallback, or has no list.",
+            "command": f"recsys {'promote' if ready else 'train'} --model-version {version}",
         }
+    for message in model["alerts"][:_ALERTS]:
+        yield {"what": f"{model['champion']['model_version']}: {message}", "command": f"recsys diagnose {name}"}
+    if len(model["alerts"]) > _ALERTS:
+        more = len(model["alerts"]) - _ALERTS
+        yield {"what": f"{model['champion']['model_version']}: {more} alerts more.", "command": f"recsys drift {name}"}
     for each in model["overrides"]:
         yield {
             "what": f"{each['model_version']} became champion by an override: {each['reason']}",
@@ -106,6 +119,11 @@ def _of_experiment(each: Document, models: Mapping[str, Document]) -> Iterator[d
         }
 
 
+def registered_models(workspace: Workspace) -> list[str]:
+    """Return the models of which a version is declared."""
+    return sorted({version.partition("/")[0] for version in workspace.catalog.models})
+
+
 def _experiments(workspace: Workspace, troubles: list[str]) -> list[Document]:
     try:
         return [experiment_summary(each) for each in experiment_status(workspace)]
@@ -114,11 +132,11 @@ def _experiments(workspace: Workspace, troubles: list[str]) -> list[Document]:
         return []
 
 
-def _models(workspace: Workspace, troubles: list[str]) -> dict[str, Document]:
+def _models(workspace: Workspace, registered: NamedWeights, troubles: list[str]) -> dict[str, Document]:
     found: dict[str, Document] = {}
     try:
-        for model in sorted({version.partition("/")[0] for version in workspace.catalog.models}):
-            found[model] = model_summary(workspace, model)
+        for model in registered_models(workspace):
+            found[model] = model_summary(workspace, registered, model)
     except StoreError as error:
         troubles.append(f"Models: {error}")
     return found

@@ -3,6 +3,7 @@
 from typing import Any
 
 from recsys.errors import StoreError
+from recsys.ports import NamedWeights
 from recsys.specs.catalog import Catalog
 from recsys.specs.placement import Audience, Placement
 from recsys.specs.problem import Problem
@@ -64,7 +65,7 @@ def problem_document(workspace: Workspace, name: str) -> dict[str, Any]:
     }
 
 
-def placement_document(workspace: Workspace, name: str) -> dict[str, Any]:
+def placement_document(workspace: Workspace, registered: NamedWeights, name: str) -> dict[str, Any]:
     """Return a placement or an audience as it is declared, with the experiments on it and its model.
 
     Raises:
@@ -91,7 +92,7 @@ def placement_document(workspace: Workspace, name: str) -> dict[str, Any]:
     try:
         statuses = experiment_status(workspace)
         found["experiments"] = [experiment_summary(each) for each in statuses if each.experiment.placement == name]
-        found["champion"] = model_summary(workspace, spec.model)["champion"]
+        found["champion"] = model_summary(workspace, registered, spec.model)["champion"]
     except StoreError as error:
         found["troubles"] = [str(error)]
     return found

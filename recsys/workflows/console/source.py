@@ -2,15 +2,18 @@
 
 import logging
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from recsys.errors import SpecError
+from recsys.errors import SpecError, StoreError
 from recsys.specs.catalog import load
 from recsys.workflows.console.experiments import experiment_document, experiment_report
+from recsys.workflows.console.memory import Memory, Stamp, stamp_of
 from recsys.workflows.console.models import model_document, model_report
-from recsys.workflows.console.overview import overview_document
+from recsys.workflows.console.overview import overview_document, registered_models
 from recsys.workflows.console.problems import placement_document, problem_document
+from recsys.workflows.console.registered import Registered, RegistryMemory
+from recsys.workflows.console.requests import recent_requests
 from recsys.workflows.funnel import kept_funnel
 from recsys.workflows.why import why
 from recsys.workflows.why_document import document
@@ -19,13 +22,15 @@ from recsys.workflows.workspace import Workspace
 LOGGER = logging.getLogger(__name__)
 
 Document = Mapping[str, Any]
+D = TypeVar("D", bound=Mapping[str, Any] | None)
 
 
 class ConsoleSource:
     """`web.console.reads.ConsoleReads` over a workspace.
 
     It opens its own connections, so that what it waits for keeps no request for a list waiting. Any number of threads
-    may ask.
+    may ask. A document is made again once a declaration, the ledger, the registry, a kept report or the clock's minute
+    has changed, and is the very same object until then.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -34,11 +39,15 @@ class ConsoleSource:
         self._lock = threading.Lock()
         self._stamp = self._files()
         self._broken: tuple[str, ...] = ()
+        self._registry = RegistryMemory(self._workspace.registry)
+        self._documents = Memory()
 
     def overview(self) -> Document:
         """Return everything that is declared, by problem, and what needs attention."""
-        workspace = self._now()
-        return overview_document(workspace, self._broken)
+        models = registered_models(self._now())
+        return self._document(
+            ("overview",), models, lambda look, registered: overview_document(look, registered, self._broken)
+        )
 
     def problem(self, name: str) -> Document:
         """Return one problem.
@@ -46,7 +55,7 @@ class ConsoleSource:
         Raises:
             SpecError: if none of that name is declared.
         """
-        return problem_document(self._now(), name)
+        return self._document(("problem", name), (), lambda look, _: problem_document(look, name))
 
     def problem_report(self, name: str) -> Document | None:
         """Return what `recsys funnel` kept of a problem, or None."""
@@ -59,11 +68,19 @@ class ConsoleSource:
             SpecError: if no version of it is declared or registered, or not the one that is asked for.
             StoreError: if the registry or the ledger cannot be read.
         """
-        return model_document(self._now(), name, version)
+        return self._document(
+            ("model", name, version),
+            (name,),
+            lambda look, registered: model_document(look, registered, name, version),
+        )
 
     def model_report(self, name: str, version: str) -> Document | None:
         """Return a version's offline report, or None."""
-        return model_report(self._now(), name, version)
+        return self._document(
+            ("report", name, version),
+            (name,),
+            lambda look, registered: model_report(look, registered, name, version),
+        )
 
     def experiment(self, name: str) -> Document:
         """Return one experiment.
@@ -72,7 +89,7 @@ class ConsoleSource:
             SpecError: if none of that name is declared or applied.
             StoreError: if the ledger cannot be read.
         """
-        return experiment_document(self._now(), name)
+        return self._document(("experiment", name), (), lambda look, _: experiment_document(look, name))
 
     def experiment_report(self, name: str) -> Document | None:
         """Return an experiment's report, or None."""
@@ -92,13 +109,55 @@ class ConsoleSource:
         Raises:
             SpecError: if none of that name is declared.
         """
-        return placement_document(self._now(), name)
+        workspace = self._now()
+        audience = workspace.catalog.audiences.get(name)
+        spec = audience or workspace.catalog.placement(name)
+        return self._document(
+            ("placement", name), (spec.model,), lambda look, registered: placement_document(look, registered, name)
+        )
+
+    def recent(self, placement: str | None = None) -> Sequence[Document]:
+        """Return requests that were answered of late, the newest first.
+
+        Args:
+            placement: of this one; of all that are declared by default.
+
+        Raises:
+            StoreError: if the event log cannot be read.
+        """
+        return recent_requests(self._now(), placement)
+
+    def _document(self, key: Hashable, models: Sequence[str], make: Callable[[Workspace, Registered], D]) -> D:
+        """Return a document, made anew where anything that it is made from has changed.
+
+        Args:
+            key: of the document.
+            models: of which it says anything.
+            make: makes it of the project and of what is registered.
+        """
+        workspace, registered = self._now(), self._registry.look()
+        return self._documents.get(
+            key, self._state(workspace, registered, models), lambda: make(workspace, registered), _whole
+        )
+
+    def _state(self, workspace: Workspace, registered: Registered, models: Sequence[str]) -> Stamp:
+        """Return the stamp of everything that a document is made from; None where a store does not tell."""
+        written = stamp_of((workspace.state / "reports").rglob("*.json"))
+        if self._stamp is None or written is None:
+            return None
+        try:
+            told = workspace.ledger.position(), registered.state(models)
+        except StoreError:
+            return None
+        minute = workspace.clock.now().replace(second=0, microsecond=0)
+        begun = workspace.events.exists(), (workspace.state / "materialized.json").exists()
+        return self._stamp, self._broken, written, told, minute, begun
 
     def _now(self) -> Workspace:
         """Return the workspace as the files are now; while they do not load, as they were before."""
         with self._lock:
             stamp = self._files()
-            if stamp != self._stamp:
+            if stamp is None or stamp != self._stamp:
                 self._stamp = stamp
                 try:
                     self._workspace.catalog = load(self._workspace.root / "registry")
@@ -108,10 +167,13 @@ class ConsoleSource:
                     LOGGER.warning("console: the declarations do not load: %d findings", len(self._broken))
             return self._workspace
 
-    def _files(self) -> tuple[tuple[str, int, int], ...]:
-        found = (self._workspace.root / "registry").rglob("*.yaml")
-        stats = ((path, path.stat()) for path in sorted(found))
-        return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats)
+    def _files(self) -> Stamp:
+        return stamp_of((self._workspace.root / "registry").rglob("*.yaml"))
+
+
+def _whole(document: Mapping[str, Any] | None) -> bool:
+    """Say whether every store answered: what one of them did not is asked for again at the next look."""
+    return document is not None and not document.get("troubles")
 
 
 def _of(workspace: Workspace) -> Workspace:
