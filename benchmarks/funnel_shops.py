@@ -1,5 +1,6 @@
 """How long does an experiment in a made-up shop really have to be, and how long does the planner say?"""
 
+import math
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -146,3 +147,24 @@ def expected_days(of: Reading, scenario: Scenario) -> list[float]:
     window = 0 if scenario.within is None else -(-scenario.within // _DAY)
     needs = [stage.need for stage in of.stages[1:]]
     return [float("inf") if need is None or need.days is None else need.days - window for need in needs]
+
+
+def bounded_past(scenario: Scenario, seed: int) -> list[list[float]]:
+    """Return what `bounded_days` does of the past of one shop."""
+    return bounded_days(predicted(engine(), scenario, seed))
+
+
+def bounded_days(of: Reading) -> list[list[float]]:
+    """Return lower bound, days and upper bound of each stage after the first, infinite for never."""
+    needs = [stage.need for stage in of.stages[1:]]
+    if any(need is None or need.days_bounds is None for need in needs):
+        message = "a shop whose past says nothing has no place in this benchmark"
+        raise ValueError(message)
+    return [
+        [
+            math.inf if each is None else float(each)
+            for each in (need.days_bounds.lower, need.days, need.days_bounds.upper)
+        ]
+        for need in needs
+        if need is not None and need.days_bounds is not None
+    ]

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from recsys.printing.terminal import table
+from recsys.problem.bounds import CONFIDENCE
 from recsys.problem.rows import in_words
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _MEANS: Final = {
 
 def funnel(found: "PlannedFunnel", page: str) -> str:
     """Show the funnel, its stages' worth and needs, the segments, and the advice."""
-    parts = [_asked(found), _stages(found), _worth(found)]
+    parts = [_asked(found), _stages(found), _worth(found), _need(found)]
     if found.by is not None:
         parts.append(_segments(found))
     parts += [_model(found), _channels(found), _weak(found), _told(found)]
@@ -66,27 +67,19 @@ def _stages(found: "PlannedFunnel") -> str:
 
 
 def _worth(found: "PlannedFunnel") -> str:
-    planning = found.problem.planning
     visits = found.stages.window is None
-    final = found.whole.stages[-1].stage
     worth = "value" if found.whole.valued else "events"
-    rows = []
-    for stage in found.whole.stages:
-        need = stage.need
-        rows.append(
-            [
-                stage.stage,
-                _percent(stage.value_share),
-                _number(stage.correlation),
-                *([_number(stage.correlation_per_visit)] if visits else []),
-                "-" if stage.events_per_user is None else f"{stage.events_per_user:,.2f}",
-                f"{stage.events_per_day:,.1f}",
-                _mean(need),
-                _units(need),
-                _days(need),
-                _NOTHING if need is None or need.detectable is None else f"{need.detectable:.1%}",
-            ]
-        )
+    rows = [
+        [
+            stage.stage,
+            _percent(stage.value_share),
+            _number(stage.correlation),
+            *([_number(stage.correlation_per_visit)] if visits else []),
+            "-" if stage.events_per_user is None else f"{stage.events_per_user:,.2f}",
+            f"{stage.events_per_day:,.1f}",
+        ]
+        for stage in found.whole.stages
+    ]
     header = [
         "stage",
         f"{worth} after it",
@@ -94,17 +87,31 @@ def _worth(found: "PlannedFunnel") -> str:
         *(["per visit"] if visits else []),
         "per user",
         "per day",
-        "a visit" if visits else "mean",
-        "units",
-        "days",
-        "detects",
     ]
+    told = f"  importance for {found.whole.stages[-1].stage}, and events per user and day"
+    return f"{table(header, rows, right=range(1, len(header)))}\n{told}"
+
+
+def _need(found: "PlannedFunnel") -> str:
+    planning = found.problem.planning
+    rows = []
+    for stage in found.whole.stages[1:]:
+        need = stage.need
+        detects = _NOTHING if need is None or need.detectable is None else f"{need.detectable:.1%}"
+        rows.append([stage.stage, _mean(need), *_bounded(need), detects])
+    header = ["stage", "a visit" if found.stages.window is None else "mean", "units", "", "days", "", "detects"]
     told = (
-        f"  importance for {final}, events per user and day, and what a test at {planning.minimum_effect:.0%} needs\n"
-        f"  (alpha {planning.alpha:g}, power {planning.power:g}, {planning.traffic:.0%} of the traffic);"
-        f" detects: the effect that it sees in {planning.maximum_days} days"
+        f"  what a test at {planning.minimum_effect:.0%} needs (alpha {planning.alpha:g}, power {planning.power:g},"
+        f" {planning.traffic:.0%} of the traffic), and between\n  which bounds, as the past is a sample"
+        f" ({CONFIDENCE:.0%}); detects: the effect that it sees in {planning.maximum_days} days"
     )
     return f"{table(header, rows, right=range(1, len(header)))}\n{told}"
+
+
+def _bounded(need: "StageNeed | None") -> list[str]:
+    """Return units and days, each with its bounds."""
+    units, days = (None, None) if need is None else (need.units_bounds, need.days_bounds)
+    return [_units(need), "" if units is None else str(units), _days(need), "" if days is None else str(days)]
 
 
 def _segments(found: "PlannedFunnel") -> str:
@@ -127,7 +134,7 @@ def _segments(found: "PlannedFunnel") -> str:
 
 def _segment(of: "Reading") -> list[str]:
     later = of.stages[1:]
-    days = [_NOTHING if of.small else _days(each.need) for each in later]
+    days = [_NOTHING if of.small else " ".join(filter(None, _bounded(each.need)[2:])) for each in later]
     return [
         str(of.segment),
         f"{of.users:,}",
@@ -149,7 +156,7 @@ def _channels(found: "PlannedFunnel") -> str:
         [
             each.channel,
             each.metric or "none",
-            _NOTHING if each.days is None else f"{each.days:,}",
+            _NOTHING if each.days is None else " ".join(map(str, filter(None, (f"{each.days:,}", each.days_bounds)))),
             each.reason,
         ]
         for each in found.advice.channels
@@ -164,6 +171,7 @@ def _weak(found: "PlannedFunnel") -> str:
         least = ", the least of all" if each.lost_most else ""
         reach = f"{_percent(each.share)} of those before reach it{least}{below}"
         lines.append(f"  {each.stage}: {reach}: {each.lever} ({_MEANS[each.lever]})")
+        lines += [f"    {told}" for told in each.evidence]
     return "\n".join(lines)
 
 

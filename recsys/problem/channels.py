@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from recsys.problem.bounds import Bounds
 from recsys.problem.demand import Demand
 from recsys.problem.need import StageNeed
 from recsys.problem.rows import in_words
@@ -26,6 +27,8 @@ class ChannelAdvice:
     reason: str
     days: int | None
     """Days in which its capacity reaches the units that a test of the stage needs; None of lists, or unknown."""
+    days_bounds: Bounds | None
+    """Of the days, by the bounds of the units; None where these are."""
 
 
 def advise(
@@ -53,22 +56,30 @@ def selects(channel: Channel, known_units: int) -> bool:
     return channel.capacity is None or 2 * channel.capacity < known_units
 
 
-def days_to_reach(problem: Problem, channel: Channel, need: StageNeed | None, known_units: int) -> int | None:
+def days_to_reach(
+    problem: Problem, channel: Channel, need: StageNeed | None, known_units: int
+) -> tuple[int | None, Bounds | None]:
     """Return the days in which a channel that selects reaches the units of a test, each round of a horizon others.
 
     None of lists, and where there are not so many units.
     """
-    if channel.capacity is None or not selects(channel, known_units) or need is None or need.units is None:
-        return None
-    if need.units > known_units:
-        return None
-    return math.ceil(need.units / channel.capacity) * math.ceil(problem.target.horizon / _DAY)
+    if channel.capacity is None or not selects(channel, known_units) or need is None:
+        return None, None
+    rounds = math.ceil(problem.target.horizon / _DAY)
+
+    def days(units: int | None) -> int | None:
+        return None if units is None or units > known_units else math.ceil(units / (channel.capacity or 1)) * rounds
+
+    bounds = need.units_bounds
+    return days(need.units), None if bounds is None else Bounds(days(bounds.lower), days(bounds.upper))
 
 
 def _of_list(name: str, k: int, stage: str, demand: Demand, problem: Problem) -> ChannelAdvice:
     items, horizon = demand.items, in_words(problem.target.horizon)
     if items is None:
-        return ChannelAdvice(name, str(Metric("ndcg", k, "user")), f"events {stage} name no item, so take any", None)
+        return ChannelAdvice(
+            name, str(Metric("ndcg", k, "user")), f"events {stage} name no item, so take any", None, None
+        )
     right = f"in {horizon} a unit with any {stage} has {items:.1f} right items"
     if items < _FEW_ITEMS:
         kind, counts = "mrr", "hardly more than one, so that how high it stands counts"
@@ -76,7 +87,7 @@ def _of_list(name: str, k: int, stage: str, demand: Demand, problem: Problem) ->
         kind, counts = "precision", f"more than the {k} slots, so that each slot can be right"
     else:
         kind, counts = "ndcg", f"fewer than the {k} slots, so that their order counts"
-    return ChannelAdvice(name, str(Metric(kind, k, "user")), f"{right}: {counts}", None)
+    return ChannelAdvice(name, str(Metric(kind, k, "user")), f"{right}: {counts}", None, None)
 
 
 def _of_capacity(
@@ -85,11 +96,11 @@ def _of_capacity(
     capacity, horizon = channel.capacity or 0, in_words(problem.target.horizon)
     if not selects(channel, known_units):
         reason = f"{capacity:,} places for {known_units:,} known units: half or more, so nothing is selected: reach all"
-        return ChannelAdvice(name, None, reason, None)
+        return ChannelAdvice(name, None, reason, None, None)
     days = days_to_reach(problem, channel, need, known_units)
     act = f"in {horizon} {demand.units:,.0f} units reach {stage}"
     if capacity <= demand.units:
         reason = f"{act}, more than there are places: none may be wasted"
-        return ChannelAdvice(name, str(Metric("precision", capacity, "global")), reason, days)
+        return ChannelAdvice(name, str(Metric("precision", capacity, "global")), reason, *days)
     reason = f"{act}, fewer than there are places: what counts is who is missed"
-    return ChannelAdvice(name, str(Metric("recall", capacity, "global")), reason, days)
+    return ChannelAdvice(name, str(Metric("recall", capacity, "global")), reason, *days)

@@ -163,7 +163,7 @@ def _units_sql(stages: Stages, span: Span, days: Sequence[int], measure: Measure
     entry = f"min(date_diff('microsecond', {moment(span.start)}, entered)) filter (stage = 0 and {counted})"
     return f"""
 select segment, {USER}, {entry} // 86400000000 as entry_day, {", ".join(parts)}
-from {CHAINED} group by segment, {USER}
+from {CHAINED} group by segment, {USER} order by segment, {USER}
 """
 
 

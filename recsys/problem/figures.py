@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.problem.counts import Counted, UnitTable
 from recsys.problem.need import StageNeed, stage_need
+from recsys.problem.redrawn import DRAWS, Pasts
 from recsys.problem.rows import Span, Stages
 from recsys.specs.funnel import Planning
 
@@ -76,6 +77,8 @@ def reading(counted: Counted, stages: Stages, span: Span, planning: Planning, *,
     users = _users(counted, stages)
     window_days = math.ceil(stages.window.total_seconds() / 86_400) if stages.window else 0
     valued = counted.totals[-1].value > 0
+    small = entered < planning.small_segment
+    pasts = Pasts(units, 0 if small and segment is not None else DRAWS)
     found = []
     for number, name in enumerate(stages.names):
         total = counted.totals[number]
@@ -94,10 +97,9 @@ def reading(counted: Counted, stages: Stages, span: Span, planning: Planning, *,
                 events_per_day=total.events / span.days,
                 bypass=_ratio(total.loose, total.all_events) if number else None,
                 late=_ratio(total.late, total.loose) if number else None,
-                need=stage_need(units, number, planning, window_days) if number else None,
+                need=stage_need(units, number, planning, window_days, pasts) if number else None,
             )
         )
-    small = entered < planning.small_segment
     return Reading(segment, entered, small, tuple(found), valued)
 
 

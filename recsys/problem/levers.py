@@ -1,7 +1,8 @@
 """Which stage is weak, and what can a shop change about it?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from recsys.problem.evidence import ItemLoss, of_items
 from recsys.problem.figures import Reading
 from recsys.problem.rows import SEEN
 from recsys.specs.funnel import Lever
@@ -18,6 +19,8 @@ class Weakness:
     lever: Lever
     lost_most: bool
     """Whether no other stage loses a larger share of the one before."""
+    evidence: tuple[str, ...] = ()
+    """What the past says of where it loses, with the figures."""
 
 
 def weaknesses(problem: Problem, reading: Reading, known_units: int | None) -> tuple[Weakness, ...]:
@@ -40,6 +43,25 @@ def weaknesses(problem: Problem, reading: Reading, known_units: int | None) -> t
             lever = lever_of(problem, reading, number)
             found.append(Weakness(stage.stage, stage.from_before, lever, lost_most=stage is most))
     return tuple(found)
+
+
+def with_evidence(
+    problem: Problem, found: Weakness, items: ItemLoss | None, log: str | None, segments: str | None
+) -> Weakness:
+    """Return a weak stage with what the past says of it.
+
+    Where it is weak by a few items only, it points to the product, whatever its place; not where a lever is declared.
+
+    Args:
+        problem: with its thresholds and levers.
+        found: the weak stage.
+        items: how its loss spreads over items; None where that is not known.
+        log: of `evidence.of_log`.
+        segments: of `evidence.of_segments`.
+    """
+    told, few = (None, False) if items is None else of_items(problem, items, found.stage)
+    lever: Lever = "product" if few and found.stage not in problem.planning.levers else found.lever
+    return replace(found, lever=lever, evidence=tuple(each for each in (log, told, segments) if each is not None))
 
 
 def lever_of(problem: Problem, reading: Reading, number: int) -> Lever:

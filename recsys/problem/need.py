@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.optimize import nnls
+from numpy.typing import NDArray
 from tea_tasting.aggr import Aggregates
 
 from recsys.errors import DataError
 from recsys.evaluation.arrivals import Arrivals
+from recsys.problem.bounds import Bounds, bounds_of, whole
 from recsys.problem.counts import UnitTable
+from recsys.problem.enough import first_enough
+from recsys.problem.redrawn import Pasts
 from recsys.specs.funnel import Planning
 from recsys.statistics.effects import moments, ratio_of_means, uses_covariate
 from recsys.statistics.power import minimum_detectable_effect, units_for_effect
 
-LONGEST_DAYS: Final = 3_660
-"""An experiment that would take longer never ends."""
-_ARMS: Final = 2
 _RATE_DAYS: Final = 28
 """Beyond the past, units come as in its last four weeks: mailings come in bursts."""
 
@@ -36,8 +36,12 @@ class StageNeed:
     """Of the metric: what a visit brings, or a unit where sessions do not count."""
     units: int | None
     """Over both arms; None where the past says nothing."""
+    units_bounds: Bounds | None
+    """Of the units; None where these are, or where no bounds were asked for."""
     days: int | None
     """Until these have come and the last one's window closed; None where they never would."""
+    days_bounds: Bounds | None
+    """Of the days, as of the units."""
     cuped: bool
     """Whether the pre-period narrows it."""
     beyond: bool
@@ -52,7 +56,7 @@ def arrivals_of(units: UnitTable, planning: Planning) -> Arrivals:
     return Arrivals(tuple(int(each) for each in counts.cumsum()), planning.traffic, _RATE_DAYS)
 
 
-def stage_need(units: UnitTable, stage: int, planning: Planning, window_days: int) -> StageNeed:
+def stage_need(units: UnitTable, stage: int, planning: Planning, window_days: int, pasts: Pasts) -> StageNeed:
     """Return what an experiment at a stage needs.
 
     Args:
@@ -60,27 +64,44 @@ def stage_need(units: UnitTable, stage: int, planning: Planning, window_days: in
         stage: its number.
         planning: the effect, alpha, power and traffic.
         window_days: days after the last unit came until all that follows has come.
+        pasts: the units as they came, and as they might have; without the latter there are no bounds.
     """
     samples = [_sample(units, stage, place) for place in range(len(units.days))]
     last = samples[-1]
     mean = ratio_of_means(last) if last.count() else math.nan
-    asked = [(day, _asked(sample, planning)) for day, sample in zip(units.days, samples, strict=True)]
-    known = [(day, needed) for day, needed in asked if needed is not None]
+    asked = [_asked(sample, planning) for sample in samples]
     cuped = last.count() > 1 and uses_covariate(last)
-    if asked[-1][1] is None:
-        return StageNeed(mean if math.isfinite(mean) else None, None, None, cuped=cuped, beyond=False, detectable=None)
-    coming = arrivals_of(units, planning)
-    days = _first_enough(known, coming)
-    beyond = days is None or days > units.days[-1]
-    needed = _asked_at(known, units.days[-1] if days is None else days)
+    if asked[-1] is None:
+        mean_or_none = mean if math.isfinite(mean) else None
+        return StageNeed(mean_or_none, None, None, None, None, cuped=cuped, beyond=False, detectable=None)
+    days, needed = _first_enough(units, stage, asked, planning, pasts)
+    days_bounds, units_bounds = (bounds_of(of[1:]) for of in (days + window_days, needed))
     return StageNeed(
         mean=mean,
-        units=math.ceil(needed),
-        days=None if days is None else days + window_days,
+        units=whole(needed[0]),
+        units_bounds=units_bounds,
+        days=whole(days[0] + window_days),
+        days_bounds=days_bounds,
         cuped=cuped,
-        beyond=beyond,
-        detectable=_detectable(units, samples, coming, planning, window_days),
+        beyond=bool(days[0] > units.days[-1]),
+        detectable=_detectable(units, samples, arrivals_of(units, planning), planning, window_days),
     )
+
+
+def _first_enough(
+    units: UnitTable, stage: int, asked: Sequence[int | None], planning: Planning, pasts: Pasts
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return days and units, [pasts] each: of the past as it was first.
+
+    The power calculation is of that one; of every other past it gives units in proportion to the variance.
+    """
+    known = [place for place, needed in enumerate(asked) if needed is not None]
+    needed = np.array([asked[place] for place in known], dtype=np.float64)
+    variances = pasts.relative_variances(stage)[:, known]
+    as_it_was = variances[0]
+    factors = np.divide(variances, as_it_was, out=np.ones_like(variances), where=as_it_was > 0)
+    days = [units.days[place] for place in known]
+    return first_enough(days, needed * factors, pasts.cumulative, planning.traffic, _RATE_DAYS)
 
 
 def _sample(units: UnitTable, stage: int, place: int) -> Aggregates:
@@ -109,39 +130,3 @@ def _detectable(
         )
     except DataError:
         return None
-
-
-def _first_enough(asked: Sequence[tuple[int, int]], coming: Arrivals) -> int | None:
-    """Return the first day at which as many units came as are asked for, or None where that is never."""
-    first, last = asked[0][0], asked[-1][0]
-    for day in range(first, last + 1):
-        if coming.after(day) >= _asked_at(asked, day):
-            return day
-    trend = _trend(asked)
-    day = last
-    while day < LONGEST_DAYS:
-        day += max(1, day // 100)
-        if coming.after(day) >= trend[0] + trend[1] / day:
-            return day
-    return None
-
-
-def _asked_at(asked: Sequence[tuple[int, int]], day: int) -> float:
-    """Return the units that are asked for at a day: between two days looked at by their logarithms, beyond by trend."""
-    if day > asked[-1][0]:
-        level, slope = _trend(asked)
-        return max(float(2 * _ARMS), level + slope / day)
-    days, needed = zip(*asked, strict=True)
-    return float(np.exp(np.interp(math.log(day), np.log(days), np.log(needed))))
-
-
-def _trend(asked: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """Fit units = level + slope / days to the later half of the days, both at least 0.
-
-    The variance of what a unit did is that between units, which grows with the square of the days as the squared mean
-    does, and that within them, which grows with the days.
-    """
-    later = asked[len(asked) // 2 :]
-    days, needed = (np.array(column, dtype=np.float64) for column in zip(*later, strict=True))
-    (level, slope), _ = nnls(np.column_stack((np.ones(len(days)), 1 / days)) / needed[:, None], np.ones(len(days)))
-    return float(level), float(slope)

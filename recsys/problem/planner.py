@@ -7,12 +7,17 @@ The rules, in their order:
    `minimum_share` of the value comes after it and it correlates by `minimum_correlation`.
 3. The last stage that is all of that is modelled. Where none is, no model.
 
+Days are judged as they are predicted. Where their bounds hold `maximum_days`, it is said that another past of the same
+shop might have decided otherwise.
+
 Every threshold is declared in the problem's `planning`.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from recsys.problem.bounds import Bounds
 from recsys.problem.channels import ChannelAdvice, days_to_reach, selects
 from recsys.problem.figures import Reading, StageFigures
 from recsys.problem.levers import Weakness
@@ -52,17 +57,16 @@ def choose(problem: Problem, reading: Reading, known_units: int) -> Choice:
     if hopeless:
         return Choice(None, hopeless)
     final, *others = reversed(reading.stages[1:])
-    unfit = [_unfit(problem, final, known_units)]
-    if unfit[0] is None:
-        return Choice(final.stage, (f"{_needs(problem, final, known_units)}, and is what is wanted in the end",))
-    for stage in others:
-        why = _unfit(problem, stage, known_units) or _stranger(problem, stage, final)
+    unfit: list[str] = []
+    for number, stage in enumerate((final, *others)):
+        why = _unfit(problem, stage, known_units) or (_stranger(problem, stage, final) if number else None)
         if why is None:
-            chosen = f"{_needs(problem, stage, known_units)} and correlates {stage.correlation_per_visit:.2f}"
-            return Choice(stage.stage, ("; ".join([*(each or "" for each in unfit), f"{chosen} with {final.stage}"]),))
+            reason = "; ".join([*unfit, _chosen(problem, stage, final, known_units)])
+            return Choice(stage.stage, (reason, *_doubts(problem, (final, *others)[: number + 1], known_units)))
         unfit.append(why)
     seen = (_seen(problem, stage, known_units) for stage in (final, *others))
-    return Choice(None, tuple(f"{why}{detects}" for why, detects in zip(unfit, seen, strict=True)))
+    told = tuple(f"{why}{detects}" for why, detects in zip(unfit, seen, strict=True))
+    return Choice(None, (*told, *_doubts(problem, (final, *others), known_units)))
 
 
 def findings(problem: Problem, reading: Reading, choice: Choice) -> Iterator[str]:
@@ -123,28 +127,54 @@ def _stranger(problem: Problem, stage: StageFigures, final: StageFigures) -> str
     return None
 
 
+def _chosen(problem: Problem, stage: StageFigures, final: StageFigures, known_units: int) -> str:
+    needs = _needs(problem, stage, known_units)
+    if stage is final:
+        return f"{needs}, and is what is wanted in the end"
+    return f"{needs} and correlates {stage.correlation_per_visit:.2f} with {final.stage}"
+
+
+def _doubts(problem: Problem, stages: Sequence[StageFigures], known_units: int) -> Iterator[str]:
+    """Yield the stages, the last one first, of which the past does not say whether a test of them is short enough."""
+    most = problem.planning.maximum_days
+    for number, stage in enumerate(stages):
+        _, bounds, _ = _soonest(problem, stage, known_units)
+        if bounds is None or bounds.lower is None or stage.events < problem.planning.minimum_events:
+            continue
+        if number and _stranger(problem, stage, stages[0]) is not None:
+            continue
+        if bounds.lower <= most and (bounds.upper is None or bounds.upper > most):
+            more = f"{bounds.lower:,} or more are needed, and perhaps no number is enough"
+            needed = more if bounds.upper is None else f"{bounds.lower:,} to {bounds.upper:,} are needed"
+            yield (
+                f"not sure whether {stage.stage} can be tested: {most:,} days are allowed, and by a past of this size"
+                f" {needed}"
+            )
+
+
 def _too_long(problem: Problem, stage: StageFigures, known_units: int) -> bool:
-    days, _ = _soonest(problem, stage, known_units)
+    days, _, _ = _soonest(problem, stage, known_units)
     return days is None or days > problem.planning.maximum_days
 
 
-def _soonest(problem: Problem, stage: StageFigures, known_units: int) -> tuple[int | None, str]:
+def _soonest(problem: Problem, stage: StageFigures, known_units: int) -> tuple[int | None, Bounds | None, str]:
     """Return the days of a test and how: as units came so far, or as a channel that selects reaches them."""
     need = stage.need
-    ways = [] if need is None or need.days is None else [(need.days, "")]
+    if need is None:
+        return None, None, ""
+    ways = [(need.days, need.days_bounds, "")]
     for name, channel in problem.channels.items():
-        days = days_to_reach(problem, channel, need, known_units)
-        if days is not None:
-            ways.append((days, f" by {name}"))
-    return min(ways, default=(None, ""))
+        ways.append((*days_to_reach(problem, channel, need, known_units), f" by {name}"))
+    return min(ways, key=lambda way: math.inf if way[0] is None else way[0])
 
 
 def _needs(problem: Problem, stage: StageFigures, known_units: int) -> str:
-    days, how = _soonest(problem, stage, known_units)
+    days, bounds, how = _soonest(problem, stage, known_units)
     at = f"at {problem.planning.minimum_effect:.0%}"
     if days is None:
         return f"{stage.stage} never has the units that it needs {at}"
-    return f"{stage.stage} needs {days:,} {'day' if days == 1 else 'days'} {at}{how}"
+    between = "" if bounds is None else f" {bounds}"
+    return f"{stage.stage} needs {days:,} {'day' if days == 1 else 'days'}{between} {at}{how}"
 
 
 def _seen(problem: Problem, stage: StageFigures, known_units: int) -> str:

@@ -22,7 +22,8 @@ Value after it is the share of the last stage's value (of its events, where they
 Correlations are over users; per visit, how often a user comes plays no part.
 
 Units and days are those of an experiment of two arms of the same size that sees the declared effect on what a visit (a
-unit, where sessions do not count) brings. Days that end beyond the past go on as it went."""
+unit, where sessions do not count) brings. Days that end beyond the past go on as it went. In brackets: between what
+units and days lie, as the past is a sample of units (95 %). Never: there would not be enough units in ten years."""
 
 
 def funnel_page(document: Document) -> str:
@@ -130,8 +131,8 @@ def _worth(document: Document) -> str:
                 number(each["correlation_per_visit"], 2),
                 number(each["events_per_user"], 2),
                 number(each["events_per_day"], 1),
-                number(need.get("units")),
-                _days(each["need"]),
+                number(need.get("units")) + _between(need, "units"),
+                _days(each["need"]) + _between(need, "days"),
                 percent(need.get("detectable")),
             ]
         )
@@ -147,10 +148,20 @@ def _days(need: "dict[str, Any] | None") -> str:
     return "never" if need["days"] is None else number(need["days"])
 
 
+def _between(of: "Mapping[str, Any]", name: str) -> str:
+    """Return the bounds of a number; a document that was kept before there were any has none."""
+    found = of.get(f"{name}_bounds")
+    if found is None:
+        return ""
+    lower, upper = ("never" if found[each] is None else number(found[each]) for each in ("lower", "upper"))
+    return f" [{lower}, {upper}]"
+
+
 def _channels(document: Document) -> str:
     told = []
     for each in document["channels"]:
-        tested = "" if each["days"] is None else f"; a test takes it {number(each['days'])} days"
+        days = None if each["days"] is None else number(each["days"]) + _between(each, "days")
+        tested = "" if days is None else f"; a test takes it {days} days"
         metric = "no metric" if each["metric"] is None else text(each["metric"])
         told.append(f"{text(each['channel'])}: <strong>{metric}</strong>: {text(each['reason'])}{tested}")
     return listed(told)
@@ -161,6 +172,7 @@ def _weak(document: Document) -> str:
         f"{text(each['stage'])}: {percent(each['share'])} of those before reach it"
         + (", the least of all" if each["lost_most"] else "")
         + f": <strong>{text(each['lever'])}</strong>"
+        + "".join(f"<br>{text(told)}" for told in each.get("evidence", ()))
         for each in document["weak"]
     ]
     return listed(told) if told else ""
@@ -180,7 +192,7 @@ def _segments(document: Document) -> str:
     rows = []
     for segment in segments:
         later = segment["stages"][1:]
-        days = [NOTHING if segment["small"] else _days(each["need"]) for each in later]
+        days = [NOTHING if segment["small"] else _days(each["need"]) + _between(each["need"], "days") for each in later]
         name = text(segment["segment"]) + (" (small)" if segment["small"] else "")
         rows.append([name, number(segment["users"]), *(percent(each["from_before"]) for each in later), *days])
     laid = table(header, rows)

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from recsys.errors import DataError
+from recsys.problem.bounds import CONFIDENCE
 from recsys.problem.chain import chained_sql
-from recsys.problem.channels import advise
 from recsys.problem.counts import Counted, count
-from recsys.problem.demand import demand
 from recsys.problem.figures import Reading, reading
-from recsys.problem.levers import weaknesses
-from recsys.problem.planner import Advice, choose, findings
+from recsys.problem.planner import Advice
 from recsys.problem.quality import Dropped, dropped
 from recsys.problem.rows import EVENTS, ITEMS, SEEN, USERS, Segments, Span, Stages, span_of, with_items
 from recsys.reports.funnel import funnel_page
@@ -23,6 +21,7 @@ from recsys.schema import EVENT_TIMESTAMP, EVENT_TYPE, ITEM, USER
 from recsys.specs.base import format_duration
 from recsys.specs.problem import Problem
 from recsys.workflows.exclusive import FEATURES, exclusive, read_written, write_text
+from recsys.workflows.funnel_advice import advice, weak_stages
 from recsys.workflows.workspace import Workspace
 
 _DAY: Final = timedelta(days=1)
@@ -64,6 +63,7 @@ class PlannedFunnel:
             "to": span.end.isoformat(),
             "entered_before": span.until.isoformat(),
             "known_units": self.known_units,
+            "confidence": CONFIDENCE,
             "funnel": _read(self.whole),
             "by": self.by,
             "segments": [_read(each) for each in self.segments],
@@ -134,6 +134,7 @@ def funnel(
                 for each in _counted(workspace, problem, part, span, segments, Path(folder))
             )
         known_units = _rows(workspace, USERS)
+        weak = weak_stages(workspace, problem, stages, span, whole, parts, by, known_units)
         planned = PlannedFunnel(
             name=name,
             problem=problem,
@@ -146,7 +147,7 @@ def funnel(
             first_by=part.names[0],
             dropped=dropped(workspace.engine, workspace.events, stages, span),
             refused=_refused(workspace),
-            advice=_advice(workspace, problem, whole, span, known_units),
+            advice=advice(workspace, problem, span, whole, weak, known_units),
             page=_page(workspace, name),
         )
     document = planned.document()
@@ -241,17 +242,4 @@ def _refused(workspace: Workspace) -> tuple[str, ...]:
         f"{row['rows']}: {row['dropped']:,} of {row['read']:,}: {row['why']}"
         for row in known.get("counts", [])
         if row["dropped"]
-    )
-
-
-def _advice(workspace: Workspace, problem: Problem, whole: Reading, span: Span, known_units: int) -> Advice:
-    choice = choose(problem, whole, known_units)
-    stage = choice.stage or problem.target.event
-    wanted = demand(workspace.engine, workspace.events, stage, span, problem.target.horizon)
-    need = next((each.need for each in whole.stages if each.stage == stage), None)
-    return Advice(
-        choice=choice,
-        channels=advise(problem, stage, wanted, need, known_units),
-        weak=weaknesses(problem, whole, known_units),
-        findings=tuple(findings(problem, whole, choice)),
     )

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from recsys.problem.bounds import Bounds
 from recsys.problem.channels import advise
 from recsys.problem.demand import Demand
 from recsys.problem.figures import Reading, StageFigures
@@ -17,8 +18,15 @@ from recsys.specs.problem import Problem
 NAMES = ("pageview", "click", "transfer", "purchase")
 
 
-def need(days: int | None, units: int | None = 1000, *, beyond: bool = False) -> StageNeed:
-    return StageNeed(mean=0.1, units=units, days=days, cuped=False, beyond=beyond, detectable=0.25)
+def need(
+    days: int | None,
+    units: int | None = 1000,
+    *,
+    beyond: bool = False,
+    days_bounds: Bounds | None = None,
+    units_bounds: Bounds | None = None,
+) -> StageNeed:
+    return StageNeed(0.1, units, units_bounds, days, days_bounds, cuped=False, beyond=beyond, detectable=0.25)
 
 
 def stage(name: str, **changes: Any) -> StageFigures:
@@ -136,6 +144,57 @@ def test_a_campaign_is_tested_as_fast_as_its_channels_reach_units() -> None:
     read = reading(stage("purchase", need=need(200, 450)))
     assert choose(campaign(), read, 1000).reasons[0].startswith("purchase needs 35 days at 10% by sms")
     assert choose(campaign(), reading(stage("purchase", need=need(200, 2000))), 1000).stage is None
+
+
+def test_days_stand_with_their_bounds() -> None:
+    read = reading(
+        stage("click", need=need(6, days_bounds=Bounds(5, 9)), correlation_per_visit=0.71),
+        stage("purchase", need=need(94, days_bounds=Bounds(71, 130))),
+    )
+    (reason,) = choose(problem(), read, 1000).reasons
+    assert reason == (
+        "purchase needs 94 days [71, 130] at 10% (56 are allowed); click needs 6 days [5, 9] at 10% and correlates 0.71"
+        " with purchase"
+    )
+
+
+@pytest.mark.parametrize(
+    ("days", "bounds", "chosen", "doubt"),
+    [
+        (50, Bounds(40, 71), "purchase", "40 to 71 are needed"),
+        (60, Bounds(56, 71), "click", "56 to 71 are needed"),
+        (60, Bounds(56, None), "click", "56 or more are needed, and perhaps no number is enough"),
+        (None, Bounds(50, None), "click", "50 or more are needed, and perhaps no number is enough"),
+        (50, Bounds(40, 56), "purchase", None),
+        (60, Bounds(57, 71), "click", None),
+    ],
+)
+def test_a_stage_whose_bounds_hold_the_days_allowed_is_said_to_be_unsure(
+    days: int | None, bounds: Bounds, chosen: str, doubt: str | None
+) -> None:
+    read = reading(stage("click"), stage("purchase", need=need(days, days_bounds=bounds)))
+    found = choose(problem(), read, 1000)
+    assert found.stage == chosen
+    told = f"not sure whether purchase can be tested: 56 days are allowed, and by a past of this size {doubt}"
+    assert found.reasons[1:] == (() if doubt is None else (told,))
+
+
+def test_nothing_is_unsure_of_a_stage_that_days_do_not_decide() -> None:
+    unsure = need(50, days_bounds=Bounds(40, 71))
+    read = reading(
+        stage("click", need=unsure, value_share=0.1),
+        stage("transfer", need=unsure, events=10),
+        stage("purchase", need=need(94)),
+    )
+    assert len(choose(problem(), read, 1000).reasons) == 3
+
+
+def test_a_campaigns_bounds_are_those_of_its_channels_units() -> None:
+    read = reading(stage("purchase", need=need(200, 450, units_bounds=Bounds(350, 1200))))
+    found = choose(campaign(), read, 1000)
+    assert found.reasons[0].startswith("purchase needs 35 days [28, never] at 10% by sms")
+    (told,) = advise(campaign(), "purchase", Demand(50.0, None), read.stages[1].need, 1000)
+    assert told.days_bounds == Bounds(28, None)
 
 
 # ---------------------------------------------------------------- metrics of channels

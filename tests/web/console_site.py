@@ -122,14 +122,17 @@ def _keep(project: PromotedProject, name: str, document: dict[str, Any]) -> None
 
 def funnel_document(reason: str = "clicks need 6 days and correlate 0.71 with orders") -> dict[str, Any]:
     """Return what `recsys funnel` keeps of two stages."""
+    evidence = "by the log: 52% of the events order came without click" if reason.startswith("clicks") else reason
     figures = {"visits": 90, "events": 120, "value_share": 1.0, "correlation": 0.7, "correlation_per_visit": 0.4}
     figures |= {"events_per_user": 1.5, "events_per_day": 9.0, "bypass": 0.1, "late": 0.0, "from_top": 0.5}
-    need = {"units": 1_200, "days": 6, "detectable": 0.04, "mean": 0.1}
+    need: dict[str, Any] = {"units": 1_200, "days": 6, "detectable": 0.04, "mean": 0.1}
+    need |= {"units_bounds": {"lower": 1_000, "upper": 1_500}, "days_bounds": {"lower": 5, "upper": None}}
     stages = [
         figures | {"stage": name, "users": 80, "from_before": share, "need": need}
         for name, share in (("click", None), ("order", 0.25))
     ]
-    stages[1]["need"] = need | {"units": None, "days": None, "detectable": None}
+    nothing = dict.fromkeys(("units", "units_bounds", "days", "days_bounds", "detectable"))
+    stages[1]["need"] = need | nothing
     reading = {"segment": None, "users": 80, "small": False, "valued": True, "stages": stages}
     return {
         "problem": "weekly_basket",
@@ -139,6 +142,7 @@ def funnel_document(reason: str = "clicks need 6 days and correlate 0.71 with or
         "to": "2024-02-01T00:00:00+00:00",
         "entered_before": "2024-01-25T00:00:00+00:00",
         "known_units": 100,
+        "confidence": 0.95,
         "funnel": reading,
         "by": "age",
         "segments": [reading | {"segment": reason}],
@@ -146,8 +150,10 @@ def funnel_document(reason: str = "clicks need 6 days and correlate 0.71 with or
         "refused": [reason],
         "model_stage": "click",
         "reasons": [reason],
-        "channels": [{"channel": "feed", "metric": None, "days": None, "reason": reason}],
-        "weak": [{"stage": "order", "share": 0.25, "lost_most": True, "lever": "product"}],
+        "channels": [{"channel": "feed", "metric": None, "days": None, "days_bounds": None, "reason": reason}],
+        "weak": [
+            {"stage": "order", "share": 0.25, "lost_most": True, "lever": "product", "evidence": [evidence]},
+        ],
         "findings": [reason],
     }
 

@@ -1,10 +1,12 @@
 """Does `recsys funnel` read a shop as it is, a dirty log too, and say what was left out?"""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -116,6 +118,24 @@ def test_the_command_prints_what_the_document_and_the_page_say(
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
+def test_units_and_days_have_bounds_in_the_table_the_document_and_the_page(found: PlannedFunnel) -> None:
+    document = json.loads(json.dumps(found.document()))
+    told, page = printing.funnel(found, "page.html"), funnel_page(document)
+    for stage, read in zip(found.whole.stages[1:], document["funnel"]["stages"][1:], strict=True):
+        need = stage.need
+        assert need is not None
+        assert need.days_bounds is not None
+        assert need.units_bounds is not None
+        assert (need.days_bounds.lower or 0) <= (need.days or 0) <= (need.days_bounds.upper or 9_999)
+        assert read["need"]["days_bounds"] == {"lower": need.days_bounds.lower, "upper": need.days_bounds.upper}
+        for text in (told, page):
+            assert str(need.days_bounds) in text
+            assert str(need.units_bounds) in text
+    small = [each.need for segment in found.segments if segment.small for each in segment.stages[1:]]
+    assert small
+    assert all(each is None or each.days_bounds is None for each in small)
+
+
 def test_names_on_the_page_are_text(found: PlannedFunnel) -> None:
     document = found.document() | {"problem": "<b>feed</b>", "business_issue": "<script>alert(1)</script>"}
     page = funnel_page(document)
@@ -175,3 +195,66 @@ def test_without_a_funnel_the_target_follows_any_event(tmp_path: Path) -> None:
     assert [each.stage for each in found.whole.stages] == ["any event", "purchase"]
     assert found.whole.users == 3
     assert found.advice.weak == ()
+
+
+# ---------------------------------------------------------------- where a weak stage loses
+
+
+def orders(shares: Mapping[str, float], *, skip: bool = False) -> list[Row]:
+    """Return visits of 200 users, each of one item that is clicked and, by its share, ordered."""
+    rng, rows = np.random.default_rng(1), []
+    for user in range(200):
+        for item, share in shares.items():
+            at = START + timedelta(weeks=2, hours=len(rows) / 20)
+            visit = {"user_id": f"u{user}", "item_id": item, "session_id": f"v{user}-{item}"}
+            kinds = ["pageview", "click", *(["purchase"] if rng.random() < share else [])]
+            if skip and rng.random() < 0.75:
+                kinds.remove("click")
+            for place, kind in enumerate(kinds):
+                happened = at + timedelta(minutes=place)
+                times = {"event_timestamp": happened, "created_timestamp": happened}
+                rows.append(event(len(rows), 0, event_type=kind, **visit, **times))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "stage", "lever", "told"),
+    [
+        (
+            orders({**{f"i{n}": 0.5 for n in range(6)}, **{f"low{n}": 0.01 for n in range(6)}}),
+            "purchase",
+            "product",
+            "without them purchase is not weak, so look at these items and their prices",
+        ),
+        (orders({f"i{n}": 0.2 for n in range(12)}), "purchase", "user experience", "look at what all items share"),
+        (
+            orders({f"i{n}": 0.8 for n in range(12)}, skip=True),
+            "click",
+            "ranking",
+            "of the events purchase came without click: before anything is changed, see whether every click is logged",
+        ),
+    ],
+)
+def test_a_planted_loss_is_named_by_what_the_past_says(
+    tmp_path: Path, rows: list[Row], stage: str, lever: str, told: str
+) -> None:
+    project = FilesProject(tmp_path)
+    project.deliver(0, rows)
+    declare(tmp_path, funnel={"stages": ["pageview", "click", "purchase"], "within": "session"})
+    ingest(project.open())
+    found = funnel(project.open(), "feed")
+    weak = {each.stage: each for each in found.advice.weak}
+    assert weak[stage].lever == lever
+    assert any(each.endswith(told) for each in weak[stage].evidence)
+    assert told in printing.funnel(found, "page.html")
+    assert told in found.page.read_text(encoding="utf-8")
+
+
+def test_segments_say_whether_a_stage_is_weak_for_all(shop: FilesProject) -> None:
+    declare(shop.root, planning={"weak_below": 0.9, "small_segment": 20})
+    try:
+        found = funnel(shop.open(), "feed", by="age")
+    finally:
+        declare(shop.root)
+    told = [each for weak in found.advice.weak for each in weak.evidence if each.startswith("by age: weak in each of")]
+    assert len(told) == 3
