@@ -30,8 +30,9 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
-_LANES: Final = ("reliability", "chaos", "integration", "failures")
-"""Folders whose tests share a shop that is dear to make: each folder in one process. The longest begins first.
+_LANES: Final = ("reliability", "chaos", "failures", "integration")
+"""Folders whose tests share a shop that is dear to make: each folder in one process. The longest begins first, which
+runs two commands at a time; those whose tests wait for locks and servers that hang go beside it.
 Tests with `spark` in their name share a session, and a process too."""
 
 
