@@ -319,6 +319,8 @@ def test_what_a_campaign_brought_is_read_once_its_weeks_are_over(
     (root / "registry/layers/campaigns.yaml").write_text("seed: 'campaigns:'\nholdout: [0.0, 0.3]\n")
     edit(root / UNITS, lambda spec: spec.update(holdouts=["campaigns"]))
     workspace = open_workspace("local", root)
+    list(workspace.event_archive.prune(NOW + timedelta(days=1)))  # what other tests sent, to those held out here too
+    shutil.rmtree(root / ".recsys/campaigns", ignore_errors=True)
     done = serve_campaign(workspace, "coupon_mailing", "email")
     log_sent(workspace, done.folder)
     monkeypatch.chdir(root)
