@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from recsys.errors import SpecError
 from recsys.specs.contact import contact_findings
@@ -20,10 +20,10 @@ from recsys.specs.monitor import Monitor, monitor_findings
 from recsys.specs.online_metric import OnlineMetric, metric_findings
 from recsys.specs.placement import Audience, Placement
 from recsys.specs.problem import Problem
+from recsys.specs.reading import validated
 from recsys.specs.sharing import sharing_findings
 
 T = TypeVar("T")
-Model = TypeVar("Model", bound=BaseModel)
 
 KINDS: Final[Mapping[str, type[BaseModel]]] = {
     "problems": Problem,
@@ -63,6 +63,16 @@ class Catalog:
     def model(self, name: str) -> ModelVersion:
         """Return a model version such as basket/v2, or raise SpecError naming those that exist."""
         return _get(self.models, name, "model version", "models")
+
+    def registered_models(self) -> tuple[str, ...]:
+        """Return the registered models, such as basket of basket/v1 and basket/v2, by name."""
+        return tuple(sorted({version.partition("/")[0] for version in self.models}))
+
+    def require_model(self, name: str) -> None:
+        """Raise SpecError naming those that exist, unless a registered model such as basket has a version declared."""
+        if name not in self.registered_models():
+            known = ", ".join(self.registered_models()) or "none"
+            raise SpecError([f"model {name!r}: not declared; declared: {known}"])
 
     def placement(self, name: str) -> Placement:
         """Return a placement, or raise SpecError naming those that exist."""
@@ -181,28 +191,6 @@ def read_fields(path: Path, shown: str) -> dict[str, Any]:
         given = "an empty file" if content is None else f"a {type(content).__name__}"
         raise SpecError([f"{shown}: {given}: a declaration is a mapping of fields to values"])
     return content
-
-
-def validated(content: Mapping[str, Any], shown: str, spec_type: type[Model]) -> Model:
-    """Return a declaration made of its fields.
-
-    Raises:
-        SpecError: with every finding, each beginning with `shown`.
-    """
-    try:
-        return spec_type.model_validate(content)
-    except ValidationError as error:
-        findings = []
-        for item in error.errors():
-            location = ".".join(str(part) for part in item["loc"]) or "(whole file)"
-            value = "" if item["type"] == "missing" else f" {_short(item['input'])}:"
-            findings.append(f"{shown}: {location}:{value} {item['msg'].removeprefix('Value error, ')}")
-        raise SpecError(findings) from error
-
-
-def _short(value: Any) -> str:  # noqa: ANN401 - whatever stood in the YAML
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004 - a line's worth
 
 
 def _unplaced(registry: Path) -> Iterator[str]:

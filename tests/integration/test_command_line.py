@@ -13,6 +13,8 @@ from recsys import cli
 from recsys.workflows.workspace import Workspace
 from tests.integration.conftest import edit
 
+UNKNOWN = "error: model 'cellar': not declared; declared: basket, coupon, discover"
+
 
 class Terminal:
     """Runs commands in the small shop's folder, in this process."""
@@ -81,7 +83,12 @@ def test_a_refused_gate_exits_1_and_still_prints_its_report(terminal: Terminal) 
         (("train", "--model-version", "basket/v2", "--known-at", "soon"), ("soon", "ISO time")),
         (("evaluate", "cellar"), ("experiment 'cellar'", "home_ranker")),
         (("promote", "--model-version", "basket/v2"), ("has champion", "roll back")),
-        (("rollback", "cellar"), ("cellar", "no champion")),
+        (("rollback", "cellar", "--reason", "worse"), (UNKNOWN,)),
+        (("accept", "cellar"), (UNKNOWN,)),
+        (("history", "cellar"), (UNKNOWN,)),
+        (("drift", "cellar"), (UNKNOWN,)),
+        (("skew", "cellar"), ("cellar: neither an experiment nor a model", "models: basket, coupon, discover")),
+        (("diagnose", "cellar"), ("cellar: neither an experiment nor a model", "models: basket, coupon, discover")),
         (("serve-batch", "home", "--date", "2017-11-13"), ("2017-11-13", "keeps no past")),
         (("validate", "--env", "moon"), ("environment 'moon'", "local")),
     ],
@@ -105,6 +112,9 @@ def test_bad_usage_is_exit_code_2(terminal: Terminal) -> None:
         assert code == 2
         assert "--override and --reason go together" in err
     assert terminal.run("train")[0] == 2
+    for unsaid in ((), ("--reason", " ")):
+        code, _, err = terminal.run("rollback", "basket", *unsaid)
+        assert (code, "--reason" in err) == (2, True)
     assert terminal.run("launch")[0] == 2
 
 
@@ -135,6 +145,20 @@ def test_a_reference_into_feast_that_leads_nowhere_is_found(terminal: Terminal, 
     assert code == 1
     assert "feature service 'basket_fuller': not declared" in err
     assert "basket_full" in err
+
+
+def test_a_file_that_is_no_python_is_the_one_finding(terminal: Terminal, replayed: Workspace) -> None:
+    """What reads features says no more of it, for nothing can be said of what a file that cannot be read declares."""
+    views = replayed.root / "feature_repo/views.py"
+    before = views.read_text()
+    lines = len(before.splitlines())
+    views.write_text(f"{before}broken = (1,\n")
+    try:
+        code, _, err = terminal.run("validate")
+    finally:
+        views.write_text(before)
+    said = f"error: feature_repo/views.py:{lines + 1}: '(' was never closed: `feast apply` fails on it too\n"
+    assert (code, err) == (1, said)
 
 
 def test_an_override_is_shown_wherever_its_version_is(
