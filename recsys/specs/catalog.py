@@ -239,7 +239,7 @@ def _dangling_model(
     if problem is not None or model.placement not in present["audiences"]:
         yield from _missing(present, kind, model.placement, "placement", shown)
     if model.problem in present["problems"]:
-        yield from _place_fits(catalog, model.placement, model.problem, "placement", shown)
+        yield from _place_fits(catalog, present, model.placement, model.problem, "placement", shown)
     if problem is None:
         return
     measured = [str(metric) for metric in problem.metrics()]
@@ -293,7 +293,7 @@ def _dangling_arms(catalog: Catalog, present: Mapping[str, set[str]], root: str)
             yield from _missing(present, "models", arm.model_version, where, shown)
             served = catalog.models.get(arm.model_version)
             if served is not None and served.problem in present["problems"]:
-                yield from _place_fits(catalog, experiment.placement, served.problem, where, shown)
+                yield from _place_fits(catalog, present, experiment.placement, served.problem, where, shown)
 
 
 def _missing(present: Mapping[str, set[str]], kind: str, name: str, where: str, shown: str) -> Iterator[str]:
@@ -302,9 +302,12 @@ def _missing(present: Mapping[str, set[str]], kind: str, name: str, where: str, 
         yield f"{shown}: {where}: {name}: not declared under registry/{kind}/; declared: {known}"
 
 
-def _place_fits(catalog: Catalog, place: str, problem: str, where: str, shown: str) -> Iterator[str]:
+def _place_fits(
+    catalog: Catalog, present: Mapping[str, set[str]], place: str, problem: str, where: str, shown: str
+) -> Iterator[str]:
+    """Say that two name different problems; where the place's own is not there, that is said of the place alone."""
     for kind, declared in (("placement", catalog.placements.get(place)), ("audience", catalog.audiences.get(place))):
-        if declared is not None and declared.problem != problem:
+        if declared is not None and declared.problem in present["problems"] and declared.problem != problem:
             yield (
                 f"{shown}: {where}: answers problem {problem}, but {kind} {place} serves {declared.problem}:"
                 " both must name one problem"

@@ -52,6 +52,7 @@ def terminal(replayed: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 def test_each_stage_gives_one_json_document(terminal: Terminal) -> None:
     assert terminal.json("validate")["models"] == 6
+    assert "3 placements, 1 audience, 4 metrics, 0 layers, 1 experiment, 1 monitor, " in terminal.run("validate")[1]
     assert terminal.json("ingest")["reused"]
     built = terminal.json("features", "build")
     assert built["materialized_until"].startswith("2018-01-01")
@@ -89,6 +90,10 @@ def test_a_refused_gate_exits_1_and_still_prints_its_report(terminal: Terminal) 
         (("drift", "cellar"), (UNKNOWN,)),
         (("skew", "cellar"), ("cellar: neither an experiment nor a model", "models: basket, coupon, discover")),
         (("diagnose", "cellar"), ("cellar: neither an experiment nor a model", "models: basket, coupon, discover")),
+        (("skew", "--from", "2017-09-01", "--to", "2017-06-01"), ("--from 2017-09-01 lies after --to 2017-06-01",)),
+        (("evaluate", "home_ranker", "--from", "2030-01-01"), ("--from 2030-01-01 lies after the clock, 2018-01-01",)),
+        (("funnel", "weekly_basket", "--from", "2030-01-01"), ("--from 2030-01-01 lies after the clock, 2018-01-01",)),
+        (("log", "export", "out", "--from", "2017-09-01", "--to", "2017-09-01"), ("is the same as --to 2017-09-01",)),
         (("serve-batch", "home", "--date", "2017-11-13"), ("2017-11-13", "keeps no past")),
         (("validate", "--env", "moon"), ("environment 'moon'", "local")),
     ],
@@ -116,6 +121,10 @@ def test_bad_usage_is_exit_code_2(terminal: Terminal) -> None:
         code, _, err = terminal.run("rollback", "basket", *unsaid)
         assert (code, "--reason" in err) == (2, True)
     assert terminal.run("launch")[0] == 2
+    code, _, err = terminal.run("history")
+    assert code == 2
+    assert err.startswith("Usage: recsys history ")
+    assert "Missing argument" in err
 
 
 def test_every_finding_is_reported_at_once(terminal: Terminal, replayed: Workspace) -> None:
@@ -171,11 +180,11 @@ def test_an_override_is_shown_wherever_its_version_is(
     mine = next(row for row in shown.to_pylist() if row["model_version"] == "basket/v2")
     looks = [("why", mine["request_id"]), ("serve-batch", "home"), ("evaluate", "home_ranker")]
     for look in looks:
-        assert "overrides" not in terminal.json(*look)
+        assert "champion_overrides" not in terminal.json(*look)
     code, out, err = terminal.run("promote", "home_ranker", "--override", "--reason", reason)
     assert code == 0, err
     for look in looks:
-        (found,) = terminal.json(*look)["overrides"]
+        (found,) = terminal.json(*look)["champion_overrides"]
         assert (found["model_version"], found["reason"]) == ("basket/v2", reason)
         assert found["refused"]
         _, out, _ = terminal.run(*look)

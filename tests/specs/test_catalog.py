@@ -183,6 +183,12 @@ def test_an_unknown_kind_says_what_was_meant(tmp_path: Path) -> None:
     assert told == f"registry/{SECOND_MODEL}: algorithm.type: required, and not given: it says which kind it is"
 
 
+@pytest.mark.parametrize("path", [PLACEMENT, MODEL])
+def test_a_problem_that_is_not_there_is_told_by_who_names_it_alone(tmp_path: Path, path: str) -> None:
+    (told,) = findings(tmp_path, change(files(), path, "problem", "weekly_baskt"))
+    assert told.startswith(f"registry/{path}: problem: weekly_baskt: not declared under registry/problems/")
+
+
 def test_a_rule_of_a_whole_file_does_not_quote_it(tmp_path: Path) -> None:
     (told,) = findings(tmp_path, change(files(), PROBLEM, "channels.sms", {"capacity": 100}))
     assert told.startswith(f"registry/{PROBLEM}: (whole file): channel sms has a capacity")
