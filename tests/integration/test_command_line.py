@@ -93,7 +93,10 @@ def test_a_refused_gate_exits_1_and_still_prints_its_report(terminal: Terminal) 
         (("skew", "--from", "2017-09-01", "--to", "2017-06-01"), ("--from 2017-09-01 lies after --to 2017-06-01",)),
         (("evaluate", "home_ranker", "--from", "2030-01-01"), ("--from 2030-01-01 lies after the clock, 2018-01-01",)),
         (("funnel", "weekly_basket", "--from", "2030-01-01"), ("--from 2030-01-01 lies after the clock, 2018-01-01",)),
-        (("log", "export", "out", "--from", "2017-09-01", "--to", "2017-09-01"), ("is the same as --to 2017-09-01",)),
+        (
+            ("log", "export", "--output", "out", "--from", "2017-09-01", "--to", "2017-09-01"),
+            ("is the same as --to 2017-09-01",),
+        ),
         (("serve-batch", "home", "--date", "2017-11-13"), ("2017-11-13", "keeps no past")),
         (("validate", "--env", "moon"), ("environment 'moon'", "local")),
     ],
