@@ -9,6 +9,7 @@ RecsysError
 ├── ModelError         a model version, its weights or its gate cannot give what was asked
 ├── ExperimentError    an assignment, a replay or an evaluation is not allowed
 ├── DecisionError      a promotion or rollback is refused
+├── AddressError       a service may not listen where it was told to
 └── StoreError         the event log, the ledger or the registry cannot be reached or written
     └── OnlineStoreError   the same of an online store; it is a FeatureError too
 
@@ -81,6 +82,10 @@ class ExperimentError(RecsysError):
 
 class DecisionError(RecsysError):
     """A promotion or a rollback is refused."""
+
+
+class AddressError(RecsysError):
+    """A service may not listen where it was told to."""
 
 
 class StoreError(RecsysError):

@@ -11,6 +11,12 @@ STATE: Final = "RECSYS_STATE"
 """The environment variable by which the files know the state folder that feature tables lie in."""
 
 
+def unreadable(repository: Path, error: SyntaxError) -> str:
+    """Return where a file of a repository is no Python, and why, as `feature_repo/views.py:12: reason`."""
+    name = Path(error.filename or repository).name
+    return f"{repository.name}/{name}:{error.lineno}: {error.msg}: `feast apply` fails on it too"
+
+
 @contextlib.contextmanager
 def importable(repository: Path, state: Path | None = None) -> Generator[None]:
     """Let the files of a repository be imported by their bare names, as Feast does, and from its folder.

@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from recsys.workflows.workspace import Workspace
 
@@ -46,7 +47,7 @@ def main() -> None:
     from recsys.errors import RecsysError
 
     try:
-        app()
+        app(prog_name="recsys")  # by `python -m recsys` too
     except RecsysError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
@@ -70,6 +71,27 @@ def run_in(env: str, command: "Callable[[Workspace], None]") -> None:
     from recsys.wiring import open_workspace
 
     command(open_workspace(env))
+
+
+def read_window(
+    workspace: "Workspace", since: str | None, until: str | None
+) -> "tuple[datetime | None, datetime | None]":
+    """Read what --from and --to say.
+
+    Raises:
+        SpecError: if one is no moment, nothing lies between them, or all of it is still to come.
+    """
+    from recsys.errors import SpecError
+    from recsys.specs.base import read_moment
+
+    first, last = (None if text is None else read_moment(text) for text in (since, until))
+    if first is not None and last is not None and first >= last:
+        how = "lies after" if first > last else "is the same as"
+        raise SpecError([f"--from {since} {how} --to {until}: the first moment comes before the end"])
+    now = workspace.clock.now()
+    if first is not None and first > now:
+        raise SpecError([f"--from {since} lies after the clock, {now:%Y-%m-%d %H:%M}: nothing has happened there yet"])
+    return first, last
 
 
 def show(document: Any, as_json: bool, text: str) -> None:  # noqa: ANN401 - any JSON value

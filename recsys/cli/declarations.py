@@ -20,7 +20,11 @@ def validate(env: Env = "local", as_json: Json = False) -> None:
         from recsys.workflows.validate import validate as check
 
         found = asdict(check(workspace))
-        show(found, as_json, "valid: " + ", ".join(f"{count} {kind}" for kind, count in found.items()))
+        show(
+            found,
+            as_json,
+            "valid: " + ", ".join(f"{count} {kind[:-1] if count == 1 else kind}" for kind, count in found.items()),
+        )
 
     run_in(env, run)
 

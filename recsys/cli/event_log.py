@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from recsys.cli.app import Env, Json, app, confirm, run_in, show
+from recsys.cli.app import Env, Json, app, confirm, read_window, run_in, show
 
 if TYPE_CHECKING:
     from recsys.workflows.workspace import Workspace
@@ -60,10 +60,9 @@ def log_export(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.specs.base import read_moment
         from recsys.workflows.event_log import export_log
 
-        first, last = (None if moment is None else read_moment(moment) for moment in (start, end))
+        first, last = read_window(workspace, start, end)
         with printing.Bar() as bar:
             done = export_log(workspace, output, first, last, bar.update)
         show(printing.exported_document(done), as_json, printing.exported(done))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
-from recsys.cli.app import Env, Json, app, run_in, show
+from recsys.cli.app import Env, Json, app, read_window, run_in, show
 
 if TYPE_CHECKING:
     from recsys.workflows.workspace import Workspace
@@ -78,10 +78,9 @@ def evaluate(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.specs.base import read_moment
         from recsys.workflows.promote import overrides
 
-        first, last = (None if text is None else read_moment(text) for text in (since, until))
+        first, last = read_window(workspace, since, until)
         if name in workspace.catalog.audiences:
             from recsys.workflows.evaluate_campaigns import evaluate_campaigns
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     workers: Annotated[
         Optional[int], typer.Option(min=1, help="Processes that answer; as the environment declares by default.")
     ] = None,

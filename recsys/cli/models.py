@@ -118,11 +118,13 @@ def compare(
 @app.command()
 def rollback(
     model: Annotated[str, typer.Argument(help="A registered model, such as basket.")],
-    reason: Annotated[Optional[str], typer.Option("--reason", help="Kept with the record.")] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why, in words; on record for good.")],
     env: Env = "local",
     as_json: Json = False,
 ) -> None:
     """Give a model the champion back that it had before."""
+    if not reason.strip():
+        raise typer.BadParameter("say why: it is on record for good", param_hint="--reason")  # noqa: TRY003, EM101
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing

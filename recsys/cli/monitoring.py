@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from recsys.cli.app import Env, Json, app, run_in, show
+from recsys.cli.app import Env, Json, app, read_window, run_in, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,12 +42,11 @@ def skew(
         from datetime import UTC, datetime
 
         from recsys import printing
-        from recsys.specs.base import read_moment
         from recsys.workflows.monitoring_gauges import write_skew
         from recsys.workflows.skew import document
         from recsys.workflows.skew import skew as compare
 
-        first, last = (None if text is None else read_moment(text) for text in (since, until))
+        first, last = read_window(workspace, since, until)
         with printing.Bar() as bar:
             done = compare(workspace, name, since=first, until=last, sample=sample, progress=bar.update)
         show(document(done), as_json, printing.skew(done))

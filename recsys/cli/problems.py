@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from recsys.cli.app import Env, Json, app, run_in, show
+from recsys.cli.app import Env, Json, app, read_window, run_in, show
 
 if TYPE_CHECKING:
     from recsys.workflows.workspace import Workspace
@@ -30,10 +30,9 @@ def funnel(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.specs.base import read_moment
         from recsys.workflows.funnel import funnel as read
 
-        first, last = (None if each is None else read_moment(each) for each in (since, until))
+        first, last = read_window(workspace, since, until)
         found = read(workspace, problem, by=by, since=first, until=last)
         page = workspace.shown(found.page)
         show({**found.document(), "page": page}, as_json, printing.funnel(found, page))

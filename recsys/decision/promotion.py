@@ -197,9 +197,17 @@ def rollback(
     model: str,
     author: str,
     *,
-    reason: str | None = None,
+    reason: str,
 ) -> Promotion:
     """Give a model the champion back that it had before; a second rollback goes one further back.
+
+    Args:
+        registry: where aliases are.
+        ledger: where every move is recorded.
+        clock: says when.
+        model: a registered model, such as basket.
+        author: who does it.
+        reason: why, in words; kept with the record, for no report says it.
 
     Raises:
         DecisionError: if there is none before, or the champion was moved from outside.

@@ -225,7 +225,8 @@ def experiment_status_document(found: "Sequence[Status]") -> list[dict[str, Any]
             "layer": None if status.experiment.layer is None else status.experiment.layer.model_dump(mode="json"),
             "applied": status.applied,
             "verdict": status.verdict,
-            "overrides": overrides_document(status.overrides),
+            "testers": dict(status.experiment.overrides),
+            "champion_overrides": overrides_document(status.overrides),
             "epochs": [
                 {"start": epoch.start.isoformat(), "end": epoch.end.isoformat(), "ratios": dict(epoch.ratios)}
                 for epoch in status.epochs

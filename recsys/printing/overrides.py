@@ -14,7 +14,7 @@ def overridden(found: "Sequence[Override]") -> list[str]:
 
 def with_overrides(document: Mapping[str, Any], said: str, found: "Sequence[Override]") -> tuple[dict[str, Any], str]:
     """Return a document and its text with the overrides of the versions that they name; as they are where none is."""
-    more = {"overrides": overrides_document(found)} if found else {}
+    more = {"champion_overrides": overrides_document(found)} if found else {}
     return {**document, **more}, "\n".join([said, *overridden(found)])
 
 

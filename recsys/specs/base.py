@@ -1,6 +1,7 @@
 """What do all declarations have in common?"""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final
 
@@ -16,6 +17,21 @@ class Spec(BaseModel):
     """A frozen, closed declaration: unknown keys are errors, and nothing changes after loading."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class PlacedError(ValueError):
+    """A rule over several fields that is broken by the value of one, which a validator of all of them finds.
+
+    Attributes:
+        where: the path to the field, from the declaration whose validator raises it.
+        value: what stands there.
+    """
+
+    def __init__(self, where: Sequence[str], value: Any, rule: str) -> None:  # noqa: ANN401 - any value of a YAML
+        """Keep where it is; the message is the rule."""
+        self.where = tuple(where)
+        self.value = value
+        super().__init__(rule)
 
 
 def parse_duration(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever stands in the YAML

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from recsys.errors import SpecError
 from recsys.specs.contact import contact_findings
@@ -20,10 +20,10 @@ from recsys.specs.monitor import Monitor, monitor_findings
 from recsys.specs.online_metric import OnlineMetric, metric_findings
 from recsys.specs.placement import Audience, Placement
 from recsys.specs.problem import Problem
+from recsys.specs.reading import validated
 from recsys.specs.sharing import sharing_findings
 
 T = TypeVar("T")
-Model = TypeVar("Model", bound=BaseModel)
 
 KINDS: Final[Mapping[str, type[BaseModel]]] = {
     "problems": Problem,
@@ -63,6 +63,16 @@ class Catalog:
     def model(self, name: str) -> ModelVersion:
         """Return a model version such as basket/v2, or raise SpecError naming those that exist."""
         return _get(self.models, name, "model version", "models")
+
+    def registered_models(self) -> tuple[str, ...]:
+        """Return the registered models, such as basket of basket/v1 and basket/v2, by name."""
+        return tuple(sorted({version.partition("/")[0] for version in self.models}))
+
+    def require_model(self, name: str) -> None:
+        """Raise SpecError naming those that exist, unless a registered model such as basket has a version declared."""
+        if name not in self.registered_models():
+            known = ", ".join(self.registered_models()) or "none"
+            raise SpecError([f"model {name!r}: not declared; declared: {known}"])
 
     def placement(self, name: str) -> Placement:
         """Return a placement, or raise SpecError naming those that exist."""
@@ -183,28 +193,6 @@ def read_fields(path: Path, shown: str) -> dict[str, Any]:
     return content
 
 
-def validated(content: Mapping[str, Any], shown: str, spec_type: type[Model]) -> Model:
-    """Return a declaration made of its fields.
-
-    Raises:
-        SpecError: with every finding, each beginning with `shown`.
-    """
-    try:
-        return spec_type.model_validate(content)
-    except ValidationError as error:
-        findings = []
-        for item in error.errors():
-            location = ".".join(str(part) for part in item["loc"]) or "(whole file)"
-            value = "" if item["type"] == "missing" else f" {_short(item['input'])}:"
-            findings.append(f"{shown}: {location}:{value} {item['msg'].removeprefix('Value error, ')}")
-        raise SpecError(findings) from error
-
-
-def _short(value: Any) -> str:  # noqa: ANN401 - whatever stood in the YAML
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004 - a line's worth
-
-
 def _unplaced(registry: Path) -> Iterator[str]:
     """Find YAML files that no kind of declaration would read."""
     for path in sorted([*registry.rglob("*.yaml"), *registry.rglob("*.yml")]):
@@ -251,7 +239,7 @@ def _dangling_model(
     if problem is not None or model.placement not in present["audiences"]:
         yield from _missing(present, kind, model.placement, "placement", shown)
     if model.problem in present["problems"]:
-        yield from _place_fits(catalog, model.placement, model.problem, "placement", shown)
+        yield from _place_fits(catalog, present, model.placement, model.problem, "placement", shown)
     if problem is None:
         return
     measured = [str(metric) for metric in problem.metrics()]
@@ -305,7 +293,7 @@ def _dangling_arms(catalog: Catalog, present: Mapping[str, set[str]], root: str)
             yield from _missing(present, "models", arm.model_version, where, shown)
             served = catalog.models.get(arm.model_version)
             if served is not None and served.problem in present["problems"]:
-                yield from _place_fits(catalog, experiment.placement, served.problem, where, shown)
+                yield from _place_fits(catalog, present, experiment.placement, served.problem, where, shown)
 
 
 def _missing(present: Mapping[str, set[str]], kind: str, name: str, where: str, shown: str) -> Iterator[str]:
@@ -314,9 +302,12 @@ def _missing(present: Mapping[str, set[str]], kind: str, name: str, where: str, 
         yield f"{shown}: {where}: {name}: not declared under registry/{kind}/; declared: {known}"
 
 
-def _place_fits(catalog: Catalog, place: str, problem: str, where: str, shown: str) -> Iterator[str]:
+def _place_fits(
+    catalog: Catalog, present: Mapping[str, set[str]], place: str, problem: str, where: str, shown: str
+) -> Iterator[str]:
+    """Say that two name different problems; where the place's own is not there, that is said of the place alone."""
     for kind, declared in (("placement", catalog.placements.get(place)), ("audience", catalog.audiences.get(place))):
-        if declared is not None and declared.problem != problem:
+        if declared is not None and declared.problem in present["problems"] and declared.problem != problem:
             yield (
                 f"{shown}: {where}: answers problem {problem}, but {kind} {place} serves {declared.problem}:"
                 " both must name one problem"

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from recsys.specs.base import Moment, Spec
+from recsys.specs.base import Moment, PlacedError, Spec
 from recsys.specs.problem import Owners
 from recsys.specs.traffic import RATIO_UNITS, bucket_range, checked_seed, checked_share, to_buckets
 
@@ -175,15 +175,15 @@ class Experiment(Spec):
     @model_validator(mode="after")
     def _arms_hold(self) -> Self:
         if self.control not in self.arms:
-            message = f"control {self.control!r} is not an arm; the arms are {', '.join(self.arms)}"
-            raise ValueError(message)
+            raise PlacedError(("control",), self.control, f"not an arm; the arms are {', '.join(self.arms)}")
         ordered = sorted((arm.slot_range(), name) for name, arm in self.arms.items())
         for (left, left_name), (right, right_name) in pairwise(ordered):
             if right[0] < left[1]:
-                message = f"slots of arms {left_name} and {right_name} overlap; slots are disjoint"
-                raise ValueError(message)
+                shared = [right[0] / RATIO_UNITS, min(left[1], right[1]) / RATIO_UNITS]
+                first, second = (list(self.arms[name].slot) for name in (left_name, right_name))
+                rule = f"overlaps {left_name}'s {first} in {shared}; slots are disjoint"
+                raise PlacedError(("arms", right_name, "slot"), second, rule)
         for unit, arm in self.overrides.items():
             if arm not in self.arms:
-                message = f"override of {unit} names {arm!r}, which is not an arm"
-                raise ValueError(message)
+                raise PlacedError(("overrides", unit), arm, f"not an arm; the arms are {', '.join(self.arms)}")
         return self

@@ -4,11 +4,16 @@ import ipaddress
 import json
 import logging
 import os
+import socket
+import sys
 import tempfile
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from recsys.errors import RecsysError, SpecError
 from recsys.serving.fleet import Fleet
@@ -16,6 +21,7 @@ from recsys.serving.freshness import SessionFeatures
 from recsys.serving.group_commit import GroupCommit
 from recsys.serving.stores import Stores
 from recsys.specs.environment import SHORTEST_TOKEN, Serving
+from recsys.web.address import bound, refusal
 from recsys.web.guards import Tokens
 from recsys.web.logs import JsonLines
 from recsys.workflows.live_serving import LiveSource
@@ -33,8 +39,8 @@ _HEALTH_SECONDS: Final = 60
 _GRACE_SECONDS: Final = 10
 
 
-def run_server(workspace: Workspace, host: str, port: int, workers: int | None = None) -> None:
-    """Serve until the process is told to stop; what happens is said on stderr, a JSON document a line.
+def run_server(workspace: Workspace, host: str, port: int, workers: int | None = None) -> NoReturn:
+    """Serve until the process is told to stop, and end it; what happens is said on stderr, a JSON document a line.
 
     Args:
         workspace: the project.
@@ -44,6 +50,7 @@ def run_server(workspace: Workspace, host: str, port: int, workers: int | None =
 
     Raises:
         SpecError: if a declared token is not set, or the address can be reached from elsewhere without one.
+        AddressError: if the address is taken, or this user may not listen there.
     """
     declared = workspace.environment.serve
     tokens = _tokens(declared)
@@ -53,6 +60,7 @@ def run_server(workspace: Workspace, host: str, port: int, workers: int | None =
             " declare both serve.read_token and serve.write_token: declare them, or listen on 127.0.0.1"
         )
         raise SpecError([message])
+    sockets = bound(host, port)
     shared: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -62,21 +70,59 @@ def run_server(workspace: Workspace, host: str, port: int, workers: int | None =
         "timeout_graceful_shutdown": _GRACE_SECONDS,
     }
     speak()
-    if (workers or declared.workers) == 1:
-        uvicorn.run(application_of(workspace, None), **shared)
-        return
+    try:
+        if (workers or declared.workers) == 1:
+            application = application_of(workspace, None)
+            _listen(sockets)
+            uvicorn.Server(uvicorn.Config(application, **shared)).run(sockets)
+            failed = False
+        else:
+            _listen(sockets)
+            failed = _supervise(workspace, workers or declared.workers, shared, sockets)
+    except KeyboardInterrupt:
+        failed = False
+    except OSError as error:  # another process took the address while this one loaded
+        LOGGER.error("%s", refusal(host, port, error))  # noqa: TRY400 - one line says it all
+        failed = True
+    except SystemExit:  # uvicorn's, which has said why
+        failed = True
+    except Exception:
+        LOGGER.exception("the service stops")
+        failed = True
+    _leave(1 if failed else 0)
+
+
+def _listen(sockets: Sequence[socket.socket]) -> None:
+    """Listen, for uvloop does not tell that another process does already."""
+    for each in sockets:
+        each.listen()
+
+
+def _supervise(workspace: Workspace, workers: int, shared: dict[str, Any], sockets: list[socket.socket]) -> bool:
+    """Serve by several processes; return whether they were given up because one could not start."""
     with tempfile.TemporaryDirectory(prefix="recsys-figures-", ignore_cleanup_errors=True) as figures:
         os.environ |= dict.fromkeys(_FIGURES, figures)
         os.environ[SERVED] = json.dumps(
             {"root": str(workspace.root), "environment": workspace.environment_name, "figures": figures}
         )
-        uvicorn.run(
+        config = uvicorn.Config(
             "recsys.web.worker:application",
             factory=True,
-            workers=workers or declared.workers,
+            workers=workers,
             timeout_worker_healthcheck=_HEALTH_SECONDS,
             **shared,
         )
+        supervisor = Multiprocess(config, sockets)
+        supervisor.run()
+        return any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once: a thread in a store would bring an interpreter down that is taken apart around it."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def application_of(workspace: Workspace, figures: str | None) -> FastAPI:

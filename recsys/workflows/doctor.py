@@ -17,6 +17,7 @@ from recsys.specs.variables import without_password
 from recsys.workflows.machine import machine_checks
 from recsys.workflows.online_rows import online_finding
 from recsys.workflows.plan import definitions_differ
+from recsys.workflows.table_records import tables_finding
 from recsys.workflows.workspace import Workspace
 
 LIMIT_SECONDS: Final = 20.0
@@ -55,6 +56,7 @@ def doctor(
         *machine_checks(workspace),
         *workspace.adapters.checks(),
         Check("feature definitions", lambda: _definitions(workspace)),
+        Check("feature tables", lambda: tables_finding(workspace)),
         Check("online features", lambda: online_finding(workspace)),
     ]
     tell(", ".join(check.name for check in checks))

@@ -18,10 +18,11 @@ from recsys.serving.following import Follower
 from recsys.serving.resolver import Resolver
 from recsys.serving.state import Online, ServingState
 from recsys.serving.stores import GuardedLedger, GuardedWeights, Stores
-from recsys.specs.catalog import digest, validated
+from recsys.specs.catalog import digest
 from recsys.specs.experiment import Experiment
 from recsys.specs.layer import Layer
 from recsys.specs.placement import Placement
+from recsys.specs.reading import validated
 from recsys.workflows.serving import champion_to_serve, say_moved
 from recsys.workflows.workspace import Workspace
 

@@ -56,8 +56,9 @@ def monitored(
         SpecError: if nothing has the name.
     """
     catalog = workspace.catalog
+    clock = workspace.clock.now()
     # What was answered at this very moment counts: a replay's clock stands still while lists are made.
-    now = workspace.clock.now() + timedelta(microseconds=1)
+    now = clock + timedelta(microseconds=1)
     if name is not None and name in catalog.experiments:
         experiment = catalog.experiments[name]
         start, end = window(experiment)
@@ -65,14 +66,14 @@ def monitored(
         limits = catalog.monitor(placement.model)
         last = until or max(min(now, end), start)
         return Monitored(name, name, placement.model, None, (experiment.placement,), (), since or start, last, limits)
-    models = {version.partition("/")[0] for version in catalog.models}
     if name is None:
         end = until or now
         limits = Monitor()
         places, audiences = tuple(catalog.placements), tuple(catalog.audiences)
-        return Monitored(ALL, None, None, None, places, audiences, since or end - limits.lookback, end, limits)
+        first = since or (until or clock) - limits.lookback
+        return Monitored(ALL, None, None, None, places, audiences, first, end, limits)
     model = name.partition("/")[0]
-    if name not in catalog.models and name not in models:
+    if name not in catalog.models and name not in catalog.registered_models():
         raise SpecError([_unknown(catalog, name)])
     problems = {spec.problem for version, spec in catalog.models.items() if version.partition("/")[0] == model}
     places = tuple(place for place, spec in catalog.placements.items() if spec.problem in problems)
@@ -80,7 +81,8 @@ def monitored(
     limits = catalog.monitor(model)
     end = until or now
     version = name if name in catalog.models else None
-    return Monitored(name, None, model, version, places, audiences, since or end - limits.lookback, end, limits)
+    first = since or (until or clock) - limits.lookback
+    return Monitored(name, None, model, version, places, audiences, first, end, limits)
 
 
 def _unknown(catalog: Catalog, name: str) -> str:
@@ -89,7 +91,7 @@ def _unknown(catalog: Catalog, name: str) -> str:
     if versions:
         return f"{name}: model {model} has no such version; it has {', '.join(versions)}"
     experiments = ", ".join(sorted(catalog.experiments)) or "none"
-    models = ", ".join(sorted({version.partition("/")[0] for version in catalog.models})) or "none"
+    models = ", ".join(catalog.registered_models()) or "none"
     return f"{name}: neither an experiment nor a model; experiments: {experiments}; models: {models}"
 
 

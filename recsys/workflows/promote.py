@@ -52,12 +52,19 @@ def promote_first(workspace: Workspace, model_version: str, override: str | None
         )
 
 
-def rollback(workspace: Workspace, model: str, reason: str | None = None) -> Promotion:
+def rollback(workspace: Workspace, model: str, reason: str) -> Promotion:
     """Give a model the champion back that it had before.
 
+    Args:
+        workspace: the project.
+        model: a registered model, such as basket.
+        reason: why, in words; on record for good.
+
     Raises:
+        SpecError: if the model is neither declared nor on record.
         DecisionError: if there was none.
     """
+    _require(workspace, model)
     with _moving(workspace, f"recsys rollback {model}"):
         return promotion.rollback(workspace.registry, workspace.ledger, workspace.clock, model, author(), reason=reason)
 
@@ -66,20 +73,33 @@ def accept(workspace: Workspace, model: str) -> Promotion:
     """Record a champion alias that was moved outside recsys, so that it is served.
 
     Raises:
+        SpecError: if the model is neither declared nor on record.
         DecisionError: if the alias was deleted.
     """
+    _require(workspace, model)
     with _moving(workspace, f"recsys accept {model}"):
         return promotion.accept(workspace.registry, workspace.ledger, workspace.clock, model, author())
 
 
 def history(workspace: Workspace, model: str) -> Sequence[LedgerEntry]:
-    """Return what happened to a model's aliases, oldest first."""
+    """Return what happened to a model's aliases, oldest first.
+
+    Raises:
+        SpecError: if the model is neither declared nor on record.
+    """
+    _require(workspace, model)
     return promotion.history(workspace.ledger, model)
 
 
 def overrides(workspace: Workspace, model_versions: Iterable[str]) -> tuple[Override, ...]:
     """Return which of some model versions became champion by an override, wherever they are shown; by their names."""
     return overrides_among(workspace.ledger, model_versions)
+
+
+def _require(workspace: Workspace, model: str) -> None:
+    """Refuse a name that means no model; one that is not declared any more still has its record."""
+    if model not in workspace.catalog.registered_models() and not promotion.history(workspace.ledger, model):
+        workspace.catalog.require_model(model)
 
 
 @contextmanager

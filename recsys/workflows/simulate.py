@@ -22,7 +22,8 @@ from recsys.simulation.parts import Part, Written, new_part, table_digest, write
 from recsys.simulation.rows import EXPOSURES, IMPRESSIONS
 from recsys.simulation.shop import Shop
 from recsys.simulation.truth import Truth
-from recsys.specs.catalog import read_fields, validated
+from recsys.specs.catalog import read_fields
+from recsys.specs.reading import validated
 from recsys.specs.simulation import Simulation
 from recsys.workflows.exclusive import read_written, write_by_rename
 

@@ -1,11 +1,11 @@
 """What were the feature tables made from, and do they still say what events, catalogue and transforms say?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from recsys.errors import DataError, FeatureError
-from recsys.ports import FeatureTable
+from recsys.ports import FeatureTable, Finding
 from recsys.specs.catalog import digest
 from recsys.workflows.exclusive import read_written
 from recsys.workflows.workspace import Workspace, file_digest
@@ -90,6 +90,19 @@ def is_current(workspace: Workspace, entry: Mapping[str, Any], table: FeatureTab
 def is_whole(workspace: Workspace, name: str, entry: Mapping[str, Any]) -> bool:
     """Say whether every file of a table is there."""
     return all((table_folder(workspace, name) / file).exists() for file in entry["files"])
+
+
+def tables_finding(workspace: Workspace) -> Iterator[Finding]:
+    """Say for `recsys doctor` whether every file is there that the tables were built into; none is opened."""
+    name, built = "feature tables: files", manifest(workspace)
+    gone = [table for table, entry in built.items() if not is_whole(workspace, table, entry)]
+    if not built:
+        yield Finding(name, "warning", "none was built yet", f"run `{BUILD}`")
+    elif gone:
+        folders = ", ".join(workspace.shown(table_folder(workspace, table)) for table in gone)
+        yield Finding(name, "failed", f"files are missing in {folders}", f"restore them, or run `{BUILD}`")
+    else:
+        yield Finding(name, "ok", f"{len(built)} tables as they were built")
 
 
 def transforms_module(workspace: Workspace) -> Path:

@@ -124,6 +124,11 @@ class TestQuery:
         with pytest.raises(DataError, match="query over events:"):
             engine.query(sql, {"events": EVENTS})
 
+    def test_a_folder_without_files_is_named(self, engine: Engine, tmp_path: Path) -> None:
+        (tmp_path / "user_item").mkdir()
+        with pytest.raises(DataError, match=r"user_item\b.*recsys features build"):
+            engine.query("select * from user_item", {"user_item": tmp_path / "user_item"})
+
     def test_a_missing_file_is_named(self, engine: Engine, tmp_path: Path) -> None:
         """With what makes it."""
         with pytest.raises(DataError, match=r"gone\.parquet: no such file or folder; run `recsys"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from recsys.adapters.feast_features import DeclaredFeatures
-from recsys.errors import FeatureError
+from recsys.errors import SpecError
 from recsys.ports import FeatureReader
 from tests.adapters.contract_shop import DEFINITIONS, TRANSFORMS, feast, written
 
@@ -79,5 +79,5 @@ class TestDeclared:
 
     def test_a_file_that_does_not_run_is_an_error_of_the_repository(self, repository: Path, tmp_path: Path) -> None:
         """In one line, with its cause."""
-        with pytest.raises(FeatureError, match="ZeroDivisionError"):
+        with pytest.raises(SpecError, match="ZeroDivisionError"):
             declared(tmp_path / "broken", repository, definitions="1 / 0").view("pair")

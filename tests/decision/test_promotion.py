@@ -217,12 +217,12 @@ class TestRollback:
         promote_first(*shop.ports, "basket/v1", "ada")
         promote_verdict(*shop.ports, report("v2", digest="d2"), "ada")
         promote_verdict(*shop.ports, report("v3", digest="d3"), "ada")
-        assert rollback(*shop.ports, "basket", "ada").after == shop.registry.search("basket")[1]
+        assert rollback(*shop.ports, "basket", "ada", reason="complaints").after == shop.registry.search("basket")[1]
         assert shop.named() == 2
-        rollback(*shop.ports, "basket", "ada")
+        rollback(*shop.ports, "basket", "ada", reason="complaints")
         assert shop.named() == 1
         with pytest.raises(DecisionError, match="its first"):
-            rollback(*shop.ports, "basket", "ada")
+            rollback(*shop.ports, "basket", "ada", reason="complaints")
         assert [entry.action for entry in history(shop.ledger, "basket")][-2:] == ["rollback", "rollback"]
 
     def test_takes_a_refresh_back_with_both_aliases(self, shop: Shop) -> None:
@@ -231,13 +231,13 @@ class TestRollback:
         promote_first(*shop.ports, "basket/v1", "ada")
         moved = refresh(*shop.ports, shop.train("v1"), "scheduler")
         assert (moved.action, shop.named(), shop.named("logic-v1")) == ("refresh", 2, 2)
-        rollback(*shop.ports, "basket", "ada")
+        rollback(*shop.ports, "basket", "ada", reason="complaints")
         assert (shop.named(), shop.named("logic-v1")) == (1, 1)
 
     def test_is_refused_where_there_never_was_one(self, shop: Shop) -> None:
         """An unknown model too."""
         with pytest.raises(DecisionError, match="no champion"):
-            rollback(*shop.ports, "basket", "ada")
+            rollback(*shop.ports, "basket", "ada", reason="complaints")
 
 
 class TestRefresh:
@@ -273,12 +273,12 @@ class TestOutside:
         with pytest.raises(DecisionError, match="accept it"):
             promote_verdict(*shop.ports, report(), "ada")
         with pytest.raises(DecisionError, match="moved from outside"):
-            rollback(*shop.ports, "basket", "ada")
+            rollback(*shop.ports, "basket", "ada", reason="complaints")
         assert refresh(*shop.ports, shop.train("v2"), "scheduler").action == "serve"
         assert shop.named() == 2
         assert accept(*shop.ports, "basket", "ada").changed
         assert accept(*shop.ports, "basket", "ada").changed is False
-        rollback(*shop.ports, "basket", "ada")
+        rollback(*shop.ports, "basket", "ada", reason="complaints")
         assert (shop.named(), champion_status(shop.registry, shop.ledger, "basket").agrees) == (1, True)
 
     def test_a_deleted_alias_cannot_be_accepted(self, shop: Shop) -> None:
@@ -380,7 +380,7 @@ def act(shop: Shop, step: str, version: str, digest: str) -> Promotion | None:
     if step == "verdict":
         return promote_verdict(*shop.ports, report(version, digest=digest), "ada")
     if step == "rollback":
-        return rollback(*shop.ports, "basket", "ada")
+        return rollback(*shop.ports, "basket", "ada", reason="complaints")
     if step == "recover":
         recover(*shop.ports, "ada")
     else:

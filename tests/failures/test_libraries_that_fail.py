@@ -40,7 +40,9 @@ def hung_port() -> Generator[int]:
         yield int(listener.getsockname()[1])
 
 
-@pytest.mark.parametrize("command", [TRAIN, PROMOTE, BATCH, ("rollback", "basket")], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [TRAIN, PROMOTE, BATCH, ("rollback", "basket", "--reason", "complaints")], ids=" ".join
+)
 def test_mlflow_is_down(project: Project, closed_port: int, command: tuple[str, ...]) -> None:
     project.set_environment(mlflow_uri=f"http://127.0.0.1:{closed_port}")
     project.refuses(*command, words=(f"model registry http://127.0.0.1:{closed_port}", "refused", "check that MLflow"))

@@ -218,6 +218,9 @@ def _read(path: Path) -> pa.Table:
         message = f"{path}: no such file or folder; run `recsys ingest` and `recsys features build` to make it"
         raise DataError(message)
     files = sorted(part for part in path.glob("**/*.parquet") if part.is_file()) if path.is_dir() else [path]
+    if not files:
+        message = f"{path}: holds no parquet file; run `recsys ingest` and `recsys features build` to make it"
+        raise DataError(message)
     try:
         return pa.concat_tables([pq.read_table(file, partitioning=None) for file in files])
     except (pa.ArrowException, OSError) as error:

@@ -13,6 +13,8 @@ from recsys import cli
 from recsys.workflows.workspace import Workspace
 from tests.integration.conftest import edit
 
+UNKNOWN = "error: model 'cellar': not declared; declared: basket, coupon, discover"
+
 
 class Terminal:
     """Runs commands in the small shop's folder, in this process."""
@@ -50,6 +52,7 @@ def terminal(replayed: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 def test_each_stage_gives_one_json_document(terminal: Terminal) -> None:
     assert terminal.json("validate")["models"] == 6
+    assert "3 placements, 1 audience, 4 metrics, 0 layers, 1 experiment, 1 monitor, " in terminal.run("validate")[1]
     assert terminal.json("ingest")["reused"]
     built = terminal.json("features", "build")
     assert built["materialized_until"].startswith("2018-01-01")
@@ -81,7 +84,19 @@ def test_a_refused_gate_exits_1_and_still_prints_its_report(terminal: Terminal) 
         (("train", "--model-version", "basket/v2", "--known-at", "soon"), ("soon", "ISO time")),
         (("evaluate", "cellar"), ("experiment 'cellar'", "home_ranker")),
         (("promote", "--model-version", "basket/v2"), ("has champion", "roll back")),
-        (("rollback", "cellar"), ("cellar", "no champion")),
+        (("rollback", "cellar", "--reason", "worse"), (UNKNOWN,)),
+        (("accept", "cellar"), (UNKNOWN,)),
+        (("history", "cellar"), (UNKNOWN,)),
+        (("drift", "cellar"), (UNKNOWN,)),
+        (("skew", "cellar"), ("cellar: neither an experiment nor a model", "models: basket, coupon, discover")),
+        (("diagnose", "cellar"), ("cellar: neither an experiment nor a model", "models: basket, coupon, discover")),
+        (("skew", "--from", "2017-09-01", "--to", "2017-06-01"), ("--from 2017-09-01 lies after --to 2017-06-01",)),
+        (("evaluate", "home_ranker", "--from", "2030-01-01"), ("--from 2030-01-01 lies after the clock, 2018-01-01",)),
+        (("funnel", "weekly_basket", "--from", "2030-01-01"), ("--from 2030-01-01 lies after the clock, 2018-01-01",)),
+        (
+            ("log", "export", "--output", "out", "--from", "2017-09-01", "--to", "2017-09-01"),
+            ("is the same as --to 2017-09-01",),
+        ),
         (("serve-batch", "home", "--date", "2017-11-13"), ("2017-11-13", "keeps no past")),
         (("validate", "--env", "moon"), ("environment 'moon'", "local")),
     ],
@@ -105,7 +120,14 @@ def test_bad_usage_is_exit_code_2(terminal: Terminal) -> None:
         assert code == 2
         assert "--override and --reason go together" in err
     assert terminal.run("train")[0] == 2
+    for unsaid in ((), ("--reason", " ")):
+        code, _, err = terminal.run("rollback", "basket", *unsaid)
+        assert (code, "--reason" in err) == (2, True)
     assert terminal.run("launch")[0] == 2
+    code, _, err = terminal.run("history")
+    assert code == 2
+    assert err.startswith("Usage: recsys history ")
+    assert "Missing argument" in err
 
 
 def test_every_finding_is_reported_at_once(terminal: Terminal, replayed: Workspace) -> None:
@@ -137,6 +159,20 @@ def test_a_reference_into_feast_that_leads_nowhere_is_found(terminal: Terminal, 
     assert "basket_full" in err
 
 
+def test_a_file_that_is_no_python_is_the_one_finding(terminal: Terminal, replayed: Workspace) -> None:
+    """What reads features says no more of it, for nothing can be said of what a file that cannot be read declares."""
+    views = replayed.root / "feature_repo/views.py"
+    before = views.read_text()
+    lines = len(before.splitlines())
+    views.write_text(f"{before}broken = (1,\n")
+    try:
+        code, _, err = terminal.run("validate")
+    finally:
+        views.write_text(before)
+    said = f"error: feature_repo/views.py:{lines + 1}: '(' was never closed: `feast apply` fails on it too\n"
+    assert (code, err) == (1, said)
+
+
 def test_an_override_is_shown_wherever_its_version_is(
     replayed: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,11 +183,11 @@ def test_an_override_is_shown_wherever_its_version_is(
     mine = next(row for row in shown.to_pylist() if row["model_version"] == "basket/v2")
     looks = [("why", mine["request_id"]), ("serve-batch", "home"), ("evaluate", "home_ranker")]
     for look in looks:
-        assert "overrides" not in terminal.json(*look)
+        assert "champion_overrides" not in terminal.json(*look)
     code, out, err = terminal.run("promote", "home_ranker", "--override", "--reason", reason)
     assert code == 0, err
     for look in looks:
-        (found,) = terminal.json(*look)["overrides"]
+        (found,) = terminal.json(*look)["champion_overrides"]
         assert (found["model_version"], found["reason"]) == ("basket/v2", reason)
         assert found["refused"]
         _, out, _ = terminal.run(*look)

@@ -77,15 +77,23 @@ def test_declarations_are_frozen(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- one fault, one finding
 
+OVERLAP = "[0.4, 1.0]: overlaps control's [0.0, 0.5] in [0.4, 0.5]; slots are disjoint"
+
 FAULTS: Sequence[tuple[str, str, object, str, str]] = [
     # path, field that is set, its value, field that is shown, part of the rule
-    (PROBLEM, "colour", "red", "colour", "Extra inputs are not permitted"),
-    (MODEL, "gate.colour", "red", "gate.colour", "Extra inputs are not permitted"),
-    (PLACEMENT, "candidates.1.colour", "red", "candidates.1.popular.colour", "Extra inputs are not permitted"),
+    (PROBLEM, "colour", "red", "colour", "not a field here; fields: business_issue, owners"),
+    (MODEL, "gate.colour", "red", "gate.colour", "not a field here; fields: metric, against"),
+    (PLACEMENT, "candidates.1.colour", "red", "candidates.1.popular.colour", ", order_by"),
     (PLACEMENT, "k", "ten", "k", "valid integer"),
     (PLACEMENT, "k", 0, "k", "greater than or equal to 1"),
     (PLACEMENT, "candidates", [], "candidates", "at least 1 item"),
-    (PLACEMENT, "candidates.0.source", "magic", "candidates.0", "'magic' found using 'source'"),
+    (
+        PLACEMENT,
+        "candidates.0.source",
+        "magic",
+        "candidates.0.source",
+        "no such; there are: personal, popular, covisit, ease",
+    ),
     (PLACEMENT, "candidates.1.order_by", ["a"], "candidates.1.popular.order_by", "valid string"),
     (PROBLEM, "owners", "growth", "owners", "valid dictionary"),
     (PROBLEM, "formulation", "guessing", "formulation", "'ranking', 'classification' or 'regression'"),
@@ -96,9 +104,9 @@ FAULTS: Sequence[tuple[str, str, object, str, str]] = [
     (PROBLEM, "channels", {}, "channels", "at least 1 item"),
     (PROBLEM, "channels.sms", {"capacity": 100}, "(whole file)", "channel sms has a capacity"),
     (PROBLEM, "funnel", {"stages": ["click"]}, "funnel.stages", "at least 2 items"),
-    (MODEL, "algorithm.type", "magic", "algorithm", "'magic' found using 'type'"),
+    (MODEL, "algorithm.type", "magic", "algorithm.type", "no such; there are: catboost, feature"),
     (SECOND_MODEL, "algorithm.depth", 13, "algorithm.catboost.depth", "less than or equal to 12"),
-    (MODEL, "algorithm.depth", 6, "algorithm.feature.depth", "Extra inputs are not permitted"),
+    (MODEL, "algorithm.depth", 6, "algorithm.feature.depth", "not a field here; fields: type, feature"),
     (SECOND_MODEL, "algorithm.learning_rate", float("nan"), "algorithm.catboost.learning_rate", "finite number"),
     (MODEL, "placement", "nowhere", "placement", "not declared under registry/placements/; declared: home"),
     (MODEL, "gate.against", "luck", "gate.against", "not one of this version's baselines; they are: popularity"),
@@ -111,15 +119,15 @@ FAULTS: Sequence[tuple[str, str, object, str, str]] = [
         "arms.treatment.model_version",
         "not declared under registry/models/; declared: basket/v1, basket/v2",
     ),
-    (EXPERIMENT, "arms.treatment.slot", [0.4, 1.0], "(whole file)", "slots of arms control and treatment overlap"),
+    (EXPERIMENT, "arms.treatment.slot", [0.4, 1.0], "arms.treatment.slot", OVERLAP),
     (EXPERIMENT, "arms.treatment.slot", [0.5, 0.5], "arms.treatment.slot", "a slot is [from, to)"),
     (EXPERIMENT, "arms.treatment.slot", [0.5, 1.1], "arms.treatment.slot", "a slot is [from, to)"),
     (EXPERIMENT, "arms.treatment.slot", [0.50001, 1], "arms.treatment.slot", "0.50001 is finer than 1/10,000"),
     (EXPERIMENT, "arms.treatment.ratio", 0.12345, "arms.treatment", "0.12345 is finer than 1/10,000"),
     (EXPERIMENT, "arms.treatment.ratio", 0.6, "arms.treatment", "ratio 0.6 is larger than its slot, which is 0.5"),
     (EXPERIMENT, "arms.treatment.ratio", 0, "arms.treatment.ratio", "greater than 0"),
-    (EXPERIMENT, "control", "nobody", "(whole file)", "control 'nobody' is not an arm"),
-    (EXPERIMENT, "overrides.household_1", "nobody", "(whole file)", "override of household_1 names 'nobody'"),
+    (EXPERIMENT, "control", "nobody", "control", "'nobody': not an arm; the arms are control, treatment"),
+    (EXPERIMENT, "overrides.household_1", "nobody", "overrides.household_1", "'nobody': not an arm"),
     (EXPERIMENT, "seed", "home_ranker", "seed", "has to end in a colon"),
     (EXPERIMENT, "plan.start", "some day", "plan.start", "a moment is a date"),
     (EXPERIMENT, "plan.alpha", 0.5, "plan.alpha", "less than 0.5"),
@@ -144,7 +152,46 @@ def test_a_fault_is_told_with_its_path_field_and_rule(
     [(PROBLEM, "target"), (MODEL, "gate"), (PLACEMENT, "pool"), (EXPERIMENT, "plan"), (ENVIRONMENT, "data")],
 )
 def test_a_missing_field_is_told(tmp_path: Path, path: str, field: str) -> None:
-    assert findings(tmp_path, remove(files(), path, field)) == (f"registry/{path}: {field}: Field required",)
+    assert findings(tmp_path, remove(files(), path, field)) == (f"registry/{path}: {field}: required, and not given",)
+
+
+def test_a_misspelt_field_is_one_finding_that_says_what_was_meant(tmp_path: Path) -> None:
+    declared = change(remove(files(), EXPERIMENT, "placement"), EXPERIMENT, "placment", "home")
+    (told,) = findings(tmp_path, declared)
+    assert told.startswith(
+        f"registry/{EXPERIMENT}: placment: not a field here: did you mean placement?; fields: hypothesis, owners,"
+    )
+
+
+def test_a_misspelt_field_of_an_arm_and_of_an_algorithm_is_known_too(tmp_path: Path) -> None:
+    declared = change(files(), EXPERIMENT, "arms.treatment.slots", [0.5, 1.0])
+    declared = change(declared, SECOND_MODEL, "algorithm.dept", 6)
+    del declared[EXPERIMENT]["arms"]["treatment"]["slot"]
+    assert [told.partition("; fields")[0] for told in findings(tmp_path, declared)] == [
+        f"registry/{SECOND_MODEL}: algorithm.catboost.dept: not a field here: did you mean depth?",
+        f"registry/{EXPERIMENT}: arms.treatment.slots: not a field here: did you mean slot?",
+    ]
+
+
+def test_an_unknown_kind_says_what_was_meant(tmp_path: Path) -> None:
+    (told,) = findings(tmp_path, change(files(), SECOND_MODEL, "algorithm.type", "catbost"))
+    assert told == (
+        f"registry/{SECOND_MODEL}: algorithm.type: 'catbost': there is no such: did you mean catboost?;"
+        " there are: catboost, feature"
+    )
+    (told,) = findings(tmp_path, change(files(), SECOND_MODEL, "algorithm", {"iterations": 5}))
+    assert told == f"registry/{SECOND_MODEL}: algorithm.type: required, and not given: it says which kind it is"
+
+
+@pytest.mark.parametrize("path", [PLACEMENT, MODEL])
+def test_a_problem_that_is_not_there_is_told_by_who_names_it_alone(tmp_path: Path, path: str) -> None:
+    (told,) = findings(tmp_path, change(files(), path, "problem", "weekly_baskt"))
+    assert told.startswith(f"registry/{path}: problem: weekly_baskt: not declared under registry/problems/")
+
+
+def test_a_rule_of_a_whole_file_does_not_quote_it(tmp_path: Path) -> None:
+    (told,) = findings(tmp_path, change(files(), PROBLEM, "channels.sms", {"capacity": 100}))
+    assert told.startswith(f"registry/{PROBLEM}: (whole file): channel sms has a capacity")
 
 
 @pytest.mark.parametrize(
@@ -199,7 +246,7 @@ def test_a_dangling_problem_is_told_where_it_stands(tmp_path: Path) -> None:
 
 def test_a_broken_file_is_told_once_and_not_by_those_that_name_it(tmp_path: Path) -> None:
     (told,) = findings(tmp_path, change(files(), PROBLEM, "colour", "red"))
-    assert told.startswith(f"registry/{PROBLEM}: colour: 'red'")
+    assert told.startswith(f"registry/{PROBLEM}: colour: not a field here")
 
 
 # ---------------------------------------------------------------- files in the wrong place

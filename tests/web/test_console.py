@@ -127,7 +127,7 @@ def test_a_model_says_versions_lineage_gate_importance_and_record(client: TestCl
         "pair_baskets",
         "pair_count",
         "promote",
-        "rollback basket",
+        "rollback basket --reason ",
     ):
         assert part in said
     assert client.get("/models/basket?version=v9").status_code == 404
@@ -191,7 +191,9 @@ def test_every_command_that_a_page_shows_is_one(client: TestClient) -> None:
     for path in (*PAGES.values(), "/models/basket?version=v1", "/problems/nobody"):
         shown.update(re.findall(r"<code[^>]*>(recsys [^<]+)</code>", client.get(path).text))
     assert len(shown) >= 4
-    assert [(line, fault(shlex.split(html.unescape(line)))) for line in shown if fault(shlex.split(line))] == []
+    assert [
+        (line, fault(shlex.split(html.unescape(line)))) for line in shown if fault(shlex.split(html.unescape(line)))
+    ] == []
 
 
 # ---------------------------------------------------------------- before there is anything, and after

@@ -2,6 +2,7 @@
 
 import fcntl
 import importlib.metadata
+import json
 import shutil
 import threading
 import time
@@ -17,6 +18,7 @@ from recsys.errors import SpecError, StoreError
 from recsys.ports import Check, Finding
 from recsys.printing import diagnosis
 from recsys.workflows.doctor import Diagnosis, doctor
+from recsys.workflows.exclusive import write_text
 from tests.specs.registry_files import ENVIRONMENT, change
 from tests.workflows.small_project import SmallProject
 
@@ -158,6 +160,21 @@ def test_definitions_that_were_not_applied_are_named(project: SmallProject) -> N
     found = examined(project)["feature definitions: applied"]
     assert found.status == "warning"
     assert "feature_views/user_item" in found.found
+
+
+def test_feature_tables_whose_files_are_gone_are_named(project: SmallProject) -> None:
+    """By what a build wrote down, without a look into a file."""
+    workspace = project.open()
+    assert examined(project)["feature tables: files"].status == "warning"
+    for name in ("user_item", "item_weekly"):
+        write_text(workspace.feature_tables / name / "until-20171204.parquet", "rows")
+    entry = {"files": {"until-20171204.parquet": 3}}
+    write_text(workspace.feature_tables / "manifest.json", json.dumps({"user_item": entry, "item_weekly": entry}))
+    assert examined(project)["feature tables: files"].found == "2 tables as they were built"
+    (workspace.feature_tables / "user_item/until-20171204.parquet").unlink()
+    gone = examined(project)["feature tables: files"]
+    assert (gone.status, gone.advice) == ("failed", "restore them, or run `recsys features build`")
+    assert gone.found == f"files are missing in {workspace.shown(workspace.feature_tables / 'user_item')}"
 
 
 def test_the_table_and_the_lines_say_all_and_a_failure_ends_with_one() -> None:

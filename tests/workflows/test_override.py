@@ -57,7 +57,7 @@ def test_an_override_is_recorded_with_all_that_was_refused_and_shown(tmp_path: P
     assert champion is not None
     assert champion.tags["recsys.override"] == "a law changes on Monday"
 
-    promote.rollback(workspace, "basket")
+    promote.rollback(workspace, "basket", "complaints")
     assert not overrides(project.ledger_kept, "basket")
     assert project.champion == 1
 

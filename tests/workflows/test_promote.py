@@ -1,5 +1,6 @@
 """Is a promotion refused for each single reason, in one line?"""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import pytest
 
 from recsys import printing
-from recsys.errors import DecisionError, ModelError
+from recsys.errors import DecisionError, ModelError, SpecError
 from recsys.ports import Ranker, Weights
 from recsys.workflows import promote
+from recsys.workflows.drift import weights_of
 from tests.decision.reports import Bounds
 from tests.fakes.registry import FakeRegistry
 from tests.specs.registry_files import EXPERIMENT
@@ -229,3 +231,24 @@ def test_every_reason_has_its_line(tmp_path: Path) -> None:
 def test_a_verdict_that_names_no_arm(project: PromotedProject) -> None:
     project.alter(lambda document: document["verdict"].update(treatment_arm=None, model_version=None))
     assert project.refused()[-1].startswith("report: model_version is missing")
+
+
+def test_a_name_that_means_no_model_is_refused_with_those_that_do(project: PromotedProject) -> None:
+    workspace = project.open()
+    for ask in (
+        lambda: promote.history(workspace, "nope"),
+        lambda: promote.rollback(workspace, "nope", "worse"),
+        lambda: promote.accept(workspace, "nope"),
+        lambda: weights_of(workspace, "nope"),
+    ):
+        with pytest.raises(SpecError, match=r"^model 'nope': not declared; declared: basket$"):
+            ask()
+
+
+def test_a_model_that_is_not_declared_any_more_still_has_its_history(project: PromotedProject) -> None:
+    project.promote()
+    workspace = project.open()
+    workspace.catalog = replace(workspace.catalog, models={})
+    assert [entry.action for entry in promote.history(workspace, "basket")][-1] == "promote"
+    with pytest.raises(SpecError, match=r"^model 'nope': not declared; declared: none$"):
+        promote.history(workspace, "nope")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from recsys.adapters.transform_modules import present
+from recsys.errors import DataError
 
 
 def glob(path: Path) -> str:
@@ -11,7 +12,12 @@ def glob(path: Path) -> str:
     Raises:
         DataError: if there are none.
     """
-    return str(path / "**" / "*.parquet") if present(path).is_dir() else str(path)
+    if not present(path).is_dir():
+        return str(path)
+    if next(path.glob("**/*.parquet"), None) is None:
+        message = f"{path}: holds no parquet file; run `recsys ingest` and `recsys features build` to make it"
+        raise DataError(message)
+    return str(path / "**" / "*.parquet")
 
 
 def literal(text: str) -> str:

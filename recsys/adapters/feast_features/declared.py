@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.adapters.feast_features.reader import FeastFeatures
-from recsys.adapters.repository_modules import importable
-from recsys.errors import FeatureError
+from recsys.adapters.repository_modules import importable, unreadable
+from recsys.errors import SpecError
 
 if TYPE_CHECKING:
     from feast import FeatureService, FeatureView, OnDemandFeatureView
@@ -39,13 +39,15 @@ class DeclaredFeatures(FeastFeatures):
         try:
             with importable(self._repository, self._state):
                 contents = parse_repo(self._repository)
+        except SyntaxError as error:
+            raise SpecError([unreadable(self._repository, error)]) from error
         except Exception as error:  # whatever a file of the repository raises when it is imported
             said = " ".join(str(error).split())
             message = (
                 f"feature repository {self._repository.name}/: {type(error).__name__}: {said}; `feast apply` fails on"
                 " it too"
             )
-            raise FeatureError(message) from error
+            raise SpecError([message]) from error
         keys = {entity.name: entity.join_key for entity in contents.entities}
         for view in contents.feature_views:
             # `feast apply` fills these in; a file that was only parsed has the names of its entities alone.

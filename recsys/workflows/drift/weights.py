@@ -18,16 +18,16 @@ def weights_of(workspace: Workspace, name: str) -> Weights:
     """Return the champion of a model, or the weights in service of a version.
 
     Raises:
-        SpecError: if a version is not declared.
+        SpecError: if the model or the version is not declared.
         ModelError: if there are none, or the logic was changed since.
     """
     if "/" in name:
         workspace.catalog.model(name)
         return trained_weights(workspace, name)
+    workspace.catalog.require_model(name)
     champion = recorded_champion(workspace, name)
     if champion is None:
-        known = ", ".join(sorted({version.partition("/")[0] for version in workspace.catalog.models}))
-        message = f"model {name}: has no champion; promote one, or name a version ({name}/…); models: {known}"
+        message = f"model {name}: has no champion; promote one, or name a version ({name}/…)"
         raise ModelError(message)
     trained_weights(workspace, champion.model_version)
     return champion
