@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recsys.printing.overrides import overridden, overrides_document
-from recsys.printing.terminal import interval, percent, table
+from recsys.printing.terminal import interval, percent
+from recsys.printing.width import table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from recsys.printing.terminal import table
+from recsys.printing.width import table
 from recsys.problem.bounds import CONFIDENCE
 from recsys.problem.rows import in_words
 

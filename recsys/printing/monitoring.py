@@ -4,7 +4,8 @@ import math
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
-from recsys.printing.terminal import interval, narrow, table
+from recsys.printing.terminal import interval, narrow
+from recsys.printing.width import table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from recsys.printing.terminal import table
+from recsys.printing.width import table
 
 if TYPE_CHECKING:
     from recsys.serving.explaining import ExplainedItem, Explanation
