@@ -27,6 +27,12 @@ def replayed(done: "Replayed") -> str:
     )
 
 
+def _checks(analysis: "dict[str, Any]") -> list[str]:
+    """Say what the role check is, where a metric has it."""
+    checks = any(found["role"] == "check" for found in analysis["effects"])
+    return ["  role check: looked at, and no decision rests on it"] if checks else []
+
+
 def evaluation(done: "Evaluated", page: str) -> str:
     """Show health, arms, effects and the verdict."""
     analysis, verdict = done.document["analysis"], done.document["verdict"]
@@ -47,6 +53,7 @@ def evaluation(done: "Evaluated", page: str) -> str:
         f"  {analysis['hypothesis']}",
         table(["arm", "model version", "units", "requests"], arms, right=(2, 3)),
         table(["metric", "role", "control", "treatment", "relative effect", "p", ""], effects, right=(2, 3)),
+        *_checks(analysis),
         f"  health: {_health(analysis['health'])}",
         *_decisions(analysis["health"]),
         *_held_out(analysis["health"]),
