@@ -24,6 +24,7 @@ _TESTS: Final = Path(__file__).parent
 
 for _name, _value in {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "FEAST_USAGE": "False"}.items():
     os.environ.setdefault(_name, _value)
+os.environ.pop("COLUMNS", None)  # of whoever runs the tests: output is looked at with its lines whole
 
 # CI is set by GitHub and by .ci/run. A first run imports libraries inside an example, so no example has a deadline.
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)

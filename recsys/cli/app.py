@@ -95,8 +95,18 @@ def read_window(
 
 
 def show(document: Any, as_json: bool, text: str) -> None:  # noqa: ANN401 - any JSON value
-    """Print a result: one JSON document, or text for people."""
-    typer.echo(json.dumps(document, indent=2, default=str) if as_json else text)
+    """Print a result: one JSON document, or text for people, as wide as their terminal."""
+    if as_json:
+        typer.echo(json.dumps(document, indent=2, default=str))
+    else:
+        tell(text)
+
+
+def tell(text: str) -> None:
+    """Print text for people, as wide as their terminal."""
+    from recsys.printing import fitted
+
+    typer.echo(fitted(text))
 
 
 def confirm(question: str, yes: bool) -> None:

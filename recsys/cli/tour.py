@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from recsys.cli.app import Env, Json, app, run_in, show
+from recsys.cli.app import Env, Json, app, run_in, show, tell
 
 if TYPE_CHECKING:
     from recsys.workflows.workspace import Workspace
@@ -17,7 +17,7 @@ def demo(env: Env = "local", as_json: Json = False) -> None:
     def run(workspace: "Workspace") -> None:
         from recsys.demo import demo as live
 
-        stages = live(workspace, (lambda text: typer.echo(text, err=True)) if as_json else typer.echo)
+        stages = live(workspace, (lambda text: typer.echo(text, err=True)) if as_json else tell)
         if as_json:
             show({"stages": stages}, as_json, "")
 

@@ -3,7 +3,8 @@
 Three signals, each good, bad or unclear: the model's offline metric on matured labels, clicks, and orders. `TABLE` says
 what each combination of good and bad means; evidence beside it (skew, drift, lost lists, candidates) says more exactly
 which part is to blame. Where a signal is unclear, only that is claimed which all combinations say that it could
-turn out to be, and the next step is what would make it clear.
+turn out to be, and the next step is what would make it clear. Of a shop that has no clicks they are none: that is no
+doubt that could be cleared, and what model and orders say decides (`WITHOUT_CLICKS`).
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,8 @@ from typing import Final, Literal
 
 from recsys.statistics.bootstrap import Interval
 
-Signal = Literal["good", "bad", "unclear"]
+Signal = Literal["good", "bad", "unclear", "none"]
+"""None where there is nothing to look at and never will be: clicks of a problem with no stage before its target."""
 
 
 class Trouble(StrEnum):
@@ -112,6 +114,15 @@ TABLE: Final[Mapping[tuple[Signal, Signal, Signal], Cell]] = {
 }
 
 
+WITHOUT_CLICKS: Final[Mapping[tuple[Signal, Signal], Cell]] = {
+    ("good", "good"): Cell(Trouble.NONE, "the model is good, and people order", ()),
+    ("good", "bad"): TABLE["good", "bad", "bad"],
+    ("bad", "good"): TABLE["bad", "bad", "good"],
+    ("bad", "bad"): TABLE["bad", "bad", "bad"],
+}
+"""Model and orders, where the problem has no clicks: what is lost after a click cannot be told from what never was."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What was found beside the three signals; None where it could not be looked at."""
@@ -158,7 +169,7 @@ def diagnose(
 
     Args:
         model: its offline metric on matured labels.
-        clicks: of those who saw the lists.
+        clicks: of those who saw the lists; none where the problem has no stage before its target.
         orders: likewise.
         evidence: what else was found.
         name: the experiment or model.
@@ -181,8 +192,9 @@ def _found(cell: tuple[Signal, Signal, Signal], evidence: Evidence) -> tuple[Tro
     if evidence.invalid:
         steps = ("Find the cause of each sentence, repair it, and run a new experiment with a new seed.",)
         return Trouble.MEASUREMENT, "the experiment is not healthy: " + " ".join(evidence.invalid), steps
-    if cell == ("good", "good", "good"):
-        return Trouble.NONE, TABLE[cell].meaning, TABLE[cell].next_steps
+    fine = _cells(cell).get(cell)
+    if fine is not None and fine.trouble == Trouble.NONE:
+        return fine.trouble, fine.meaning, fine.next_steps
     found = _by_evidence(cell[0], evidence)
     if found is not None:
         return found
@@ -198,8 +210,11 @@ def _by_table(
         cell: model, clicks, orders.
         clearer_by: for each, what would make it clear; empty where nothing would.
     """
-    pairs = {key: zip(key, cell, strict=True) for key in TABLE}
-    possible = [TABLE[key] for key, signals in pairs.items() if all(said in {one, "unclear"} for one, said in signals)]
+    possible = [
+        found
+        for key, found in _cells(cell).items()
+        if all(said in {one, "unclear"} for one, said in zip(key, cell, strict=True))
+    ]
     if len(possible) == 1:
         return possible[0].trouble, possible[0].meaning, possible[0].next_steps
     clearer = tuple(step for step, said in zip(clearer_by, cell, strict=True) if said == "unclear" and step)
@@ -208,6 +223,13 @@ def _by_table(
         steps = dict.fromkeys(step for each in possible for step in each.next_steps[:1])
         return possible[0].trouble, f"{_unclear(cell)} to say which of these: {meanings}", (*steps, *clearer)
     return Trouble.UNCLEAR, f"{_unclear(cell)} for a claim", clearer
+
+
+def _cells(cell: tuple[Signal, Signal, Signal]) -> Mapping[tuple[Signal, Signal, Signal], Cell]:
+    """Return the table that holds: the one without clicks where there are none."""
+    if cell[1] != "none":
+        return TABLE
+    return {(model, "none", orders): found for (model, orders), found in WITHOUT_CLICKS.items()}
 
 
 def _by_evidence(model: Signal, evidence: Evidence) -> tuple[Trouble, str, tuple[str, ...]] | None:

@@ -36,7 +36,8 @@ from recsys.printing.plans import applied, plan, plan_document
 from recsys.printing.power import power
 from recsys.printing.requests import why
 from recsys.printing.simulation import simulated, simulated_document
-from recsys.printing.terminal import Bar, table
+from recsys.printing.terminal import Bar
+from recsys.printing.width import fitted, table
 
 __all__ = [
     "Bar",
@@ -60,6 +61,7 @@ __all__ = [
     "exported_growthbook",
     "feature_tables",
     "features",
+    "fitted",
     "forgotten",
     "forgotten_document",
     "funnel",

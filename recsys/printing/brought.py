@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from recsys.printing.terminal import interval, percent, table
+from recsys.printing.terminal import interval, percent
+from recsys.printing.width import table
 
 if TYPE_CHECKING:
     from recsys.workflows.evaluate_campaigns import CampaignsEvaluated

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from recsys.printing.overrides import refusals
-from recsys.printing.terminal import table
+from recsys.printing.width import table
 
 if TYPE_CHECKING:
     from recsys.decision.promotion import Promotion
@@ -68,11 +68,8 @@ def history(model: str, entries: "Sequence[LedgerEntry]") -> str:
         ]
         for entry in entries
     ]
-    shown = table(["clock", "action", "state", "alias", "from", "to", "experiment", "author"], rows).splitlines()
-    lines = shown[:2]
-    for line, entry in zip(shown[2:], entries, strict=True):
-        lines += [line, *_details(entry.payload)]
-    return "\n".join(lines)
+    header = ["clock", "action", "state", "alias", "from", "to", "experiment", "author"]
+    return table(header, rows, below=[tuple(_details(entry.payload)) for entry in entries])
 
 
 def _moved(aliases: Mapping[str, Mapping[str, int | None]], versions: Mapping[int | None, str]) -> tuple[str, str, str]:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from recsys.printing.terminal import table
+from recsys.printing.width import table
 
 if TYPE_CHECKING:
     from recsys.workflows.doctor import Diagnosis
@@ -15,7 +15,7 @@ def diagnosis(done: "Diagnosis") -> str:
     text = table(["status", "check", "found"], rows) if rows else ""
     wrong = [finding for status in ("warning", "failed") for finding in done.findings if finding.status == status]
     lines = [
-        f"  {finding.status:7}  {finding.name}: {finding.found}" + (f": {finding.advice}" if finding.advice else "")
+        f"  {finding.status}: {finding.name}: {finding.found}" + (f": {finding.advice}" if finding.advice else "")
         for finding in wrong
     ]
     warnings = len(wrong) - done.failed

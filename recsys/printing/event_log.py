@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from recsys.printing.terminal import table
+from recsys.printing.width import table
 
 if TYPE_CHECKING:
     from recsys.ports import LogRows

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recsys.printing.overrides import overridden, overrides_document
-from recsys.printing.terminal import interval, percent, table
+from recsys.printing.terminal import interval, percent
+from recsys.printing.width import table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,12 @@ def replayed(done: "Replayed") -> str:
         f" {done.outcomes:,} purchases"
         f" logged as outcomes\n  the clock stands at {done.until:%Y-%m-%d}"
     )
+
+
+def _checks(analysis: "dict[str, Any]") -> list[str]:
+    """Say what the role check is, where a metric has it."""
+    checks = any(found["role"] == "check" for found in analysis["effects"])
+    return ["  role check: looked at, and no decision rests on it"] if checks else []
 
 
 def evaluation(done: "Evaluated", page: str) -> str:
@@ -46,6 +53,7 @@ def evaluation(done: "Evaluated", page: str) -> str:
         f"  {analysis['hypothesis']}",
         table(["arm", "model version", "units", "requests"], arms, right=(2, 3)),
         table(["metric", "role", "control", "treatment", "relative effect", "p", ""], effects, right=(2, 3)),
+        *_checks(analysis),
         f"  health: {_health(analysis['health'])}",
         *_decisions(analysis["health"]),
         *_held_out(analysis["health"]),

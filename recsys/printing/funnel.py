@@ -1,12 +1,16 @@
 """How does a funnel read, and what follows from it?"""
 
+import math
+from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from recsys.printing.terminal import table
+from recsys.printing.width import table
 from recsys.problem.bounds import CONFIDENCE
 from recsys.problem.rows import in_words
 
 if TYPE_CHECKING:
+    from recsys.problem.channels import ChannelAdvice
     from recsys.problem.figures import Reading, StageFigures
     from recsys.problem.need import StageNeed
     from recsys.workflows.funnel import PlannedFunnel
@@ -62,7 +66,7 @@ def _stages(found: "PlannedFunnel") -> str:
                 "#" * max(round(_WIDTH * min(share, 1.0)), 1 if share > 0 else 0),
             ]
         )
-    header = ["stage", "users", *(["visits"] if visits else []), "events", "of before", "of top", ""]
+    header = ["stage", "users", *(["visits"] if visits else []), "events", "of stage before", "of top", ""]
     return table(header, rows, right=range(1, len(header) - 1))
 
 
@@ -88,7 +92,10 @@ def _worth(found: "PlannedFunnel") -> str:
         "per user",
         "per day",
     ]
-    told = f"  importance for {found.whole.stages[-1].stage}, and events per user and day"
+    told = (
+        f"  importance for {found.whole.stages[-1].stage}; per user: all events of a user who entered, and per day of"
+        f" all users, in the {found.span.days:,} days in which they enter"
+    )
     return f"{table(header, rows, right=range(1, len(header)))}\n{told}"
 
 
@@ -100,12 +107,32 @@ def _need(found: "PlannedFunnel") -> str:
         detects = _NOTHING if need is None or need.detectable is None else f"{need.detectable:.1%}"
         rows.append([stage.stage, _mean(need), *_bounded(need), detects])
     header = ["stage", "a visit" if found.stages.window is None else "mean", "units", "", "days", "", "detects"]
-    told = (
-        f"  what a test at {planning.minimum_effect:.0%} needs (alpha {planning.alpha:g}, power {planning.power:g},"
-        f" {planning.traffic:.0%} of the traffic), and between\n  which bounds, as the past is a sample"
-        f" ({CONFIDENCE:.0%}); detects: the effect that it sees in {planning.maximum_days} days"
-    )
-    return f"{table(header, rows, right=range(1, len(header)))}\n{told}"
+    told = [
+        (
+            f"  what a test at {planning.minimum_effect:.0%} needs (alpha {planning.alpha:g}, power {planning.power:g},"
+            f" {planning.traffic:.0%} of the traffic), and between which bounds, as the past is a sample"
+            f" ({CONFIDENCE:.0%})"
+        ),
+        f"  detects: the effect that it sees in {planning.maximum_days} days",
+        *_entering(found),
+    ]
+    return "\n".join([table(header, rows, right=range(1, len(header))), *told])
+
+
+def _entering(found: "PlannedFunnel") -> list[str]:
+    """Say what days are made of where units come first and are waited for then."""
+    window, most = found.stages.window, found.problem.planning.maximum_days
+    if window is None:
+        return []
+    waited = math.ceil(window / timedelta(days=1))
+    lines = [f"  days: until so many units came as they did in the past, and {waited} more for the last one's window"]
+    units = max((stage.need.detectable_units or 0 for stage in found.whole.stages[1:] if stage.need), default=0)
+    if units and most > waited:
+        lines.append(
+            f"  so {most} days have {most - waited} in which units come: {units:,} by the past. Where they come in"
+            " bursts, a few days more see a much smaller effect"
+        )
+    return lines
 
 
 def _bounded(need: "StageNeed | None") -> list[str]:
@@ -120,8 +147,8 @@ def _segments(found: "PlannedFunnel") -> str:
     header = [
         str(found.by),
         "users",
-        *(f"{name} of before" for name in names[1:]),
-        *(f"{name} days" for name in names[1:]),
+        *(f"{name} of {before}" for before, name in pairwise(names)),
+        *(f"days to test {name}" for name in names[1:]),
         "",
     ]
     lines = [table(header, rows, right=range(1, len(header) - 1))]
@@ -156,12 +183,29 @@ def _channels(found: "PlannedFunnel") -> str:
         [
             each.channel,
             each.metric or "none",
-            _NOTHING if each.days is None else " ".join(map(str, filter(None, (f"{each.days:,}", each.days_bounds)))),
+            _channel_days(found, each),
             each.reason,
         ]
         for each in found.advice.channels
     ]
-    return table(["channel", "metric", "days to test", "because"], rows, right=(2,))
+    lines = [table(["channel", "metric", "days to test", "because"], rows, right=(2,))]
+    if any(each.days is not None for each in found.advice.channels):
+        horizon = in_words(found.problem.target.horizon)
+        lines.append(
+            f"  days to test by places: rounds of {horizon}, each of other units, until as many were reached as a test"
+            " needs; the days above are those in which units come by themselves"
+        )
+    return "\n".join(lines)
+
+
+def _channel_days(found: "PlannedFunnel", each: "ChannelAdvice") -> str:
+    """Return the days of a test by a channel: of lists, which leave nobody out, those in which units come."""
+    if each.days is not None:
+        return " ".join(map(str, filter(None, (f"{each.days:,}", each.days_bounds))))
+    (need,) = [of.need for of in found.whole.stages if of.stage == found.advice.choice.stage] or [None]
+    if found.problem.channels[each.channel].k is None or need is None:
+        return _NOTHING
+    return " ".join(filter(None, _bounded(need)[2:]))
 
 
 def _weak(found: "PlannedFunnel") -> str:

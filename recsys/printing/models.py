@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
-from recsys.printing.terminal import interval, narrow, table
+from recsys.printing.terminal import interval, narrow
+from recsys.printing.width import table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -4,7 +4,8 @@ import math
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
-from recsys.printing.terminal import interval, narrow, table
+from recsys.printing.terminal import interval, narrow
+from recsys.printing.width import table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +28,10 @@ def skew(done: "Skewed") -> str:
     found = done.skew
     time = f"{done.of.start:%Y-%m-%d} to {done.of.end:%Y-%m-%d}"
     restated = f"{found.restated_rows:,} rows ({found.restated_share:.1%})"
+    of_a_row = "an item shown" if done.of.placements else "a unit reached"
+    rows = f"{found.rows:,} rows (a row is {of_a_row})"
     lines = [
-        f"  {done.of.name}: {found.requests:,} of {done.logged:,} requests from {time} compared, {found.rows:,} rows",
+        f"  {done.of.name}: {found.requests:,} of {done.logged:,} requests from {time} compared, {rows}",
         f"  skewed: {found.skewed_rows:,} rows ({found.skewed_share:.1%}); restated since: {restated}",
     ]
     if done.unit_unknown:
@@ -36,10 +39,10 @@ def skew(done: "Skewed") -> str:
     lines += [f"  not checked: {line}" for line in done.unchecked]
     if found.findings:
         shown = found.findings[:_MOST]
-        rows = [
+        causes = [
             [each.cause, each.view, each.feature, f"{each.rows:,}", f"{each.requests:,}", each.detail] for each in shown
         ]
-        lines.append(table(["cause", "view", "feature", "rows", "requests", "what was changed"], rows, right=(3, 4)))
+        lines.append(table(["cause", "view", "feature", "rows", "requests", "what was changed"], causes, right=(3, 4)))
         lines += left_out(len(found.findings))
         firsts = {each.cause: each for each in reversed(shown)}
         lines += [f"  such as ({cause}, {each.feature}): {each.example}" for cause, each in firsts.items()]

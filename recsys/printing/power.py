@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from recsys.printing.terminal import table
+from recsys.printing.width import table
 
 if TYPE_CHECKING:
     from recsys.evaluation.power import Need

@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from recsys.printing.terminal import table
+from recsys.printing.width import table
 
 if TYPE_CHECKING:
     from recsys.serving.explaining import ExplainedItem, Explanation
@@ -71,7 +71,9 @@ def _steps(made: "Explanation") -> list[str]:
     if made.candidates and not made.sources:  # a contact has no sources
         return []
     given = ", ".join(f"{name} {count}" for name, count in made.sources.items())
-    lines = [f"  candidates: {made.candidates} ({given})"]
+    twice = sum(made.sources.values()) - made.candidates
+    both = "both" if len(made.sources) == 2 else "another too"  # noqa: PLR2004 - two sources
+    lines = [f"  candidates: {made.candidates} ({given}{f'; {twice} from {both}' if twice > 0 else ''})"]
     if made.filtered:
         kept = ", ".join(f"{name} {count}" for name, count in made.filtered.items())
         lines.append(f"  kept out by filters: {kept}")

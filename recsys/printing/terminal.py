@@ -1,8 +1,8 @@
-"""What does a terminal get: a bar while something runs, a table, an interval?"""
+"""What does a terminal get: a bar while something runs, an interval?"""
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, Self
 
@@ -65,22 +65,6 @@ class Bar:
         if self._shown:
             sys.stderr.write(f"\r\x1b[K{line}")
             sys.stderr.flush()
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Lay out a plain table; columns in `right` are aligned to the right."""
-    cells = [list(header), *[list(row) for row in rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    lines = []
-    for number, row in enumerate(cells):
-        parts = [
-            text.rjust(width) if column in right else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  " + "  ".join(parts).rstrip())
-        if number == 0:
-            lines.append("  " + "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
 
 
 def interval(value: Mapping[str, float | None], digits: int) -> str:

@@ -48,6 +48,8 @@ class StageNeed:
     """Whether it is longer than the past, so that its days continue a trend."""
     detectable: float | None
     """The smallest relative effect that the longest experiment allowed shows."""
+    detectable_units: int | None = None
+    """Who come in it until the window of the last one closes with it: the effect is seen with these."""
 
 
 def arrivals_of(units: UnitTable, planning: Planning) -> Arrivals:
@@ -75,6 +77,7 @@ def stage_need(units: UnitTable, stage: int, planning: Planning, window_days: in
         mean_or_none = mean if math.isfinite(mean) else None
         return StageNeed(mean_or_none, None, None, None, None, cuped=cuped, beyond=False, detectable=None)
     days, needed = _first_enough(units, stage, asked, planning, pasts)
+    coming = arrivals_of(units, planning)
     days_bounds, units_bounds = (bounds_of(of[1:]) for of in (days + window_days, needed))
     return StageNeed(
         mean=mean,
@@ -84,7 +87,8 @@ def stage_need(units: UnitTable, stage: int, planning: Planning, window_days: in
         days_bounds=days_bounds,
         cuped=cuped,
         beyond=bool(days[0] > units.days[-1]),
-        detectable=_detectable(units, samples, arrivals_of(units, planning), planning, window_days),
+        detectable=_detectable(units, samples, coming, planning, window_days),
+        detectable_units=coming.after(_days_of_entry(planning, window_days)),
     )
 
 
@@ -118,11 +122,16 @@ def _asked(sample: Aggregates, planning: Planning) -> int | None:
         return None
 
 
+def _days_of_entry(planning: Planning, window_days: int) -> int:
+    """Return the days in which units may come to the longest experiment: what the last one's window leaves."""
+    return max(1, planning.maximum_days - window_days)
+
+
 def _detectable(
     units: UnitTable, samples: Sequence[Aggregates], coming: Arrivals, planning: Planning, window_days: int
 ) -> float | None:
     """Return the smallest effect that the longest experiment allowed sees, by the moments of the nearest day."""
-    day = max(1, planning.maximum_days - window_days)
+    day = _days_of_entry(planning, window_days)
     nearest = min(range(len(units.days)), key=lambda place: abs(math.log(units.days[place] / day)))
     try:
         return minimum_detectable_effect(

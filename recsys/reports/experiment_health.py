@@ -23,7 +23,7 @@ def health(document: Document) -> str:
     """Show whether units were split, shown and logged as it was declared."""
     found = document["analysis"]["health"]
     failures = listed(map(text, found["failures"])) if found["failures"] else paragraph("Everything ran as declared.")
-    header = ["arm", "units", "declared share", "exposures", "stood twice", "lists lost", "by a fallback"]
+    header = ["arm", "units", "declared share", "exposures", "logged twice", "lists lost", "by a fallback"]
     rows = [
         [
             text(arm),

@@ -4,6 +4,7 @@ From the JSON document of `recsys funnel` and nothing else. It says the same num
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from recsys.reports import style
@@ -116,7 +117,7 @@ def _stages(document: Document) -> str:
         ]
         for each in document["funnel"]["stages"]
     ]
-    return table(["stage", "users", "visits", "events", "of before", "of top"], rows)
+    return table(["stage", "users", "visits", "events", "of stage before", "of top"], rows)
 
 
 def _worth(document: Document) -> str:
@@ -182,12 +183,12 @@ def _segments(document: Document) -> str:
     segments = document["segments"]
     if not segments:
         return ""
-    names = [text(each["stage"]) for each in segments[0]["stages"][1:]]
+    names = [text(each["stage"]) for each in segments[0]["stages"]]
     header = [
         text(document["by"]),
         "users",
-        *(f"{name} of before" for name in names),
-        *(f"{name} days" for name in names),
+        *(f"{name} of {before}" for before, name in pairwise(names)),
+        *(f"days to test {name}" for name in names[1:]),
     ]
     rows = []
     for segment in segments:

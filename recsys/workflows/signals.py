@@ -38,6 +38,9 @@ class Figure:
     """Of the relative effect, larger being better; of the model, its metric over its baseline's."""
 
 
+_NO_CLICKS: Final = Figure("none", "none declared: the problem's funnel has no stage before its target")
+
+
 def arm_figure(workspace: Workspace, experiment: Experiment, analysis: Analysis | None, arm: str, kind: str) -> Figure:
     """Return what an experiment says of clicks or orders, by its first metric of that kind.
 
@@ -48,10 +51,13 @@ def arm_figure(workspace: Workspace, experiment: Experiment, analysis: Analysis 
         arm: a treatment.
         kind: clicks, what counts another event than the target, or orders.
     """
-    if analysis is None:
-        return Figure("unclear", "nothing was logged yet")
     problem = workspace.catalog.problem(workspace.catalog.placement(experiment.placement).problem)
     definitions = {each.name: each for each in metric_definitions(experiment, workspace.catalog.metrics)}
+    counted = {_kind(each, problem) for each in definitions.values()}
+    if kind == CLICKS and kind not in counted and not _earlier(problem):
+        return _NO_CLICKS
+    if analysis is None:
+        return Figure("unclear", "nothing was logged yet")
     directions = {experiment.metrics.primary.name: experiment.metrics.primary.direction}
     directions |= {each.name: each.direction for each in experiment.metrics.guardrails}
     for found in (each for each in analysis.effects if each.treatment_arm == arm):
@@ -92,14 +98,15 @@ def figures_over_time(workspace: Workspace, what: Monitored) -> tuple[Figure, Fi
     before = monitored(workspace, what.name, what.start - (what.end - what.start), what.start)
     sides = [(exposures_of(workspace, each), each) for each in (before, what)]
     problem = workspace.catalog.problem(workspace.catalog.placement(what.placements[0]).problem)
-    stages = [stage for stage in (problem.funnel.stages if problem.funnel else ()) if stage != problem.target.event]
+    stages = _earlier(problem)
     clicked = CLICK if CLICK in stages else next(reversed(stages), None)
-    clicks = (
-        Figure("unclear", "the problem has no funnel with an earlier stage")
-        if clicked is None
-        else _moved(workspace, problem, clicked, sides)
-    )
+    clicks = _NO_CLICKS if clicked is None else _moved(workspace, problem, clicked, sides)
     return clicks, _moved(workspace, problem, problem.target.event, sides), given_up(workspace, what)
+
+
+def _earlier(problem: Problem) -> tuple[str, ...]:
+    """Return the declared stages but the target, from the widest on."""
+    return tuple(stage for stage in (problem.funnel.stages if problem.funnel else ()) if stage != problem.target.event)
 
 
 def _moved(workspace: Workspace, problem: Problem, event: str, sides: Sequence[tuple[pa.Table, Monitored]]) -> Figure:

@@ -4,12 +4,23 @@ import itertools
 
 import pytest
 
-from recsys.decision.diagnosis import GIVEN_UP, TABLE, Diagnosis, Evidence, Signal, Trouble, diagnose, signal
+from recsys.decision.diagnosis import (
+    GIVEN_UP,
+    TABLE,
+    WITHOUT_CLICKS,
+    Diagnosis,
+    Evidence,
+    Signal,
+    Trouble,
+    diagnose,
+    signal,
+)
 from recsys.statistics.bootstrap import Interval
 
 GOOD: Signal = "good"
 BAD: Signal = "bad"
 UNCLEAR: Signal = "unclear"
+NONE: Signal = "none"
 FELL = Evidence(recall_then=Interval(0.40, 0.38, 0.42), recall_now=Interval(0.30, 0.28, 0.32))
 
 
@@ -65,6 +76,35 @@ def test_what_is_unclear_is_claimed_only_where_it_does_not_matter(
     assert "not enough" in made.reason
     told = [step.partition(":")[0] for step in made.next_steps]
     assert [word for word in told if word in {"Model", "Clicks", "Orders"}] == clearer
+
+
+@pytest.mark.parametrize(
+    ("model", "orders", "trouble", "says"),
+    [
+        (GOOD, GOOD, Trouble.NONE, "the model is good, and people order"),
+        (GOOD, BAD, Trouble.STAGE, "does nothing for those who see it"),
+        (BAD, GOOD, Trouble.MODEL, "orders hold up by themselves"),
+        (BAD, BAD, Trouble.MODEL, "the model is bad offline"),
+        (BAD, UNCLEAR, Trouble.MODEL, "orders are unclear"),
+        (GOOD, UNCLEAR, Trouble.UNCLEAR, "clicks are none, orders are unclear"),
+        (UNCLEAR, BAD, Trouble.UNCLEAR, "the model is unclear"),
+    ],
+)
+def test_where_there_are_no_clicks_model_and_orders_decide(
+    model: Signal, orders: Signal, trouble: Trouble, says: str
+) -> None:
+    made = found(model, NONE, orders)
+    assert (made.trouble, made.cell) == (trouble, (model, NONE, orders))
+    assert says in made.reason
+    assert bool(made.next_steps) == (trouble != Trouble.NONE)
+    assert not any(step.startswith("Clicks") or "click" in step.lower() for step in made.next_steps)
+
+
+def test_without_clicks_every_combination_says_what_a_row_of_the_table_with_clicks_can_say() -> None:
+    assert set(WITHOUT_CLICKS) == set(itertools.product((GOOD, BAD), repeat=2))
+    for (model, orders), cell in WITHOUT_CLICKS.items():
+        assert cell.trouble in {TABLE[model, clicks, orders].trouble for clicks in (GOOD, BAD)}
+        assert "click" not in cell.meaning
 
 
 @pytest.mark.parametrize("cell", list(itertools.product((GOOD, BAD, UNCLEAR), repeat=3)))

@@ -146,7 +146,7 @@ def test_the_keyboard_reaches_the_content_and_a_table(browser: Any, site: str) -
 
 
 BEHIND: Final = {
-    "problem": {"funnel": "of before"},
+    "problem": {"funnel": "of stage before"},
     "model": {
         "metrics": "ranker",
         "splits": "requests",

@@ -184,8 +184,8 @@ def test_the_table_and_the_lines_say_all_and_a_failure_ends_with_one() -> None:
         Finding("git: commit", "warning", "unknown", "work in a checkout"),
     )
     lines = diagnosis(Diagnosis("production", findings)).splitlines()
-    assert [line.split()[0] for line in lines] == ["status", "------", "ok", "warning", "failed", "production:"]
-    assert lines[-2].strip() == "failed   store: eviction: allkeys-lru: set noeviction"
+    assert [line.split()[0] for line in lines] == ["status", "------", "ok", "warning:", "failed:", "production:"]
+    assert lines[-2].strip() == "failed: store: eviction: allkeys-lru: set noeviction"
     assert lines[-1].strip() == "production: 1 ok, 1 warnings, 1 failed"
 
 

@@ -136,6 +136,13 @@ def test_units_and_days_have_bounds_in_the_table_the_document_and_the_page(found
     assert all(each is None or each.days_bounds is None for each in small)
 
 
+def test_a_list_takes_the_days_of_the_stage_that_is_modelled(found: PlannedFunnel) -> None:
+    (row,) = [line for line in printing.funnel(found, "page.html").splitlines() if line.startswith("  feed ")]
+    needs = {stage.stage: stage.need for stage in found.whole.stages}
+    need = needs.get(found.advice.choice.stage or "")
+    assert (str(need.days_bounds) if need else " - ") in row
+
+
 def test_names_on_the_page_are_text(found: PlannedFunnel) -> None:
     document = found.document() | {"problem": "<b>feed</b>", "business_issue": "<script>alert(1)</script>"}
     page = funnel_page(document)
