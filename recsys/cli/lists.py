@@ -119,14 +119,16 @@ def why(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
+        from recsys.workflows.item_labels import item_labels
         from recsys.workflows.promote import overrides
         from recsys.workflows.why import why as explain
-        from recsys.workflows.why_document import document
+        from recsys.workflows.why_document import document, items_of
 
         found = explain(workspace, request_id, shap=shap)
         version = found.exposure.model_version
         overridden = overrides(workspace, [] if version is None else [version])
-        told, said = printing.with_overrides(document(found), printing.why(found), overridden)
+        labels = item_labels(workspace, items_of(found))
+        told, said = printing.with_overrides(document(found, labels), printing.why(found, labels), overridden)
         show(told, as_json, said)
 
     run_in(env, run)

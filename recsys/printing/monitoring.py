@@ -4,7 +4,7 @@ import math
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
-from recsys.printing.terminal import interval, narrow
+from recsys.printing.terminal import interval, narrow, percent
 from recsys.printing.width import table
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from recsys.statistics.bootstrap import Interval
     from recsys.workflows.diagnose import Diagnosed
     from recsys.workflows.drift import Drifted
+    from recsys.workflows.signals import Figure
     from recsys.workflows.skew import Skewed
 
 _MOST: Final = 20
@@ -151,14 +152,22 @@ def trouble(found: "Sequence[Diagnosed]") -> str:
         lines.append(f"  {of}: {each.version}, {each.state}")
         signals = (("model", each.model), ("clicks", each.clicks), ("orders", each.orders))
         rows = [
-            [name, said.signal, said.metric, "" if said.interval is None else _told(said.interval)]
+            [name, said.signal, said.metric, *(("", "") if said.interval is None else (said.kind, _measured(said)))]
             for name, said in signals
         ]
-        lines.append(table(["signal", "", "by", "ratio or relative effect"], rows))
+        lines.append(table(["signal", "", "by", "kind", "estimate"], rows))
         lines.append(f"  trouble: {each.diagnosis.trouble}: {each.diagnosis.reason}")
         lines += [f"  next: {step}" for step in each.diagnosis.next_steps]
         lines += [f"  not looked at: {remark}" for remark in each.remarks]
     return "\n".join(lines)
+
+
+def _measured(said: "Figure") -> str:
+    """Write an estimate in the unit of its kind: a ratio as so many times, a relative effect in percent."""
+    bounds = _plain(said.interval) if said.interval is not None else {}
+    if said.kind == "relative effect":
+        return percent(bounds)
+    return interval(bounds, 3).replace(" [", " × [", 1) if bounds["lower"] is not None else interval(bounds, 3)
 
 
 def left_out(count: int) -> list[str]:

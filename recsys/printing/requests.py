@@ -1,6 +1,7 @@
 """How does an explained answer read?"""
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from recsys.printing.width import table
@@ -13,8 +14,14 @@ _PARTS = 3
 """So many contributions of a slot are shown."""
 
 
-def why(found: "Why") -> str:
-    """Show who answered, from what, and each slot's way to its place."""
+def why(found: "Why", labels: Mapping[str, str] | None = None) -> str:
+    """Show who answered, from what, and each slot's way to its place.
+
+    Args:
+        found: the answer, explained.
+        labels: item id to what it is; none by default.
+    """
+    said_of = labels or {}
     shown = found.exposure
     session = f", session {shown.session_id}" if shown.session_id else ""
     at = f"{shown.event_timestamp:%Y-%m-%d %H:%M:%S} UTC"
@@ -34,15 +41,19 @@ def why(found: "Why") -> str:
         lines.append(f"  sent from a batch that was made at {shown.asked['made_at'][:16]}")
     if found.explanation is None:
         lines.append(f"  answered by: {shown.fallback or 'nothing'}")
-        slots = [[str(item.position), item.item_id, _score(item.score)] for item in shown.items]
-        return "\n".join([*lines, table(["slot", "item", "value"], slots, right=(0, 2))])
+        slots = [
+            [str(item.position), item.item_id, _score(item.score), *_label(item.item_id, said_of)]
+            for item in shown.items
+        ]
+        header = ["slot", "item", "value", *(["what it is"] if said_of else [])]
+        return "\n".join([*lines, table(header, slots, right=(0, 2))])
     fallback = f" ({shown.fallback})" if shown.fallback else ""
     lines += [
         f"  answered by: {shown.model_version}, weights {shown.weights}{fallback}",
         f"  features: {_features(found)}",
         f"  list: {'the same items and scores again' if found.items_equal else 'NOT the same items and scores again'}",
         *_steps(found.explanation),
-        _slots(found.explanation),
+        _slots(found.explanation, said_of),
     ]
     return "\n".join(lines)
 
@@ -87,7 +98,12 @@ def _steps(made: "Explanation") -> list[str]:
     return lines
 
 
-def _slots(made: "Explanation") -> str:
+def _label(item: str, labels: Mapping[str, str]) -> list[str]:
+    """Return the cell that says what an item is, where any is said."""
+    return [labels.get(item, "-")] if labels else []
+
+
+def _slots(made: "Explanation", labels: Mapping[str, str]) -> str:
     parts = any(each.contributions for each in made.items)
     rows = [
         [
@@ -97,11 +113,13 @@ def _slots(made: "Explanation") -> str:
             str(each.rank or "-"),
             "" if each.item.propensity == 1 else f"{each.item.propensity:.3f}",
             ", ".join(each.sources),
+            *_label(each.item.item_id, labels),
             *([_contributions(each)] if parts else []),
         ]
         for each in made.items
     ]
-    header = ["slot", "item", "score", "model's rank", "propensity", "sources", *(["score by column (SHAP)"] * parts)]
+    header = ["slot", "item", "score", "model's rank", "propensity", "sources"]
+    header += [*(["what it is"] if labels else []), *(["score by column (SHAP)"] * parts)]
     return table(header, rows, right=(0, 2, 3, 4))
 
 

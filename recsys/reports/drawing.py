@@ -22,6 +22,7 @@ Makers = Mapping[str, "Callable[[Document], Figure | None]"]
 INK: Final = "#24292f"
 _NIGHT_INK: Final = "#e6edf3"
 MODEL: Final = "model"
+_CHAMPION: Final = "champion"
 MODEL_COLOUR: Final = "#e8590c"
 COLOURS: Final = ("#4263eb", "#0ca678", "#9c36b5", "#868e96", "#f08c00", "#1098ad", "#c2255c", "#74b816")
 _STYLE: Final[Any] = {
@@ -102,7 +103,10 @@ def colours(rankers: Sequence[str]) -> dict[str, str]:
 
 
 def label(document: Document, ranker: str) -> str:
-    """Return how a ranker is called: the model by its version."""
+    """Return how a ranker is called: the model by its version, the champion as that of then: another may be it now."""
+    if ranker == _CHAMPION:
+        then = document.get("champion")
+        return f"champion then ({then})" if then else "champion at training"
     return str(document.get("model_version", ranker)) if ranker == MODEL else ranker
 
 

@@ -3,7 +3,7 @@
 From the JSON document of `recsys evaluate`, and what was overridden since. It says the same numbers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from recsys.reports import style
@@ -73,7 +73,10 @@ def experiment_page(document: Document, overridden: Sequence[Mapping[str, Any]] 
 
 
 def experiment_parts(
-    document: Document, drawn: Mapping[str, str], overridden: Sequence[Mapping[str, Any]] = ()
+    document: Document,
+    drawn: Mapping[str, str],
+    overridden: Sequence[Mapping[str, Any]] = (),
+    link: Callable[[str], str] = text,
 ) -> dict[str, str]:
     """Return the parts of the page by name, as HTML, in their order; empty where the document has nothing to say.
 
@@ -81,6 +84,7 @@ def experiment_parts(
         document: of `recsys evaluate`.
         drawn: name of a chart to the figure that shows it, as HTML.
         overridden: as for the page.
+        link: from a model version to its HTML; its escaped name by default.
     """
     return {
         "verdict": _verdict(document),
@@ -91,7 +95,7 @@ def experiment_parts(
         "funnel": funnel(document, drawn.get("funnel", "")),
         "off_policy": off_policy(document),
         "health": health(document),
-        "served": served(document),
+        "served": served(document, link),
         "conventions": section(
             "How to read it", listed(text(" ".join(each.split())) for each in _CONVENTIONS.split("\n\n"))
         ),

@@ -8,11 +8,15 @@ from recsys.reports.drawing import COLOURS, INK, Document, Makers, drawn, named_
 from recsys.reports.markup import IntervalValues
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _FIXED: Final = COLOURS[0]
 _ALWAYS: Final = "#91a7ff"
+_FIXED_BAND: Final[Any] = {"facecolor": "#4263ebb0", "linewidth": 0}
+_ALWAYS_BAND: Final[Any] = {"facecolor": "none", "edgecolor": _ALWAYS, "hatch": "////", "linewidth": 1.2}
+"""A full band and a hatched one, which are told apart on paper of any lightness, and without colours."""
 _BEYOND: Final = 0.5
 """Bounds valid at every look are drawn so far beyond the fixed ones, by the width of these and 0."""
 
@@ -64,7 +68,8 @@ def _effects(document: Document) -> "Figure | None":
     names = [each["effect"]["metric"] + (f" of {each['treatment_arm']}" if several else "") for each in found]
     named_rows(axes, names)
     axes.set_title("relative effect, %", loc="left")
-    _legend(figure, axes)
+    fixed_line = axes.plot([], [], color=_FIXED, linewidth=5, solid_capstyle="butt")
+    _legend(figure, [*fixed_line, *axes.plot([], [], color=_ALWAYS, linewidth=2)])
     return figure
 
 
@@ -80,16 +85,16 @@ def _cumulative(document: Document) -> "Figure | None":
         moments = [datetime.fromisoformat(each["end"]) - timedelta(days=1) for each in mine]
         later = mine[len(mine) // 3 :]
         reach = _reach([(each["relative"], each["always_relative"]) for each in later])
-        for name, colour in (("always_relative", _ALWAYS), ("relative", _FIXED)):
+        for name, look in (("always_relative", _ALWAYS_BAND), ("relative", _FIXED_BAND)):
             drawn_as = [_percent(each[name], reach[1]) for each in mine]
             bounds = [[_known(each[bound]) for each in drawn_as] for bound in ("lower", "upper")]
-            axes.fill_between(moments, *bounds, color=colour, alpha=0.35, linewidth=0)  # type: ignore[arg-type]
+            axes.fill_between(moments, *bounds, **look)  # type: ignore[arg-type]
         axes.plot(moments, [100 * _known(each["relative"]["estimate"]) for each in mine], "o-", color=INK, markersize=3)  # type: ignore[arg-type]
         axes.axhline(0, color=INK, linewidth=1)
         axes.set_ylim(*reach)
         axes.set_title(f"effect on {_primary(document)} of {arm} up to each day, %", loc="left")
         _days(axes, moments)
-    _legend(figure, panels[0])
+    _legend(figure, [panels[0].fill_between([], [], **look) for look in (_FIXED_BAND, _ALWAYS_BAND)])
     return figure
 
 
@@ -125,12 +130,13 @@ def _funnel(document: Document) -> "Figure | None":
         places = [gap * place + number for place in range(len(stages))]
         axes.barh(places, shares, height=0.9, color=colour, label=arm["arm"])
         for place, share, stage in zip(places, shares, stages, strict=True):
-            axes.annotate(f" {arm['funnel'][stage]:,}", (share, place), va="center", fontsize=8)
+            told = f" {share:.2f} ({arm['funnel'][stage]:,})"
+            axes.annotate(told, (share, place), va="center", fontsize=8)
     axes.set_yticks([gap * place + (len(arms) - 1) / 2 for place in range(len(stages))], stages)
     axes.set_ylim(gap * len(stages) - 0.6, -0.8)
-    axes.margins(x=0.12)
+    axes.margins(x=0.3)
     axes.grid(visible=False, axis="y")
-    axes.set_title("of 100 items shown, those with the event", loc="left")
+    axes.set_title("of 100 items shown, those with the event (in brackets: of all items shown)", loc="left")
     figure.legend(loc="outside right upper", frameon=False)
     return figure
 
@@ -151,10 +157,10 @@ def _primary(document: Document) -> str:
     return str(next(each for each in document["analysis"]["effects"] if each["role"] == "primary")["effect"]["metric"])
 
 
-def _legend(figure: "Figure", axes: "Axes") -> None:
-    axes.plot([], [], color=_FIXED, linewidth=5, label="fixed, for one look")
-    axes.plot([], [], color=_ALWAYS, linewidth=5, label="valid at every look")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+def _legend(figure: "Figure", handles: "Sequence[Artist]") -> None:
+    """Name the two kinds of interval, each by a sample of how it is drawn."""
+    names = ["fixed, for one look", "valid at every look"]
+    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
 
 
 def _days(axes: "Axes", moments: Sequence[datetime]) -> None:

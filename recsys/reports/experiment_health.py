@@ -1,6 +1,6 @@
 """Did an experiment run as it was declared, and what answered in it?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from recsys.reports.drawing import Document
@@ -65,10 +65,20 @@ def _against(split: Mapping[str, Any]) -> list[str]:
     return [f"{units:,} of {split['expected'][arm]:,.0f}" for arm, units in split["units"].items()]
 
 
-def served(document: Document) -> str:
-    """Show which weights answered for each arm, and how often."""
+def served(document: Document, link: Callable[[str], str] = text) -> str:
+    """Show which weights answered for each arm, and how often.
+
+    Args:
+        document: of `recsys evaluate`.
+        link: from a model version to its HTML; its escaped name by default.
+    """
     rows = [
-        [text(arm["arm"]), text(each["model_version"] or NOTHING), number(each["weights"]), number(each["exposures"])]
+        [
+            text(arm["arm"]),
+            link(each["model_version"]) if each["model_version"] else NOTHING,
+            number(each["weights"]),
+            number(each["exposures"]),
+        ]
         for arm in document["analysis"]["arms"]
         for each in arm["weights"]
     ]

@@ -50,7 +50,8 @@ def verdict(document: Document) -> str:
     if None not in (*values, *ratio.values()):
         change, low, high = (_change(ratio[key]) for key in ("estimate", "lower", "upper"))
         said = paragraph(
-            f"On {text(metric)} it reaches {number(values[0])} where {text(against)} reaches {number(values[1])}:"
+            f"On {text(metric)} it reaches {number(values[0])} where {ranker_name(document, against)} reaches"
+            f" {number(values[1])}:"
             f" {change} (between {low} and {high} at {percent(gate['confidence'], 0)} confidence)."
         )
     reason = paragraph(f'<span class="bounds">{text(gate["reason"])}</span>')
@@ -105,7 +106,9 @@ def metrics(document: Document, chart: str) -> str:
     found = table(["ranker", *map(text, names)], rows, marked=ranker_name(document, MODEL))
     ratios: Mapping[str, Mapping[str, Any]] = document.get("metric_ratios") or {}
     baselines = list(next(iter(ratios.values()), {}))
-    paired = [[text(other), *(interval(ratios[name][other], 3) for name in names)] for other in baselines]
+    paired = [
+        [ranker_name(document, other), *(interval(ratios[name][other], 3) for name in names)] for other in baselines
+    ]
     caption = f"{ranker_name(document, MODEL)} by each other ranker, paired: above 1 it is better"
     beside = table(["against", *map(text, names)], paired, caption=caption) if paired else ""
     return section("All rankers on the same requests", found, chart, beside)

@@ -35,6 +35,8 @@ class Previews:
     """What a unit would get at a moment."""
 
     lists: tuple[Preview, ...]
+    known: bool
+    """Whether anything of the unit is online."""
     assignment: Assignment | None
     """By which experiment a request of the unit would be answered now; None by the champion."""
 
@@ -42,6 +44,7 @@ class Previews:
         """Return JSON values."""
         mine = self.assignment
         return {
+            "known": self.known,
             "assignment": None if mine is None else {"experiment": mine.experiment, "arm": mine.arm},
             "lists": [
                 {
@@ -66,7 +69,7 @@ def previews(resolver: Resolver, user_id: str, at: datetime, budget: timedelta |
         budget: the time of each list; none by default.
     """
     state = resolver.state
-    lists = []
+    lists, seen = [], False
     for takers, model in _models(state).values():
         wanted = Wanted(
             resolver.placement.k,
@@ -77,6 +80,7 @@ def previews(resolver: Resolver, user_id: str, at: datetime, budget: timedelta |
             context=stated(resolver.placement.context, {}),
         )
         made = resolver.listed(state, model, user_id, wanted)
+        seen |= made.units is not None and made.units.known()
         items = [] if made.matrix is None else shown(made.matrix, made.listed.items)
         lists.append(
             Preview(
@@ -87,7 +91,7 @@ def previews(resolver: Resolver, user_id: str, at: datetime, budget: timedelta |
                 tuple((item.item_id, known(item.score)) for item in items),
             )
         )
-    return Previews(tuple(lists), assign(state.routers, user_id, None, at))
+    return Previews(tuple(lists), seen, assign(state.routers, user_id, None, at))
 
 
 def _models(state: ServingState) -> Mapping[object, tuple[list[str], LoadedModel | None]]:

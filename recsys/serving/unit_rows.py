@@ -62,6 +62,10 @@ class UnitRows:
                 found[name] = newest.replace(tzinfo=UTC).isoformat()
         return found
 
+    def known(self) -> bool:
+        """Tell whether any row of any unit or session was found in the views that were read."""
+        return any(rows is not None and rows.bounds[-1] > 0 for rows in self._rows.values())
+
     def fetch(self, views: Iterable[ViewInfo]) -> None:
         """Read what the units and their sessions have in some views, in one question; item views are passed over."""
         keys: dict[str, Sequence[str | None]] = {}

@@ -54,6 +54,9 @@ class Data(Spec):
     `<name>/` of parts; `${NAME}` is taken from the process's environment. `recsys simulate` writes one."""
     households: int | None = Field(default=None, ge=1)
     """For completejourney: take only so many households, spread evenly over the ids; all by default."""
+    item_label: tuple[str, ...] = ()
+    """Columns of the item table that say what an item is, such as [category, brand]: the console and `recsys why` show
+    them beside its id. A column that the table does not have is left out; by default ids stand alone."""
     contract: EventContract = EventContract()
     """What an event must be to come in."""
 

@@ -34,7 +34,7 @@ from recsys.web.following import Poll
 from recsys.web.guards import Accounted, LimitedBodies, NamedRequests, SafeHeaders, Tokens, guarded
 from recsys.web.hosts import AnsweredHosts, Hosts
 from recsys.web.metrics import Metrics
-from recsys.web.problems import FieldProblem, answer_problems
+from recsys.web.problems import FieldProblem, answer_browsers, answer_problems
 
 LOGGER = logging.getLogger(__name__)
 ACCESS = logging.getLogger("recsys.access")
@@ -202,6 +202,7 @@ def _add_pages(app: FastAPI, service: Service, fleet: Fleet, closing: list[Calla
     if service.console is not None:
         site = Site(service.console, fleet, service.clock, Sessions(service.tokens.read), service.limits.budget)
         app.include_router(site.router())
+        answer_browsers(app, site.nowhere)
         closing.append(site.close)
 
 

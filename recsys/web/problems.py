@@ -1,12 +1,12 @@
 """How is an error told to a program? A problem document (RFC 9457) that names the field and the rule, and no values."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from recsys.errors import StoreError
@@ -98,6 +98,21 @@ def answer_problems(app: FastAPI) -> None:
             "as many requests are in work and waiting as this process takes on; try again later",
             headers={"Retry-After": str(RETRY_SECONDS)},
         )
+
+
+def answer_browsers(app: FastAPI, page: Callable[[Request], Response]) -> None:
+    """Let an application show whoever asks for HTML a page where there is no such address; programs get the problem.
+
+    Args:
+        app: it answers problems already.
+        page: makes the page.
+    """
+
+    @app.exception_handler(404)
+    async def nowhere(request: Request, error: HTTPException) -> Response:
+        if request.scope.get("route") is None and "text/html" in request.headers.get("accept", ""):
+            return page(request)
+        return problem(request, 404, str(error.detail), headers=error.headers)
 
 
 def failed(request: Request, error: Exception) -> JSONResponse:

@@ -157,11 +157,11 @@ def _model(workspace: Workspace, weights: Weights, tell: Progress) -> tuple[Drif
         quality = found.quality
         standing = quality.standing(found.limits.quality.minimum_ratio)
         said = tuple(alert.message for alert in found.alerts if alert.check == "events")
-        return found, Figure(standing, f"{quality.metric} over {quality.against}", quality.over_baseline), said
+        return found, Figure(standing, f"{quality.metric} over {quality.against}", quality.over_baseline, "ratio"), said
     gate = _report(workspace, weights)["gate"]
     signal_of: Signal = "good" if gate["passed"] else "bad"
     metric = f"gate at the training: {gate['metric']} over {gate['against']}"
-    return None, Figure(signal_of, metric, read_interval(gate["ratio"])), (reason or str(found),)
+    return None, Figure(signal_of, metric, read_interval(gate["ratio"]), "ratio"), (reason or str(found),)
 
 
 def _evidence(

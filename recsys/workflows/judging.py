@@ -76,6 +76,7 @@ def judge(
     tell("evaluation", 0, 1)
     scores = {MODEL: fitted.scores, **baseline_scores(workspace, spec, test)}
     beside, remark = champion_scores(workspace, model_version, dataset, test)
+    champion = None if beside is None else recorded_champion(workspace, model_version.partition("/")[0])
     if beside is not None:
         scores[CHAMPION] = beside
     elif spec.gate.against == CHAMPION:
@@ -94,6 +95,7 @@ def judge(
     )
     document = {
         **_about(workspace, model_version, dataset),
+        "champion": None if champion is None else champion.model_version,
         **report.to_dict(),
         "remarks": [*report.remarks, *([remark] if remark else []), *without_context(workspace, model_version)],
         "importance": dict(fitted.ranker.importance()),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +35,9 @@ class Figure:
     metric: str
     """What was looked at; a reason where nothing could be."""
     interval: Interval | None = None
-    """Of the relative effect, larger being better; of the model, its metric over its baseline's."""
+    """Of the kind; larger is better."""
+    kind: Literal["ratio", "relative effect"] = "relative effect"
+    """relative effect: 0.11 is 11 % more than without; ratio: the model's metric by its baseline's, 1 is as good."""
 
 
 _NO_CLICKS: Final = Figure("none", "none declared: the problem's funnel has no stage before its target")

@@ -1,13 +1,28 @@
 """What does `recsys why` tell of an answer, as JSON values?"""
 
+from collections.abc import Mapping
 from typing import Any
 
 from recsys.serving.ranking import known
 from recsys.workflows.why import Why
 
 
-def document(found: Why) -> dict[str, Any]:
-    """Return an explanation as JSON values."""
+def items_of(found: Why) -> set[str]:
+    """Return the items that an explanation names."""
+    named = {item.item_id for item in found.exposure.items}
+    if found.explanation is not None:
+        named.update(each.item.item_id for each in found.explanation.items)
+        named.update(item for stage in found.explanation.stages for item in (*stage.before, *stage.after))
+    return named
+
+
+def document(found: Why, labels: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return an explanation as JSON values.
+
+    Args:
+        found: the answer, explained.
+        labels: item id to what it is; none by default.
+    """
     shown, made = found.exposure, found.explanation
     told: dict[str, Any] = {
         "request_id": shown.request_id,
@@ -24,6 +39,7 @@ def document(found: Why) -> dict[str, Any]:
         "weights": shown.weights,
         "fallback": shown.fallback,
         "watermarks": dict(shown.watermarks),
+        "labels": dict(labels or {}),
         "logged": [
             {"position": item.position, "item_id": item.item_id, "score": known(item.score)} for item in shown.items
         ],

@@ -45,7 +45,8 @@ def test_a_model_says_where_it_comes_from(client: TestClient, replayed: Workspac
     weights = next(each for each in replayed.registry.search("basket") if each.version == "v2")
     for tag in ("recsys.data_digest", "recsys.logic_digest"):
         assert weights.tags[tag] in said
-    for part in ("basket_full", "user_item", "rhythm", "pair_decay_90d", "Candidates", "What the model leans on"):
+    parts = ("basket_full", "user_item", "rhythm", "pair_decay_90d", "Candidates", "What the model leans on")
+    for part in (*parts, "champion then (basket/v1)"):
         assert part in said
     page = read(client.get("/models/basket?version=v2").text)
     sources = [

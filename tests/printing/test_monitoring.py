@@ -3,15 +3,18 @@
 import math
 from datetime import UTC, datetime
 
+from recsys.decision.diagnosis import Evidence, diagnose
 from recsys.evaluation.correlation_drift import Correlated
 from recsys.evaluation.drift import ColumnDrift
 from recsys.evaluation.quality import Calibration, Quality
 from recsys.modeling.offline_evaluation import GateResult, OfflineReport, Segment
 from recsys.ports import Weights
-from recsys.printing import drift
+from recsys.printing import drift, trouble
 from recsys.specs.monitor import Monitor
 from recsys.statistics.bootstrap import Interval
+from recsys.workflows.diagnose import Diagnosed, document
 from recsys.workflows.drift import Drifted
+from recsys.workflows.signals import Figure
 
 MONDAY = datetime(2024, 1, 8, tzinfo=UTC)
 NONE = Interval(math.nan, math.nan, math.nan)
@@ -72,3 +75,16 @@ def test_of_one_unit_it_is_said_that_nothing_can_be_told() -> None:
     quality = Quality("recall@50/global", "spend", UNBOUNDED, UNBOUNDED, NONE, None, UNBOUNDED)
     assert "of a single unit nothing can be told from chance" in shown(quality, units=1)
     assert "of a single unit" not in shown(quality, units=2)
+
+
+def test_each_signal_is_told_in_the_unit_of_its_kind() -> None:
+    model = Figure("good", "ndcg@10/user over popularity", Interval(1.097, 1.05, 1.15), "ratio")
+    clicks = Figure("good", "precision@10", Interval(0.11, 0.044, math.inf))
+    orders = Figure("unclear", "nothing was logged yet")
+    made = diagnose("good", "good", "unclear", Evidence(), name="home", version="basket/v2")
+    found = [Diagnosed("home", "treatment", "basket/v2", "ended", model, clicks, orders, made, ())]
+    said = " ".join(trouble(found).split())
+    assert "model good ndcg@10/user over popularity ratio 1.097 × [1.050, 1.150]" in said
+    assert "clicks good precision@10 relative effect +11.0% [+4.4%, ∞)" in said
+    assert "orders unclear nothing was logged yet trouble" in said.replace("─", "")
+    assert [document(found)[0][name]["kind"] for name in ("model", "clicks")] == ["ratio", "relative effect"]

@@ -1,9 +1,12 @@
-"""Does an explanation say how its candidates add up?"""
+"""Does an explained answer say how its candidates add up, and what each item is, where the shop declares it?"""
 
 import pytest
 
+from recsys.printing import why
 from recsys.printing.requests import _steps
 from recsys.serving.explaining import Explanation
+from recsys.workflows.why import Why
+from tests.adapters.test_event_log_contract import exposure
 
 
 @pytest.mark.parametrize(
@@ -17,3 +20,13 @@ from recsys.serving.explaining import Explanation
 def test_candidates_of_several_sources_add_up(candidates: int, sources: dict[str, int], said: str) -> None:
     made = Explanation((), "digest", candidates=candidates, sources=sources, filtered={}, stages=())
     assert [line.strip() for line in _steps(made)] == [said]
+
+
+def test_a_label_stands_beside_its_item_and_nothing_where_there_is_none() -> None:
+    found = Why(exposure("r1"), None, None, None)
+    plain = why(found)
+    assert "what it is" not in plain
+    said = [" ".join(line.split()) for line in why(found, {"item_2": "Coffee"}).splitlines()]
+    assert "slot item value what it is" in said
+    assert "2 item_2 0.5000 Coffee" in said
+    assert "1 item_1 1.0000 -" in said

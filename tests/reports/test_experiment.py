@@ -104,6 +104,18 @@ def test_the_page_has_the_documents_numbers(document: dict[str, Any]) -> None:
         assert f"{arm['units']:,}" in said
 
 
+def test_bars_of_the_funnel_are_labelled_in_the_unit_of_their_axis(document: dict[str, Any]) -> None:
+    drawn = experiment_charts(document)["funnel"]
+    for arm in document["analysis"]["arms"]:
+        taken, shown = arm["funnel"]["purchase"], arm["funnel"]["impressions"]
+        assert f"{100 * taken / shown:.2f} ({taken:,})" in drawn
+
+
+def test_bands_and_lines_of_both_kinds_of_interval_differ_in_more_than_colour(document: dict[str, Any]) -> None:
+    drawn = experiment_charts(document)["cumulative"]
+    assert drawn.count("<pattern") == 1, "the band that is valid at every look is hatched"
+
+
 def test_it_stands_alone_and_is_the_same_each_time(document: dict[str, Any]) -> None:
     page = experiment_page(document)
     assert page == experiment_page(copy.deepcopy(document))

@@ -59,6 +59,7 @@ class OneRequest(ConsoleSource):
         return {
             "request_id": request_id,
             "placement": "home",
+            "problem": "weekly_basket",
             "user_id": "u1",
             "session_id": None,
             "at": NOW.isoformat(),
@@ -71,6 +72,7 @@ class OneRequest(ConsoleSource):
             "weights": 2,
             "fallback": None,
             "watermarks": {},
+            "labels": {"a": f"Coffee {self.item}"},
             "logged": [],
             "features": {
                 "source": "logged row",

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from recsys.errors import DataError, StoreError
 from recsys.reports.drawing import INK
+from recsys.reports.offline import page as offline_page
 from recsys.web.console.rendering import POLICY
 from recsys.web.console.rendering import _value as written_as
 from recsys.web.console.session import COOKIE, SECONDS, Sessions, local_path
@@ -25,7 +26,7 @@ from recsys.workflows.console.source import ConsoleSource, Document
 from tests.adapters.test_event_log_contract import exposure
 from tests.docs.test_examples import fault
 from tests.fakes.event_log import FakeEventLog
-from tests.reports.test_offline import HOSTILE, read
+from tests.reports.test_offline import HOSTILE, list_document, read
 from tests.serving.small_shop import NOW
 from tests.serving.test_resolver import experiment, world
 from tests.web.console_site import PAGES, OneRequest, application, drift_document, hostile, hostile_world, project
@@ -152,8 +153,85 @@ def test_an_experiment_says_traffic_effects_verdict_and_what_would_change_it(cli
 
 def test_a_request_says_how_each_item_came_to_its_slot(client: TestClient) -> None:
     said = words(client.get(PAGES["request"]).text)
-    assert "1 b a new 2 c b down 1 3 d c down 1" in said
+    assert "1 b a Coffee a new 2 c b down 1 3 d c down 1" in said
     assert "times in 1 slots" in said
+
+
+LINKED: Final = {
+    "experiment": (
+        "/problems/weekly_basket",
+        "/models/basket?version=v1",
+        "/models/basket?version=v2",
+        "/placements/home",
+    ),
+    "model": ("/problems/weekly_basket", "/models/basket", "/placements/home"),
+    "problem": ("/",),
+    "placement": ("/problems/weekly_basket", "/models/basket?version=v1"),
+    "try": ("/problems/weekly_basket", "/models/basket?version=v1", "/models/basket?version=v2"),
+    "request": ("/requests", "/problems/weekly_basket", "/models/basket?version=v2"),
+    "api": ("/",),
+}
+"""Page to where it leads, beside the head of the site."""
+TRAILS: Final = {
+    "experiment": f"Overview / weekly_basket / home / {NAME}",
+    "model": "Overview / weekly_basket / basket / v2",
+    "problem": "Overview / weekly_basket",
+    "placement": "Overview / weekly_basket / home",
+    "try": "Overview / weekly_basket / home",
+    "request": "Overview / Why a list / r1",
+    "api": "Overview / API",
+}
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_a_page_leads_to_what_it_speaks_of_and_every_link_is_one(client: TestClient, name: str) -> None:
+    page = client.get(PAGES[name]).text
+    main = page[page.index("<main") :]
+    led = {html.unescape(found) for found in re.findall(r'<a[^>]* href="(/[^"]*)"', main)}
+    assert led >= set(LINKED[name])
+    pages = {found.partition("#")[0] for found in led if not found.startswith(("/charts", "/requests?"))}
+    assert {found: client.get(found).status_code for found in pages} == dict.fromkeys(pages, 200)
+    trail = read(main[main.index('<nav class="trail"') :].partition("</nav>")[0]).words
+    assert " ".join(" ".join(trail).split()) == TRAILS[name]
+    inside = set(re.findall(r'href="#([^"]+)"', main))
+    assert inside <= set(re.findall(r'id="([^"]+)"', page))
+
+
+def test_what_answered_leads_to_the_versions(client: TestClient) -> None:
+    page = client.get(PAGES["experiment"]).text
+    answered = page[page.index("What answered") :].partition("</section>")[0]
+    assert "/models/basket?version=v2" in answered
+
+
+def test_the_overview_says_what_the_funnel_found_and_each_versions_state(client: TestClient) -> None:
+    said = words(client.get("/").text)
+    assert "Model click: clicks need 6 days" in said
+    assert "v1 champion v2 in service" in said
+
+
+def test_a_user_of_whom_nothing_is_known_is_told_apart(client: TestClient) -> None:
+    assert "Nothing is known of" not in words(client.get("/placements/home?user_id=u1").text)
+    assert "Nothing is known of somebody" in words(client.get("/placements/home?user_id=somebody").text)
+
+
+def test_the_champion_of_a_report_is_that_of_then() -> None:
+    document = list_document()
+    document["metrics"]["champion"] = document["metrics"]["model"]
+    assert "champion at training" in words(offline_page(document))
+    assert "champion then (basket/v1)" in words(offline_page(document | {"champion": "basket/v1"}))
+
+
+BROWSER: Final = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+def test_a_browser_sees_a_page_where_there_is_none_and_a_program_a_problem(client: TestClient) -> None:
+    answer = client.get("/nope", headers={"accept": BROWSER})
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert answer.headers["content-security-policy"] == POLICY
+    assert "Back to the overview" in words(answer.text)
+    for accept in ("*/*", "application/json"):
+        answer = client.get("/nope", headers={"accept": accept})
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
 
 
 def test_a_contact_of_a_campaign_says_its_place_and_not_how_a_list_came_about(shop: PromotedProject) -> None:
@@ -213,6 +291,7 @@ def test_a_new_project_sees_its_first_steps_and_no_page_fails(tmp_path: Path) ->
         assert "not applied" in said["overview"]
         assert "running" not in said["experiment"]
         assert "recsys train --model-version basket/v2" in said["model"]
+        assert "recsys funnel weekly_basket" in said["overview"]
         assert "No request is in the log yet" in said["ask"]
         (tmp_path / ".recsys/tables").mkdir(parents=True)
         new.shop()
@@ -496,6 +575,13 @@ def test_without_the_token_every_page_leads_to_the_form_and_shows_nothing(guarde
     for outside in (picture, form, refused):
         assert "http://" not in outside.text, "no address of another site of the shop is told"
         assert "Sign out" not in outside.text
+
+
+def test_without_the_token_an_unknown_address_tells_nothing_of_the_site(guarded: TestClient) -> None:
+    answer = guarded.get("/nope", headers={"accept": BROWSER})
+    assert answer.status_code == 404
+    assert "127.0.0.1:5000" not in answer.text
+    assert "Sign out" not in answer.text
 
 
 def test_the_form_begins_a_session_that_ends(guarded: TestClient) -> None:

@@ -137,8 +137,11 @@ def test_the_keyboard_reaches_the_content_and_a_table(browser: Any, site: str) -
     assert visit.page.evaluate("document.activeElement.id") == "content"
     for _ in range(3):
         visit.page.keyboard.press("Tab")
-        if visit.page.evaluate("document.activeElement.className") == "wide":
+        if visit.page.evaluate("document.activeElement.textContent") == "Channels":
             break
+    assert visit.page.evaluate("document.activeElement.closest('nav').className") == "contents", "of the page's menu"
+    visit.page.keyboard.press("Enter")
+    visit.page.keyboard.press("Tab")
     assert visit.page.evaluate("document.activeElement.className") == "wide"
     outline = visit.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"

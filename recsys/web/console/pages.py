@@ -110,6 +110,13 @@ class Site:
         self._sign_in.add_to(router)
         return router
 
+    def nowhere(self, request: Request) -> Response:
+        """Say that there is no such address; who has not signed in is told no more."""
+        title, said = "Not found", "There is no page at this address."
+        if self._sign_in.demanded(request) is None:
+            return self._answers.message(404, title, said)
+        return self._answers.message_outside(404, title, said)
+
     # ------------------------------------------------------------ what is declared, trained and decided
 
     async def _overview(self, request: Request) -> Response:
@@ -168,7 +175,9 @@ class Site:
 
     def _tried(self, resolver: Resolver, user_id: str) -> Document:
         budget = resolver.placement.budget or self._budget
-        return previews(resolver, user_id, self._clock.now(), budget).to_dict()
+        found = previews(resolver, user_id, self._clock.now(), budget).to_dict()
+        labels = self._reads.labels({item["item_id"] for each in found["lists"] for item in each["items"]})
+        return found | {"labels": labels}
 
     def _recent(self, placement: str | None = None) -> Sequence[Document]:
         """Return what was answered of late, as suggestions: a page is none the worse without them."""

@@ -1,6 +1,6 @@
 """What are the console's pages made from? Documents of JSON values, and nothing that could change anything."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 Document = Mapping[str, Any]
@@ -51,6 +51,10 @@ class ConsoleReads(Protocol):
 
     def placement(self, name: str) -> Document:
         """Return one placement or audience."""
+        ...
+
+    def labels(self, items: Iterable[str]) -> Mapping[str, str]:
+        """Return what some items are, for people; without those of which nothing is said."""
         ...
 
     def recent(self, placement: str | None = None) -> Sequence[Document]:

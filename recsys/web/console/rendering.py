@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
+from recsys.modeling.feature_ranker import LOWEST
 from recsys.reports import style
 
 POLICY: Final = (
@@ -94,8 +95,8 @@ def _minute(moment: str | None) -> str:
 
 
 def _value(found: object) -> str:
-    """Write a feature's or a score's value."""
-    if found is None or (isinstance(found, float) and math.isnan(found)):
+    """Write a feature's or a score's value; a dash where there is none, or no feature to score a row by."""
+    if found is None or (isinstance(found, float) and (math.isnan(found) or found <= LOWEST)):
         return "-"
     if isinstance(found, float) and abs(found) >= _HUGE:
         return f"{found:.1e}"

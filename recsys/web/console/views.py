@@ -73,7 +73,7 @@ def experiment_view(document: Document) -> Context:
     if report is not None:
         figures = _figures("experiments", document["experiment"], report, _experiment_charts(report))
         # What it says to do next was done: a report promotes once.
-        parts = experiment_parts(report | {"next": ()} if document["promoted"] else report, figures)
+        parts = experiment_parts(report | {"next": ()} if document["promoted"] else report, figures, link=_version)
     return {
         "page": document,
         "arms": arms_in_order(document),
@@ -211,6 +211,12 @@ def _offline_parts(document: Document, report: Document) -> Mapping[str, Markup]
         "provenance": sections.provenance(report),
     }
     return _safe(parts)
+
+
+def _version(named: str) -> str:
+    """Return a link to a model version's page, as HTML."""
+    model, _, version = named.partition("/")
+    return f'<a href="/models/{quote(model)}?{text(urlencode({"version": version}))}">{text(named)}</a>'
 
 
 def _safe(parts: Mapping[str, str]) -> Mapping[str, Markup]:

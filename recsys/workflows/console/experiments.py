@@ -5,6 +5,7 @@ from typing import Any
 
 from recsys.decision.champion import promoted_by
 from recsys.experiment.bucketing import BUCKETS
+from recsys.workflows.console.places import problem_of
 from recsys.workflows.evaluate import frozen_report
 from recsys.workflows.experiment_report import kept_path
 from recsys.workflows.experiment_status import Status, experiment_status
@@ -41,6 +42,7 @@ def experiment_document(workspace: Workspace, name: str) -> dict[str, Any]:
     layer = None if spec.layer is None else workspace.catalog.layers.get(spec.layer.name)
     return {
         **experiment_summary(status),
+        "problem": problem_of(workspace.catalog, spec.placement),
         "unit": spec.unit,
         "seed": spec.seed,
         "planned_end": status.planned_end.isoformat(),

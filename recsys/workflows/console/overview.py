@@ -9,8 +9,10 @@ from recsys.ports import NamedWeights
 from recsys.workflows.console.beginning import first_steps, first_version
 from recsys.workflows.console.experiments import experiment_summary
 from recsys.workflows.console.models import model_summary
-from recsys.workflows.console.problems import places, problem_summary
+from recsys.workflows.console.places import places
+from recsys.workflows.console.problems import problem_summary
 from recsys.workflows.experiment_status import experiment_status
+from recsys.workflows.funnel import kept_funnel
 from recsys.workflows.workspace import Workspace
 
 Document = dict[str, Any]
@@ -40,6 +42,7 @@ def overview_document(workspace: Workspace, registered: NamedWeights, broken: Se
         problems.append(
             {
                 **problem_summary(name, problem),
+                "funnel": _funnel(workspace, name),
                 "models": [models.get(model) or {"model": model, "unknown": True} for model in answering],
                 "placements": [{"placement": place, "kind": kind, "model": spec.model} for kind, place, spec in mine],
                 "experiments": [each for each in experiments if each["placement"] in {place for _, place, _ in mine}],
@@ -89,7 +92,7 @@ def _of_model(
         ready = any(each["in_service"] for each in model["versions"])
         yield {
             "what": f"Model {name} has no champion: what it fills shows a fallback, or has no list.",
-            "command": f"recsys {'promote' if ready else 'train'} --model-version {version}",
+            **_to_champion(version, trained=ready),
         }
     for message in model["alerts"][:_ALERTS]:
         yield {"what": f"{model['champion']['model_version']}: {message}", "command": f"recsys diagnose {name}"}
@@ -101,6 +104,12 @@ def _of_model(
             "what": f"{each['model_version']} became champion by an override: {each['reason']}",
             "command": f"recsys history {name}",
         }
+
+
+def _to_champion(version: str, *, trained: bool) -> dict[str, str]:
+    """Return what makes a version champion: a training comes before a promotion."""
+    promote = f"recsys promote --model-version {version}"
+    return {"command": promote} if trained else {"command": f"recsys train --model-version {version}", "then": promote}
 
 
 def _of_experiment(each: Document, models: Mapping[str, Document]) -> Iterator[dict[str, str]]:
@@ -122,6 +131,12 @@ def _of_experiment(each: Document, models: Mapping[str, Document]) -> Iterator[d
 def registered_models(workspace: Workspace) -> list[str]:
     """Return the models of which a version is declared."""
     return sorted({version.partition("/")[0] for version in workspace.catalog.models})
+
+
+def _funnel(workspace: Workspace, problem: str) -> Document | None:
+    """Return what `recsys funnel` found last: the stage to model, None where no model helps, and why."""
+    kept = kept_funnel(workspace, problem)
+    return None if kept is None else {name: kept[name] for name in ("model_stage", "reasons")}
 
 
 def _experiments(workspace: Workspace, troubles: list[str]) -> list[Document]:

@@ -4,22 +4,13 @@ from typing import Any
 
 from recsys.errors import StoreError
 from recsys.ports import NamedWeights
-from recsys.specs.catalog import Catalog
-from recsys.specs.placement import Audience, Placement
 from recsys.specs.problem import Problem
 from recsys.workflows.console.experiments import experiment_summary
 from recsys.workflows.console.models import model_summary
+from recsys.workflows.console.places import places
 from recsys.workflows.experiment_status import experiment_status
 from recsys.workflows.funnel import kept_funnel
 from recsys.workflows.workspace import Workspace
-
-
-def places(catalog: Catalog) -> list[tuple[str, str, Placement | Audience]]:
-    """Return every placement and audience: its kind, its name and its declaration."""
-    found: list[tuple[str, str, Placement | Audience]] = []
-    found += [("placement", *pair) for pair in catalog.placements.items()]
-    found += [("audience", *pair) for pair in catalog.audiences.items()]
-    return found
 
 
 def problem_summary(name: str, problem: Problem) -> dict[str, Any]:
@@ -73,7 +64,7 @@ def placement_document(workspace: Workspace, registered: NamedWeights, name: str
     """
     catalog = workspace.catalog
     audience = catalog.audiences.get(name)
-    spec: Placement | Audience = audience or catalog.placement(name)
+    spec = audience or catalog.placement(name)
     problem = catalog.problem(spec.problem)
     found: dict[str, Any] = {
         "placement": name,

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from recsys.schema import EVENT_TIMESTAMP, REQUEST_ID, USER
-from recsys.workflows.console.problems import places
+from recsys.workflows.console.places import places
 from recsys.workflows.workspace import Workspace
 
 _SHOWN: Final = 12

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from recsys.errors import SpecError, StoreError
@@ -11,12 +11,14 @@ from recsys.workflows.console.experiments import experiment_document, experiment
 from recsys.workflows.console.memory import Memory, Stamp, stamp_of
 from recsys.workflows.console.models import model_document, model_report
 from recsys.workflows.console.overview import overview_document, registered_models
+from recsys.workflows.console.places import problem_of
 from recsys.workflows.console.problems import placement_document, problem_document
 from recsys.workflows.console.registered import Registered, RegistryMemory
 from recsys.workflows.console.requests import recent_requests
 from recsys.workflows.funnel import kept_funnel
+from recsys.workflows.item_labels import item_labels
 from recsys.workflows.why import why
-from recsys.workflows.why_document import document
+from recsys.workflows.why_document import document, items_of
 from recsys.workflows.workspace import Workspace
 
 LOGGER = logging.getLogger(__name__)
@@ -101,7 +103,10 @@ class ConsoleSource:
         Raises:
             RecsysError: as `recsys why`.
         """
-        return document(why(self._now(), request_id))
+        workspace = self._now()
+        explained = why(workspace, request_id)
+        found = document(explained, item_labels(workspace, items_of(explained)))
+        return found | {"problem": problem_of(workspace.catalog, found["placement"])}
 
     def placement(self, name: str) -> Document:
         """Return one placement or audience.
@@ -126,6 +131,10 @@ class ConsoleSource:
             StoreError: if the event log cannot be read.
         """
         return recent_requests(self._now(), placement)
+
+    def labels(self, items: Iterable[str]) -> Mapping[str, str]:
+        """Return what some items are, by the columns that the environment declares for it."""
+        return item_labels(self._now(), items)
 
     def _document(self, key: Hashable, models: Sequence[str], make: Callable[[Workspace, Registered], D]) -> D:
         """Return a document, made anew where anything that it is made from has changed.
