@@ -22,10 +22,10 @@ from recsys.candidates.retrieval import Candidates, Retrieval
 from recsys.serving import ranking
 from recsys.serving.unit_rows import UnitRows
 from recsys.wiring import open_workspace
-from recsys.workflows.batch_lists import request_id
-from recsys.workflows.batch_parts import BatchParts
-from recsys.workflows.serve_batch import Batch, serve_batch
-from recsys.workflows.serving import FixedClock, known_units, resolver_for
+from recsys.workflows.batches.lists import request_id
+from recsys.workflows.batches.parts import BatchParts
+from recsys.workflows.batches.serve_batch import Batch, serve_batch
+from recsys.workflows.serving.resolvers import FixedClock, known_units, resolver_for
 from recsys.workflows.workspace import Workspace
 
 Given = ParamSpec("Given")

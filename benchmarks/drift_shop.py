@@ -18,13 +18,13 @@ from recsys.evaluation.drift import Sample
 from recsys.schema import LABEL, USER
 from recsys.specs.simulation import Simulation
 from recsys.wiring import open_workspace
-from recsys.workflows.drift.samples import reference_rows, sample_of
-from recsys.workflows.drift.weights import kept_dataset, weights_of
-from recsys.workflows.features import build_tables
-from recsys.workflows.ingest import ingest
-from recsys.workflows.judging import source_names
-from recsys.workflows.simulate import simulate
-from recsys.workflows.train import train
+from recsys.workflows.data.ingest import ingest
+from recsys.workflows.data.simulate import simulate
+from recsys.workflows.features.build import build_tables
+from recsys.workflows.modeling.judging import source_names
+from recsys.workflows.modeling.train import train
+from recsys.workflows.monitoring.drift.samples import reference_rows, sample_of
+from recsys.workflows.monitoring.drift.weights import kept_dataset, weights_of
 
 VERSION = "basket/still"
 """Personal frequency, with the columns of basket/v2: nothing is fitted, so a training takes seconds."""

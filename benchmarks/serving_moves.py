@@ -8,7 +8,7 @@ import pyarrow as pa
 from serving_http import Server
 
 from recsys.ports import ModelRegistry, Registration
-from recsys.workflows.promote import accept
+from recsys.workflows.decision.promote import accept
 from recsys.workflows.workspace import Workspace
 
 WITHIN_SECONDS = 60.0

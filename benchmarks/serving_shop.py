@@ -27,7 +27,7 @@ from recsys.serving.resolver import Resolver
 from recsys.serving.state import LoadedModel
 from recsys.serving.unit_rows import UnitRows
 from recsys.wiring import open_workspace
-from recsys.workflows.serving import known_units, resolver_for
+from recsys.workflows.serving.resolvers import known_units, resolver_for
 from recsys.workflows.workspace import Workspace
 
 if TYPE_CHECKING:

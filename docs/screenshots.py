@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
 from recsys.web.server import application_of
 from recsys.wiring import open_workspace
-from recsys.workflows.funnel import funnel
+from recsys.workflows.problem.funnel import funnel
 from recsys.workflows.workspace import Workspace
 
 DOCS: Final = Path(__file__).resolve().parent

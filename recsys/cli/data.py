@@ -23,7 +23,7 @@ def ingest(env: Env = "local", as_json: Json = False) -> None:
         from dataclasses import asdict
 
         from recsys import printing
-        from recsys.workflows.ingest import ingest as bring_in
+        from recsys.workflows.data.ingest import ingest as bring_in
 
         done = bring_in(workspace)
         show(asdict(done), as_json, printing.ingestion(done, workspace))
@@ -45,7 +45,7 @@ def features_build(
         from dataclasses import asdict
 
         from recsys import printing
-        from recsys.workflows.features import build_tables, materialize
+        from recsys.workflows.features.build import build_tables, materialize
 
         with printing.Bar() as bar:
             tables = build_tables(workspace, lambda what: bar.say(f"table {what}"), rebuild=rebuild)
@@ -75,7 +75,7 @@ def dataset_build(model_version: Version, known_at: KnownAt = None, env: Env = "
     def run(workspace: "Workspace") -> None:
         from recsys import printing
         from recsys.specs.base import read_moment
-        from recsys.workflows.dataset import build_dataset
+        from recsys.workflows.modeling.dataset import build_dataset
 
         moment = None if known_at is None else read_moment(known_at)
         with printing.Bar() as bar:
@@ -98,7 +98,7 @@ def dataset_check(model_version: Version, known_at: KnownAt = None, env: Env = "
 
         from recsys import printing
         from recsys.specs.base import read_moment
-        from recsys.workflows.dataset import check_dataset
+        from recsys.workflows.modeling.dataset import check_dataset
 
         moment = None if known_at is None else read_moment(known_at)
         with printing.Bar() as bar:

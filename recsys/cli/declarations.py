@@ -17,7 +17,7 @@ def validate(env: Env = "local", as_json: Json = False) -> None:
     def run(workspace: "Workspace") -> None:
         from dataclasses import asdict
 
-        from recsys.workflows.validate import validate as check
+        from recsys.workflows.declarations.validate import validate as check
 
         found = asdict(check(workspace))
         show(
@@ -39,7 +39,7 @@ def doctor(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows.doctor import doctor as examine
+        from recsys.workflows.environment.doctor import doctor as examine
 
         with printing.Bar() as bar:
             found = examine(workspace, bar.say, limit_seconds=limit)
@@ -57,7 +57,7 @@ def plan(env: Env = "local", as_json: Json = False) -> None:
     def run(workspace: "Workspace") -> None:
         from recsys import printing
         from recsys.errors import SpecError
-        from recsys.workflows.plan import plan as compare
+        from recsys.workflows.declarations.plan import plan as compare
 
         made = compare(workspace)
         show(printing.plan_document(made), as_json, printing.plan(made))
@@ -79,7 +79,7 @@ def apply(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows.plan import apply as carry_out
+        from recsys.workflows.declarations.plan import apply as carry_out
 
         done = carry_out(workspace, plan_digest)
         show(

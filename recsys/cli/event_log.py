@@ -35,7 +35,7 @@ def log_sent(
     def run(workspace: "Workspace") -> None:
         from recsys import printing
         from recsys.specs.base import read_moment
-        from recsys.workflows.sent import log_sent as log
+        from recsys.workflows.batches.sent import log_sent as log
 
         with printing.Bar() as bar:
             done = log(workspace, folder, None if at is None else read_moment(at), only, bar.update)
@@ -60,7 +60,7 @@ def log_export(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows.event_log import export_log
+        from recsys.workflows.experiments.event_log import export_log
 
         first, last = read_window(workspace, start, end)
         with printing.Bar() as bar:
@@ -85,7 +85,7 @@ def log_prune(
     def run(workspace: "Workspace") -> None:
         from recsys import printing
         from recsys.specs.base import read_moment
-        from recsys.workflows.event_log import prune_before, prune_log
+        from recsys.workflows.experiments.event_log import prune_before, prune_log
 
         moment = prune_before(workspace, None if before is None else read_moment(before))
         confirm(f"Delete everything before {moment:%Y-%m-%d} from the event log?", yes)
@@ -107,7 +107,7 @@ def forget(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows.forget import forget as erase
+        from recsys.workflows.data.forget import forget as erase
 
         count = len(set(users))
         confirm(f"Erase {count} user{'s' if count > 1 else ''} everywhere? This cannot be undone.", yes)

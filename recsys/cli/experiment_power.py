@@ -21,7 +21,7 @@ def power(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows.power import power as judge
+        from recsys.workflows.experiments.power import power as judge
 
         found = judge(workspace, experiment)
         show(found.document(), as_json, printing.power(found))

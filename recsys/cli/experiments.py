@@ -26,7 +26,7 @@ def replay(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows.replay import replay as live_through
+        from recsys.workflows.experiments.replay import replay as live_through
 
         with printing.Bar() as bar:
             done = live_through(workspace, experiment, bar.update)
@@ -78,11 +78,11 @@ def evaluate(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows.promote import overrides
+        from recsys.workflows.decision.promote import overrides
 
         first, last = read_window(workspace, since, until)
         if name in workspace.catalog.audiences:
-            from recsys.workflows.evaluate_campaigns import evaluate_campaigns
+            from recsys.workflows.batches.evaluate_campaigns import evaluate_campaigns
 
             looked = evaluate_campaigns(workspace, name, since=first, until=last, folder=report)
             told = printing.campaigns_evaluated(looked, workspace.shown(looked.page))
@@ -90,7 +90,7 @@ def evaluate(
             document, told = printing.with_overrides(looked.document, told, found)
             show(document, as_json, told)
             return
-        from recsys.workflows.evaluate import evaluate as judge
+        from recsys.workflows.experiments.evaluate import evaluate as judge
 
         done = judge(workspace, name, since=first, until=last, folder=report)
         overridden = overrides(workspace, [arm["model_version"] for arm in done.document["analysis"]["arms"]])
@@ -128,7 +128,7 @@ def promote(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows import promote as promoting
+        from recsys.workflows.decision import promote as promoting
 
         if experiment is not None:
             done = promoting.promote_experiment(workspace, experiment, reason)
@@ -151,7 +151,7 @@ def status(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows.experiment_status import experiment_status
+        from recsys.workflows.experiments.status import experiment_status
 
         found = experiment_status(workspace, experiment)
         show(printing.experiment_status_document(found), as_json, printing.experiment_status(found))
@@ -174,7 +174,7 @@ def assign(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows.assignments import assign_file
+        from recsys.workflows.experiments.assignments import assign_file
 
         with printing.Bar() as bar:
             done = assign_file(workspace, experiment, ids, output, column, bar.update)
@@ -201,7 +201,7 @@ def export(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows.assignments import export_growthbook
+        from recsys.workflows.experiments.assignments import export_growthbook
 
         done = {"growthbook": export_growthbook}[form](workspace, experiments or (), output)
         if output is None:

@@ -58,13 +58,13 @@ def serve_batch(
 
         from recsys import printing
         from recsys.specs.base import read_moment
-        from recsys.workflows.promote import overrides
-        from recsys.workflows.serve_batch import serve_batch as write
+        from recsys.workflows.batches.serve_batch import serve_batch as write
+        from recsys.workflows.decision.promote import overrides
 
         moment = None if date is None else read_moment(date)
         if channel is not None or placement in workspace.catalog.audiences:
             from recsys.errors import SpecError
-            from recsys.workflows.serve_campaign import serve_campaign
+            from recsys.workflows.batches.serve_campaign import serve_campaign
 
             if resume:
                 finding = f"audience {placement}: --resume: its list is one pass; leave it out, and run it again"
@@ -119,10 +119,10 @@ def why(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows.item_labels import item_labels
-        from recsys.workflows.promote import overrides
-        from recsys.workflows.why import why as explain
-        from recsys.workflows.why_document import document, items_of
+        from recsys.workflows.data.item_labels import item_labels
+        from recsys.workflows.decision.promote import overrides
+        from recsys.workflows.requests.why import why as explain
+        from recsys.workflows.requests.why_document import document, items_of
 
         found = explain(workspace, request_id, shap=shap)
         version = found.exposure.model_version

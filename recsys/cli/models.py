@@ -27,7 +27,7 @@ def train(
     def run(workspace: "Workspace") -> None:
         from recsys import printing
         from recsys.specs.base import read_moment
-        from recsys.workflows.train import train as fit
+        from recsys.workflows.modeling.train import train as fit
 
         moment = None if known_at is None else read_moment(known_at)
         with printing.Bar() as bar:
@@ -75,7 +75,7 @@ def tune(
     def run(workspace: "Workspace") -> None:
         from recsys import printing
         from recsys.specs.base import read_moment
-        from recsys.workflows.tune import tune as search
+        from recsys.workflows.modeling.tune import tune as search
 
         moment = None if known_at is None else read_moment(known_at)
         try:
@@ -105,7 +105,7 @@ def compare(
     def run(workspace: "Workspace") -> None:
         from recsys import printing
         from recsys.specs.base import read_moment
-        from recsys.workflows.compare import compare as pair
+        from recsys.workflows.modeling.compare import compare as pair
 
         moment = None if known_at is None else read_moment(known_at)
         with printing.Bar() as bar:
@@ -128,7 +128,7 @@ def rollback(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows import promote as promoting
+        from recsys.workflows.decision import promote as promoting
 
         done = promoting.rollback(workspace, model, reason)
         show(printing.promotion_document(done), as_json, printing.promotion(done))
@@ -146,7 +146,7 @@ def accept(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows import promote as promoting
+        from recsys.workflows.decision import promote as promoting
 
         done = promoting.accept(workspace, model)
         show(printing.promotion_document(done), as_json, printing.promotion(done))
@@ -164,7 +164,7 @@ def history(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows import promote as promoting
+        from recsys.workflows.decision import promote as promoting
 
         entries = promoting.history(workspace, model)
         show(printing.history_document(entries), as_json, printing.history(model, entries))

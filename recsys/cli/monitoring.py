@@ -42,9 +42,9 @@ def skew(
         from datetime import UTC, datetime
 
         from recsys import printing
-        from recsys.workflows.monitoring_gauges import write_skew
-        from recsys.workflows.skew import document
-        from recsys.workflows.skew import skew as compare
+        from recsys.workflows.monitoring.gauges import write_skew
+        from recsys.workflows.monitoring.skew import document
+        from recsys.workflows.monitoring.skew import skew as compare
 
         first, last = read_window(workspace, since, until)
         with printing.Bar() as bar:
@@ -70,9 +70,9 @@ def drift(
         from datetime import UTC, datetime
 
         from recsys import printing
-        from recsys.workflows.drift import Drifted, document
-        from recsys.workflows.drift import drift as compare
-        from recsys.workflows.monitoring_gauges import write_drift
+        from recsys.workflows.monitoring.drift import Drifted, document
+        from recsys.workflows.monitoring.drift import drift as compare
+        from recsys.workflows.monitoring.gauges import write_drift
 
         with printing.Bar() as bar:
             done = compare(workspace, model, bar.update)
@@ -97,8 +97,8 @@ def diagnose(
         from datetime import UTC, datetime
 
         from recsys import printing
-        from recsys.workflows.diagnose import diagnose_all, document
-        from recsys.workflows.monitoring_gauges import write_diagnoses
+        from recsys.workflows.monitoring.diagnose import diagnose_all, document
+        from recsys.workflows.monitoring.gauges import write_diagnoses
 
         with printing.Bar() as bar:
             found = diagnose_all(workspace, name, bar.update)

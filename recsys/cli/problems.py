@@ -30,7 +30,7 @@ def funnel(
 
     def run(workspace: "Workspace") -> None:
         from recsys import printing
-        from recsys.workflows.funnel import funnel as read
+        from recsys.workflows.problem.funnel import funnel as read
 
         first, last = read_window(workspace, since, until)
         found = read(workspace, problem, by=by, since=first, until=last)

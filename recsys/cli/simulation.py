@@ -23,8 +23,8 @@ def simulate(
 ) -> None:
     """Make up a shop with a known truth: users, items, events and what was shown, as parquet; needs no project."""
     from recsys import printing
-    from recsys.workflows.simulate import read_simulation
-    from recsys.workflows.simulate import simulate as make_up
+    from recsys.workflows.data.simulate import read_simulation
+    from recsys.workflows.data.simulate import simulate as make_up
 
     asked: dict[str, Any] = {"users": users, "days": days, "start": start, "seed": seed, "items": items}
     simulation = read_simulation(spec, {name: value for name, value in asked.items() if value is not None})

@@ -16,17 +16,17 @@ from recsys.demo.server import Server, served
 from recsys.demo.stages import Stages
 from recsys.errors import ExperimentError, RecsysError, StoreError
 from recsys.specs.variables import without_password
-from recsys.workflows import promote as promoting
-from recsys.workflows.dataset import build_dataset
-from recsys.workflows.evaluate import evaluate
-from recsys.workflows.features import build_tables, materialize
-from recsys.workflows.funnel import funnel
-from recsys.workflows.ingest import ingest
-from recsys.workflows.plan import apply
-from recsys.workflows.replay import replay
-from recsys.workflows.serve_batch import serve_batch
-from recsys.workflows.skew import skew
-from recsys.workflows.train import Trained, train
+from recsys.workflows.batches.serve_batch import serve_batch
+from recsys.workflows.data.ingest import ingest
+from recsys.workflows.decision import promote as promoting
+from recsys.workflows.declarations.plan import apply
+from recsys.workflows.experiments.evaluate import evaluate
+from recsys.workflows.experiments.replay import replay
+from recsys.workflows.features.build import build_tables, materialize
+from recsys.workflows.modeling.dataset import build_dataset
+from recsys.workflows.modeling.train import Trained, train
+from recsys.workflows.monitoring.skew import skew
+from recsys.workflows.problem.funnel import funnel
 from recsys.workflows.workspace import Workspace
 
 EXPERIMENT: Final = "home_ranker"

@@ -7,7 +7,7 @@ from recsys.printing.terminal import interval, percent
 from recsys.printing.width import table
 
 if TYPE_CHECKING:
-    from recsys.workflows.evaluate_campaigns import CampaignsEvaluated
+    from recsys.workflows.batches.evaluate_campaigns import CampaignsEvaluated
 
 
 def campaigns_evaluated(done: "CampaignsEvaluated", page: str) -> str:

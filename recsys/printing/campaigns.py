@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recsys.statistics.bootstrap import Interval
-    from recsys.workflows.campaign_files import Campaign
-    from recsys.workflows.sent import Sent
+    from recsys.workflows.batches.campaign_files import Campaign
+    from recsys.workflows.batches.sent import Sent
     from recsys.workflows.workspace import Workspace
 
 

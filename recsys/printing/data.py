@@ -7,9 +7,9 @@ from recsys.printing.width import table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from recsys.workflows.dataset import Built, Inspected
-    from recsys.workflows.features import BuiltTable, Materialized
-    from recsys.workflows.ingest import Ingestion
+    from recsys.workflows.data.ingest import Ingestion
+    from recsys.workflows.features.build import BuiltTable, Materialized
+    from recsys.workflows.modeling.dataset import Built, Inspected
     from recsys.workflows.workspace import Workspace
 
 

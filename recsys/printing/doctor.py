@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from recsys.printing.width import table
 
 if TYPE_CHECKING:
-    from recsys.workflows.doctor import Diagnosis
+    from recsys.workflows.environment.doctor import Diagnosis
 
 
 def diagnosis(done: "Diagnosis") -> str:

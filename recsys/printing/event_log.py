@@ -7,8 +7,8 @@ from recsys.printing.width import table
 
 if TYPE_CHECKING:
     from recsys.ports import LogRows
-    from recsys.workflows.event_log import Exported, Pruned
-    from recsys.workflows.forget import Forgotten
+    from recsys.workflows.data.forget import Forgotten
+    from recsys.workflows.experiments.event_log import Exported, Pruned
 
 
 def exported(done: "Exported") -> str:

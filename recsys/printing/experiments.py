@@ -10,10 +10,10 @@ from recsys.printing.width import table
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recsys.workflows.assignments import Assigned, Exported
-    from recsys.workflows.evaluate import Evaluated
-    from recsys.workflows.experiment_status import Status
-    from recsys.workflows.replay import Replayed
+    from recsys.workflows.experiments.assignments import Assigned, Exported
+    from recsys.workflows.experiments.evaluate import Evaluated
+    from recsys.workflows.experiments.replay import Replayed
+    from recsys.workflows.experiments.status import Status
 
 
 def replayed(done: "Replayed") -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from recsys.problem.channels import ChannelAdvice
     from recsys.problem.figures import Reading, StageFigures
     from recsys.problem.need import StageNeed
-    from recsys.workflows.funnel import PlannedFunnel
+    from recsys.workflows.problem.funnel import PlannedFunnel
 
 _WIDTH: Final = 20
 _SHOWN: Final = 20

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from recsys.ports import Trial
-    from recsys.workflows.compare import Compared
-    from recsys.workflows.serve_batch import Batch
-    from recsys.workflows.train import Trained
-    from recsys.workflows.tune import Tuned
+    from recsys.workflows.batches.serve_batch import Batch
+    from recsys.workflows.modeling.compare import Compared
+    from recsys.workflows.modeling.train import Trained
+    from recsys.workflows.modeling.tune import Tuned
     from recsys.workflows.workspace import Workspace
 
 

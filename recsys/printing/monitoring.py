@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from recsys.evaluation.correlation_drift import Correlated
     from recsys.evaluation.drift import ColumnDrift
     from recsys.statistics.bootstrap import Interval
-    from recsys.workflows.diagnose import Diagnosed
-    from recsys.workflows.drift import Drifted
-    from recsys.workflows.signals import Figure
-    from recsys.workflows.skew import Skewed
+    from recsys.workflows.monitoring.diagnose import Diagnosed
+    from recsys.workflows.monitoring.drift import Drifted
+    from recsys.workflows.monitoring.signals import Figure
+    from recsys.workflows.monitoring.skew import Skewed
 
 _MOST: Final = 20
 """Lines of a table at most; the rest is in --json."""

@@ -6,7 +6,7 @@ from recsys.printing.width import table
 
 if TYPE_CHECKING:
     from recsys.evaluation.power import Need
-    from recsys.workflows.power import Powered
+    from recsys.workflows.experiments.power import Powered
 
 
 def power(found: "Powered") -> str:

@@ -8,7 +8,7 @@ from recsys.printing.width import table
 
 if TYPE_CHECKING:
     from recsys.serving.explaining import ExplainedItem, Explanation
-    from recsys.workflows.why import Why
+    from recsys.workflows.requests.why import Why
 
 _PARTS = 3
 """So many contributions of a slot are shown."""

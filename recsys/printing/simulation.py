@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from recsys.printing.width import table
 
 if TYPE_CHECKING:
-    from recsys.workflows.simulate import SimulatedShop
+    from recsys.workflows.data.simulate import SimulatedShop
 
 
 def simulated(shop: "SimulatedShop") -> str:

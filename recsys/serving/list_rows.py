@@ -14,6 +14,10 @@ from recsys.serving.lists import ranks
 from recsys.serving.ranking import Listed
 from recsys.serving.resolver import AnsweredUnits
 
+MANIFEST: Final = "_manifest.json"
+"""What a batch says of itself; a hidden file to readers of parquet."""
+ELIGIBLE: Final = "_eligible.parquet"
+"""All units that the campaign is about; by its name a hidden file to readers of parquet, for it is no list to send."""
 DEFAULT_ARM: Final = "default"
 """Whom no experiment has an arm for."""
 LIST_ROWS: Final = pa.schema(

@@ -24,8 +24,8 @@ from recsys.specs.environment import SHORTEST_TOKEN, Serving
 from recsys.web.address import bound, refusal
 from recsys.web.guards import Tokens
 from recsys.web.logs import JsonLines
-from recsys.workflows.live_serving import LiveSource
-from recsys.workflows.serving import session_features
+from recsys.workflows.serving.live_serving import LiveSource
+from recsys.workflows.serving.resolvers import session_features
 from recsys.workflows.workspace import Workspace
 
 LOGGER = logging.getLogger(__name__)

@@ -18,11 +18,11 @@ import pytest
 import sqlalchemy as sa
 
 from recsys.wiring import open_workspace
-from recsys.workflows.features import build_tables, materialize
-from recsys.workflows.ingest import ingest
-from recsys.workflows.plan import apply
-from recsys.workflows.promote import promote_first
-from recsys.workflows.train import train
+from recsys.workflows.data.ingest import ingest
+from recsys.workflows.decision.promote import promote_first
+from recsys.workflows.declarations.plan import apply
+from recsys.workflows.features.build import build_tables, materialize
+from recsys.workflows.modeling.train import train
 from recsys.workflows.workspace import Workspace
 from tests.adapters.redis_servers import own_redis
 from tests.chaos.own_servers import free_port, own_mlflow, own_postgres, wait_until

@@ -16,7 +16,7 @@ from recsys.adapters.sql_event_log import SqlLedger
 from recsys.errors import StoreError
 from recsys.modeling.feature_ranker import FeatureRanker, load_feature_ranker
 from recsys.ports import LedgerEntry, Weights
-from recsys.workflows import promote
+from recsys.workflows.decision import promote
 from tests.adapters.test_registry_contract import registration
 from tests.chaos.own_servers import own_mlflow
 from tests.workflows.promoted_project import END, PromotedProject

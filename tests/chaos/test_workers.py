@@ -12,8 +12,8 @@ import pytest
 from recsys.decision.champion import champion_status
 from recsys.ports import Registration
 from recsys.wiring import open_workspace
-from recsys.workflows.plan import apply
-from recsys.workflows.promote import accept
+from recsys.workflows.decision.promote import accept
+from recsys.workflows.declarations.plan import apply
 from tests.chaos.conftest import Answered, Load, Served, Shop, serving
 from tests.chaos.own_servers import wait_until
 

@@ -12,10 +12,10 @@ import pytest
 
 from recsys import cli
 from recsys.wiring import open_workspace
-from recsys.workflows.features import build_tables, materialize
-from recsys.workflows.ingest import ingest
-from recsys.workflows.promote import promote_first
-from recsys.workflows.train import train
+from recsys.workflows.data.ingest import ingest
+from recsys.workflows.decision.promote import promote_first
+from recsys.workflows.features.build import build_tables, materialize
+from recsys.workflows.modeling.train import train
 from tests.integration.conftest import copy_project, edit, feast_apply
 
 BOUND_SECONDS = 15.0

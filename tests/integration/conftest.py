@@ -12,13 +12,13 @@ import yaml
 
 from recsys.adapters.repository_modules import importable
 from recsys.wiring import open_workspace
-from recsys.workflows.evaluate import evaluate
-from recsys.workflows.features import build_tables, materialize
-from recsys.workflows.ingest import ingest
-from recsys.workflows.plan import apply
-from recsys.workflows.promote import promote_first
-from recsys.workflows.replay import replay
-from recsys.workflows.train import train
+from recsys.workflows.data.ingest import ingest
+from recsys.workflows.decision.promote import promote_first
+from recsys.workflows.declarations.plan import apply
+from recsys.workflows.experiments.evaluate import evaluate
+from recsys.workflows.experiments.replay import replay
+from recsys.workflows.features.build import build_tables, materialize
+from recsys.workflows.modeling.train import train
 from recsys.workflows.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]

@@ -29,19 +29,19 @@ from recsys.serving.contact import contactable
 from recsys.serving.units import AudienceRows
 from recsys.specs.metric import LIST_METRICS
 from recsys.wiring import open_workspace
-from recsys.workflows import training_data
-from recsys.workflows.dataset import build_dataset, check_dataset
-from recsys.workflows.diagnose import diagnose_all
-from recsys.workflows.drift import Drifted, drift
-from recsys.workflows.features import build_tables, materialize
-from recsys.workflows.forget import forget
-from recsys.workflows.promote import promote_first
-from recsys.workflows.sent import log_sent
-from recsys.workflows.serve_campaign import serve_campaign
-from recsys.workflows.train import Trained, train
-from recsys.workflows.validate import validate
-from recsys.workflows.why import Explaining, why
-from recsys.workflows.why_document import document
+from recsys.workflows.batches.sent import log_sent
+from recsys.workflows.batches.serve_campaign import serve_campaign
+from recsys.workflows.data.forget import forget
+from recsys.workflows.decision.promote import promote_first
+from recsys.workflows.declarations.validate import validate
+from recsys.workflows.features.build import build_tables, materialize
+from recsys.workflows.modeling import training_data
+from recsys.workflows.modeling.dataset import build_dataset, check_dataset
+from recsys.workflows.modeling.train import Trained, train
+from recsys.workflows.monitoring.diagnose import diagnose_all
+from recsys.workflows.monitoring.drift import Drifted, drift
+from recsys.workflows.requests.why import Explaining, why
+from recsys.workflows.requests.why_document import document
 from recsys.workflows.workspace import Workspace
 from tests.integration.conftest import edit, feast_apply, small_campaign
 

@@ -25,14 +25,14 @@ from recsys.serving.resolver import Resolver
 from recsys.serving.state import Online
 from recsys.specs.candidates import SOURCES
 from recsys.wiring import open_workspace
-from recsys.workflows.dataset import build_dataset
-from recsys.workflows.features import build_tables, materialize
-from recsys.workflows.ingest import ingest
-from recsys.workflows.item_models import fit_item_models, write_item_models
-from recsys.workflows.serving import FixedClock, known_units
-from recsys.workflows.table_records import declared_tables, sources, transforms_module
-from recsys.workflows.train import train
-from recsys.workflows.validate import validate
+from recsys.workflows.data.ingest import ingest
+from recsys.workflows.declarations.validate import validate
+from recsys.workflows.features.build import build_tables, materialize
+from recsys.workflows.features.item_models import fit_item_models, write_item_models
+from recsys.workflows.features.table_records import declared_tables, sources, transforms_module
+from recsys.workflows.modeling.dataset import build_dataset
+from recsys.workflows.modeling.train import train
+from recsys.workflows.serving.resolvers import FixedClock, known_units
 from recsys.workflows.workspace import Workspace
 from tests.fakes.registry import FakeRegistry
 from tests.integration.conftest import copy_project, feast_apply

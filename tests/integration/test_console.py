@@ -7,9 +7,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from recsys.web.server import application_of
-from recsys.workflows.evaluate import frozen_report
-from recsys.workflows.funnel import funnel
-from recsys.workflows.why import why
+from recsys.workflows.experiments.evaluate import frozen_report
+from recsys.workflows.problem.funnel import funnel
+from recsys.workflows.requests.why import why
 from recsys.workflows.workspace import Workspace
 from tests.reports.test_offline import read
 

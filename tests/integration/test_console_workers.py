@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from recsys.wiring import open_workspace
-from recsys.workflows.promote import accept
+from recsys.workflows.decision.promote import accept
 from recsys.workflows.workspace import Workspace
 from tests.chaos.own_servers import free_port, wait_until
 from tests.integration.conftest import ROOT, edit

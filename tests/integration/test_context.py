@@ -25,17 +25,17 @@ from recsys.serving.ranking import feature_digest
 from recsys.serving.resolver import Resolver
 from recsys.serving.state import Online
 from recsys.web.app import Service, create_app
-from recsys.workflows.compare import compare
-from recsys.workflows.dataset import build_dataset, check_dataset
-from recsys.workflows.features import build_tables, materialize
-from recsys.workflows.forget import forget
-from recsys.workflows.ingest import ingest
-from recsys.workflows.judging import scores_of
-from recsys.workflows.skew import skew
-from recsys.workflows.train import Trained, train
-from recsys.workflows.validate import validate
-from recsys.workflows.why import Explaining
-from recsys.workflows.why_document import document
+from recsys.workflows.data.forget import forget
+from recsys.workflows.data.ingest import ingest
+from recsys.workflows.declarations.validate import validate
+from recsys.workflows.features.build import build_tables, materialize
+from recsys.workflows.modeling.compare import compare
+from recsys.workflows.modeling.dataset import build_dataset, check_dataset
+from recsys.workflows.modeling.judging import scores_of
+from recsys.workflows.modeling.train import Trained, train
+from recsys.workflows.monitoring.skew import skew
+from recsys.workflows.requests.why import Explaining
+from recsys.workflows.requests.why_document import document
 from recsys.workflows.workspace import Workspace
 from tests.fakes.clock import FixedClock
 from tests.integration.conftest import edit, feast_apply

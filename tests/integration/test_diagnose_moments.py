@@ -16,9 +16,9 @@ import pytest
 
 from recsys.decision.diagnosis import Trouble
 from recsys.wiring import open_workspace
-from recsys.workflows import diagnose
-from recsys.workflows.diagnose import Diagnosed, diagnose_all
-from recsys.workflows.drift import drift
+from recsys.workflows.monitoring import diagnose
+from recsys.workflows.monitoring.diagnose import Diagnosed, diagnose_all
+from recsys.workflows.monitoring.drift import drift
 from recsys.workflows.workspace import Workspace
 
 START = datetime(2017, 12, 4, tzinfo=UTC)

@@ -11,11 +11,11 @@ from recsys.errors import ModelError
 from recsys.ports import Exposure
 from recsys.schema import USER
 from recsys.wiring import open_workspace
-from recsys.workflows.dataset import check_dataset
-from recsys.workflows.features import build_tables, materialize
-from recsys.workflows.forget import forget
-from recsys.workflows.ingest import ingest
-from recsys.workflows.serve_batch import serve_batch
+from recsys.workflows.batches.serve_batch import serve_batch
+from recsys.workflows.data.forget import forget
+from recsys.workflows.data.ingest import ingest
+from recsys.workflows.features.build import build_tables, materialize
+from recsys.workflows.modeling.dataset import check_dataset
 from recsys.workflows.workspace import Workspace
 
 VIEWS = ("user_weekly", "user_item", "user_line")

@@ -25,16 +25,16 @@ from recsys.serving.lists import Lists
 from recsys.serving.unit_rows import UnitRows
 from recsys.web.app import Service, create_app
 from recsys.wiring import open_workspace
-from recsys.workflows.batch_lists import request_id
-from recsys.workflows.evaluate import evaluate
-from recsys.workflows.features import build_tables, materialize
-from recsys.workflows.ingest import ingest
-from recsys.workflows.power import power
-from recsys.workflows.promote import history, promote_experiment, promote_first
-from recsys.workflows.replay import replay
-from recsys.workflows.serve_batch import serve_batch
-from recsys.workflows.serving import FixedClock, resolver_for
-from recsys.workflows.train import train
+from recsys.workflows.batches.lists import request_id
+from recsys.workflows.batches.serve_batch import serve_batch
+from recsys.workflows.data.ingest import ingest
+from recsys.workflows.decision.promote import history, promote_experiment, promote_first
+from recsys.workflows.experiments.evaluate import evaluate
+from recsys.workflows.experiments.power import power
+from recsys.workflows.experiments.replay import replay
+from recsys.workflows.features.build import build_tables, materialize
+from recsys.workflows.modeling.train import train
+from recsys.workflows.serving.resolvers import FixedClock, resolver_for
 from recsys.workflows.workspace import Workspace
 from tests.fakes.event_log import FakeEventLog
 from tests.integration.conftest import HOUSEHOLDS, edit

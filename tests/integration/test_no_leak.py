@@ -15,7 +15,7 @@ from recsys.modeling.labels import positives
 from recsys.modeling.requests import Sampling, build_requests
 from recsys.schema import CREATED_TIMESTAMP, EVENT_TABLE, EVENT_TIMESTAMP, ITEM, USER
 from recsys.wiring import open_workspace
-from recsys.workflows.features import build_tables
+from recsys.workflows.features.build import build_tables
 from recsys.workflows.workspace import Workspace
 
 KEYS = {
@@ -94,7 +94,7 @@ def test_no_list_of_an_earlier_week_changes(shop: Workspace, planted: Workspace,
 
 
 def _lists(shop: Workspace, features: object) -> list[list[str]]:
-    from recsys.workflows.serving import FixedClock, resolver_for
+    from recsys.workflows.serving.resolvers import FixedClock, resolver_for
 
     resolver = resolver_for(shop, "home", features, FixedClock(KNOWN), {})  # type: ignore[arg-type]
     resolver.refresh()

@@ -19,8 +19,8 @@ from recsys.printing import drift as shown
 from recsys.schema import EVENT_TIMESTAMP
 from recsys.specs.monitor import Monitor
 from recsys.wiring import open_workspace
-from recsys.workflows.drift import Drifted, TooYoung, document, drift
-from recsys.workflows.drift.weights import kept_dataset
+from recsys.workflows.monitoring.drift import Drifted, TooYoung, document, drift
+from recsys.workflows.monitoring.drift.weights import kept_dataset
 from recsys.workflows.workspace import Workspace
 
 TRAINED = datetime(2017, 12, 4, tzinfo=UTC)

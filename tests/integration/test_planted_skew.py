@@ -19,16 +19,16 @@ from recsys.evaluation.skew.causes import Cause
 from recsys.evaluation.skew.findings import Skew
 from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, EVENTS, QUANTITY, USER, VALUE
 from recsys.wiring import open_workspace
-from recsys.workflows.features import build_tables
-from recsys.workflows.ingest import ingest
-from recsys.workflows.plan import apply
-from recsys.workflows.promote import promote_first
-from recsys.workflows.sent import log_sent
-from recsys.workflows.serve_batch import serve_batch
-from recsys.workflows.serve_campaign import serve_campaign
-from recsys.workflows.serving import FixedClock, known_units, resolver_for
-from recsys.workflows.skew import Skewed, skew
-from recsys.workflows.train import train
+from recsys.workflows.batches.sent import log_sent
+from recsys.workflows.batches.serve_batch import serve_batch
+from recsys.workflows.batches.serve_campaign import serve_campaign
+from recsys.workflows.data.ingest import ingest
+from recsys.workflows.decision.promote import promote_first
+from recsys.workflows.declarations.plan import apply
+from recsys.workflows.features.build import build_tables
+from recsys.workflows.modeling.train import train
+from recsys.workflows.monitoring.skew import Skewed, skew
+from recsys.workflows.serving.resolvers import FixedClock, known_units, resolver_for
 from recsys.workflows.workspace import Workspace
 from tests.integration.conftest import edit, feast_apply, small_campaign
 

@@ -12,8 +12,8 @@ import pytest
 
 from recsys.errors import SpecError
 from recsys.wiring import open_workspace
-from recsys.workflows.diagnose import diagnose_all
-from recsys.workflows.serving import known_units, resolver_for
+from recsys.workflows.monitoring.diagnose import diagnose_all
+from recsys.workflows.serving.resolvers import known_units, resolver_for
 from recsys.workflows.workspace import Workspace
 from tests.integration.conftest import edit
 

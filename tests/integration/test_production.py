@@ -16,10 +16,10 @@ from recsys.ports import Finding
 from recsys.printing import diagnosis_document
 from recsys.schema import USER
 from recsys.wiring import open_workspace
-from recsys.workflows.doctor import doctor
-from recsys.workflows.features import build_tables, materialize
-from recsys.workflows.forget import forget
-from recsys.workflows.plan import apply, plan
+from recsys.workflows.data.forget import forget
+from recsys.workflows.declarations.plan import apply, plan
+from recsys.workflows.environment.doctor import doctor
+from recsys.workflows.features.build import build_tables, materialize
 from recsys.workflows.workspace import Workspace
 from tests.integration.conftest import ROOT, copy_project, edit
 from tests.servers import emptied, postgres_database, redis_prefix

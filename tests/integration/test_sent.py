@@ -15,11 +15,11 @@ from recsys.data.knowledge import known_sql
 from recsys.printing import why as told
 from recsys.schema import EVENTS, ITEM, PURCHASE, USER
 from recsys.wiring import open_workspace
-from recsys.workflows.evaluate import evaluate
-from recsys.workflows.plan import apply
-from recsys.workflows.sent import log_sent
-from recsys.workflows.serve_batch import Batch, serve_batch
-from recsys.workflows.why import Explaining
+from recsys.workflows.batches.sent import log_sent
+from recsys.workflows.batches.serve_batch import Batch, serve_batch
+from recsys.workflows.declarations.plan import apply
+from recsys.workflows.experiments.evaluate import evaluate
+from recsys.workflows.requests.why import Explaining
 from recsys.workflows.workspace import Workspace
 
 START = datetime(2017, 12, 4, tzinfo=UTC)

@@ -23,14 +23,14 @@ from recsys.serving.resolver import Resolver
 from recsys.serving.state import Online
 from recsys.web.app import Service, create_app
 from recsys.wiring import open_workspace
-from recsys.workflows.dataset import build_dataset, check_dataset
-from recsys.workflows.features import build_tables, materialize
-from recsys.workflows.forget import forget
-from recsys.workflows.ingest import ingest
-from recsys.workflows.serving import session_features
-from recsys.workflows.skew import skew
-from recsys.workflows.train import train
-from recsys.workflows.why import Explaining
+from recsys.workflows.data.forget import forget
+from recsys.workflows.data.ingest import ingest
+from recsys.workflows.features.build import build_tables, materialize
+from recsys.workflows.modeling.dataset import build_dataset, check_dataset
+from recsys.workflows.modeling.train import train
+from recsys.workflows.monitoring.skew import skew
+from recsys.workflows.requests.why import Explaining
+from recsys.workflows.serving.resolvers import session_features
 from recsys.workflows.workspace import Workspace
 from tests.fakes.clock import FixedClock
 from tests.integration.conftest import edit, feast_apply

@@ -9,11 +9,11 @@ import pytest
 from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, SUPERSEDED_TIMESTAMP
 from recsys.specs.simulation import Simulation
 from recsys.wiring import open_workspace
-from recsys.workflows.dataset import build_dataset, check_dataset
-from recsys.workflows.features import build_tables, materialize
-from recsys.workflows.ingest import ingest
-from recsys.workflows.simulate import simulate
-from recsys.workflows.train import train
+from recsys.workflows.data.ingest import ingest
+from recsys.workflows.data.simulate import simulate
+from recsys.workflows.features.build import build_tables, materialize
+from recsys.workflows.modeling.dataset import build_dataset, check_dataset
+from recsys.workflows.modeling.train import train
 from recsys.workflows.workspace import Workspace
 from tests.integration.conftest import copy_project, edit, feast_apply
 

@@ -20,10 +20,10 @@ from recsys.modeling.requests import Requests
 from recsys.ports import FeatureSet
 from recsys.schema import CREATED_TIMESTAMP, EVENT_ID, EVENT_TIMESTAMP, EVENT_TYPE, EVENTS, PURCHASE, QUANTITY, VALUE
 from recsys.wiring import open_workspace
-from recsys.workflows import training_data
-from recsys.workflows.dataset import build_dataset, check_dataset
-from recsys.workflows.features import build_tables
-from recsys.workflows.ingest import ingest
+from recsys.workflows.data.ingest import ingest
+from recsys.workflows.features.build import build_tables
+from recsys.workflows.modeling import training_data
+from recsys.workflows.modeling.dataset import build_dataset, check_dataset
 from recsys.workflows.workspace import Workspace
 from tests.integration.conftest import edit
 

@@ -24,13 +24,13 @@ from recsys.modeling.training_set import TrainingSet
 from recsys.ports import Columns, Weights
 from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, USER
 from recsys.wiring import open_workspace
-from recsys.workflows.compare import Compared, compare
-from recsys.workflows.dataset import build_dataset
-from recsys.workflows.fits import fit
-from recsys.workflows.judging import scores_of
-from recsys.workflows.train import Trained, train
-from recsys.workflows.training_data import Building
-from recsys.workflows.tune import Tuned, tune
+from recsys.workflows.modeling.compare import Compared, compare
+from recsys.workflows.modeling.dataset import build_dataset
+from recsys.workflows.modeling.fits import fit
+from recsys.workflows.modeling.judging import scores_of
+from recsys.workflows.modeling.train import Trained, train
+from recsys.workflows.modeling.training_data import Building
+from recsys.workflows.modeling.tune import Tuned, tune
 from recsys.workflows.workspace import Workspace
 from tests.integration.conftest import edit
 
@@ -480,7 +480,7 @@ def test_whoever_ends_a_search_is_told_that_it_goes_on(
     def ended(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("recsys.workflows.tune.tune", ended)
+    monkeypatch.setattr("recsys.workflows.modeling.tune.tune", ended)
     monkeypatch.chdir(shop.root)
     monkeypatch.setattr(sys, "argv", ["recsys", "tune", "--model-version", "basket/v2"])
     with pytest.raises(SystemExit) as exited:

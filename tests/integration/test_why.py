@@ -11,9 +11,9 @@ import pytest
 
 from recsys.errors import DataError, ModelError
 from recsys.ports import Exposure
-from recsys.workflows.serving import FixedClock, known_units, resolver_for
-from recsys.workflows.why import Explaining, why
-from recsys.workflows.why_document import document
+from recsys.workflows.requests.why import Explaining, why
+from recsys.workflows.requests.why_document import document
+from recsys.workflows.serving.resolvers import FixedClock, known_units, resolver_for
 from recsys.workflows.workspace import Workspace
 
 WEEK = datetime(2017, 12, 11, tzinfo=UTC)

@@ -19,7 +19,7 @@ from recsys.schema import EVENT_TIMESTAMP, ITEM, LABEL, LINE, REQUEST_TIMESTAMP,
 from recsys.serving.item_matrix import read_matrix
 from recsys.serving.unit_rows import UnitRows
 from recsys.specs.candidates import label
-from recsys.workflows.item_models import fit_item_models, write_item_models
+from recsys.workflows.features.item_models import fit_item_models, write_item_models
 from tests.fakes.features import FakeFeatures
 from tests.fakes.item_models import FakeItemModels
 from tests.serving.small_shop import DAY, NOW, PAIR, history, looked, pair, placement, shop, sold

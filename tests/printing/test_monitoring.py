@@ -12,9 +12,9 @@ from recsys.ports import Weights
 from recsys.printing import drift, trouble
 from recsys.specs.monitor import Monitor
 from recsys.statistics.bootstrap import Interval
-from recsys.workflows.diagnose import Diagnosed, document
-from recsys.workflows.drift import Drifted
-from recsys.workflows.signals import Figure
+from recsys.workflows.monitoring.diagnose import Diagnosed, document
+from recsys.workflows.monitoring.drift import Drifted
+from recsys.workflows.monitoring.signals import Figure
 
 MONDAY = datetime(2024, 1, 8, tzinfo=UTC)
 NONE = Interval(math.nan, math.nan, math.nan)

@@ -5,7 +5,7 @@ import pytest
 from recsys.printing import why
 from recsys.printing.requests import _steps
 from recsys.serving.explaining import Explanation
-from recsys.workflows.why import Why
+from recsys.workflows.requests.why import Why
 from tests.adapters.test_event_log_contract import exposure
 
 

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from recsys.wiring import open_workspace
-from recsys.workflows import features, ingest, plan, promote, replay, serve_batch, train
+from recsys.workflows.batches import serve_batch
+from recsys.workflows.data import ingest
+from recsys.workflows.decision import promote
+from recsys.workflows.declarations import plan
+from recsys.workflows.experiments import replay
+from recsys.workflows.features import build as features
+from recsys.workflows.modeling import train
 from recsys.workflows.workspace import Workspace
 from tests.reliability import sights
 

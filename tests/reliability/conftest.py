@@ -17,7 +17,7 @@ import pytest
 from recsys.adapters.sql_event_log import SqlLedger
 from recsys.planning.lifecycle import FREEZE
 from recsys.wiring import open_workspace
-from recsys.workflows.experiment_analysis import experiment_digest
+from recsys.workflows.experiments.analysis import experiment_digest
 from tests.decision.reports import frozen_report
 from tests.integration.conftest import ROOT, copy_project, edit
 

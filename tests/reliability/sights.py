@@ -15,8 +15,8 @@ from recsys.errors import FeatureError
 from recsys.planning.state import APPLY, applied_events, applied_state, open_transactions
 from recsys.schema import EVENT_TIMESTAMP, ITEM, LINE, REQUEST_TIMESTAMP, TIMESTAMP, USER
 from recsys.specs.catalog import digest
-from recsys.workflows.plan import plan
-from recsys.workflows.table_records import require_built
+from recsys.workflows.declarations.plan import plan
+from recsys.workflows.features.table_records import require_built
 from recsys.workflows.workspace import Workspace
 
 VIEWS: Final = ("user_weekly", "item_weekly", "user_item", "user_line", "user_campaign", "user_profile")

@@ -17,7 +17,7 @@ from recsys.serving.fleet import served
 from recsys.serving.resolver import Resolver
 from recsys.serving.state import Online
 from recsys.specs.experiment import Experiment
-from recsys.workflows.serving import champion_to_serve
+from recsys.workflows.serving.resolvers import champion_to_serve
 from tests.fakes.clock import FixedClock
 from tests.fakes.item_models import FakeItemModels
 from tests.fakes.ledger import FakeLedger

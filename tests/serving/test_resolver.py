@@ -20,7 +20,7 @@ from recsys.serving.ranking import feature_digest
 from recsys.serving.resolver import Answer, Resolver
 from recsys.serving.state import Online
 from recsys.specs.experiment import Experiment
-from recsys.workflows.item_models import fit_item_models, write_item_models
+from recsys.workflows.features.item_models import fit_item_models, write_item_models
 from tests.fakes.clock import FixedClock
 from tests.fakes.features import FakeFeatures
 from tests.fakes.item_models import FakeItemModels

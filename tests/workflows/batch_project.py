@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from recsys import schema
 from recsys.ports import Registration, ViewInfo, Weights
-from recsys.workflows.promote import promote_first
-from recsys.workflows.serve_batch import Batch, serve_batch
+from recsys.workflows.batches.serve_batch import Batch, serve_batch
+from recsys.workflows.decision.promote import promote_first
 from recsys.workflows.workspace import Workspace
 from tests.fakes.event_log import FakeEventLog
 from tests.fakes.features import FakeFeatures

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from recsys.ports import Registration, ViewInfo, Weights
 from recsys.schema import CREATED_TIMESTAMP, EVENT_TIMESTAMP, TIMESTAMP, USER
-from recsys.workflows.campaign_files import Campaign
-from recsys.workflows.promote import promote_first
-from recsys.workflows.serve_campaign import serve_campaign
+from recsys.workflows.batches.campaign_files import Campaign
+from recsys.workflows.batches.serve_campaign import serve_campaign
+from recsys.workflows.decision.promote import promote_first
 from tests.fakes.features import FakeFeatures
 from tests.fakes.ranker import FakeRanker
 from tests.workflows.small_project import SmallProject

@@ -13,8 +13,8 @@ import pytest
 from recsys.errors import DecisionError
 from recsys.planning.lifecycle import FREEZE
 from recsys.ports import Registration, Weights
-from recsys.workflows import promote
-from recsys.workflows.experiment_analysis import experiment_digest
+from recsys.workflows.decision import promote
+from recsys.workflows.experiments.analysis import experiment_digest
 from tests.decision.reports import frozen_report, sealed
 from tests.fakes.ranker import FakeRanker
 from tests.fakes.registry import FakeRegistry

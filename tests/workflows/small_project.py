@@ -15,7 +15,7 @@ from recsys import schema
 from recsys.planning.plan import Plan
 from recsys.ports import Cluster, Registration, ViewInfo, Weights
 from recsys.specs.catalog import load
-from recsys.workflows.plan import Applied, apply, plan
+from recsys.workflows.declarations.plan import Applied, apply, plan
 from recsys.workflows.workspace import Workspace
 from tests.fakes.clock import FixedClock
 from tests.fakes.engine import FakeEngine

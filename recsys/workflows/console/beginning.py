@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recsys.planning.state import APPLY
-from recsys.workflows.plan import ledger_entries
+from recsys.workflows.declarations.plan import ledger_entries
 from recsys.workflows.workspace import Workspace
 
 Document = dict[str, Any]

@@ -6,9 +6,9 @@ from typing import Any
 from recsys.decision.champion import promoted_by
 from recsys.experiment.bucketing import BUCKETS
 from recsys.workflows.console.places import problem_of
-from recsys.workflows.evaluate import frozen_report
-from recsys.workflows.experiment_report import kept_path
-from recsys.workflows.experiment_status import Status, experiment_status
+from recsys.workflows.experiments.evaluate import frozen_report
+from recsys.workflows.experiments.report import kept_path
+from recsys.workflows.experiments.status import Status, experiment_status
 from recsys.workflows.workspace import Workspace
 
 

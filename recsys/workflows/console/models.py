@@ -10,9 +10,9 @@ from recsys.decision.logic_weights import GATE_TAG, REASON_TAG
 from recsys.errors import ModelError, SpecError
 from recsys.planning.state import applied_state
 from recsys.ports import LedgerEntry, NamedWeights, Weights
-from recsys.workflows.drift import kept_drift
-from recsys.workflows.judging import REPORT
-from recsys.workflows.plan import ledger_entries
+from recsys.workflows.declarations.plan import ledger_entries
+from recsys.workflows.modeling.judging import REPORT
+from recsys.workflows.monitoring.drift import kept_drift
 from recsys.workflows.workspace import Workspace
 
 _TAG: Final = "recsys."

@@ -11,8 +11,8 @@ from recsys.workflows.console.experiments import experiment_summary
 from recsys.workflows.console.models import model_summary
 from recsys.workflows.console.places import places
 from recsys.workflows.console.problems import problem_summary
-from recsys.workflows.experiment_status import experiment_status
-from recsys.workflows.funnel import kept_funnel
+from recsys.workflows.experiments.status import experiment_status
+from recsys.workflows.problem.funnel import kept_funnel
 from recsys.workflows.workspace import Workspace
 
 Document = dict[str, Any]

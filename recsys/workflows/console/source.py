@@ -15,10 +15,10 @@ from recsys.workflows.console.places import problem_of
 from recsys.workflows.console.problems import placement_document, problem_document
 from recsys.workflows.console.registered import Registered, RegistryMemory
 from recsys.workflows.console.requests import recent_requests
-from recsys.workflows.funnel import kept_funnel
-from recsys.workflows.item_labels import item_labels
-from recsys.workflows.why import why
-from recsys.workflows.why_document import document, items_of
+from recsys.workflows.data.item_labels import item_labels
+from recsys.workflows.problem.funnel import kept_funnel
+from recsys.workflows.requests.why import why
+from recsys.workflows.requests.why_document import document, items_of
 from recsys.workflows.workspace import Workspace
 
 LOGGER = logging.getLogger(__name__)

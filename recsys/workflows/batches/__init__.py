@@ -1,0 +1,1 @@
+"""Lists of all units, campaigns, what of them was sent, and what campaigns brought."""

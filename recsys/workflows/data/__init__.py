@@ -1,0 +1,1 @@
+"""How the shop's data come in, are made up, and are forgotten."""

@@ -1,0 +1,1 @@
+"""What is known for and against a promotion, and how it is made."""

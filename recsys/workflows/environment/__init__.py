@@ -1,0 +1,1 @@
+"""Whether an environment can work: its machine and its stores."""

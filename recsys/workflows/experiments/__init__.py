@@ -1,0 +1,1 @@
+"""How an experiment is planned, replayed and evaluated, and how its log leaves its database."""

@@ -1,0 +1,1 @@
+"""How events become feature tables and get online."""

@@ -1,0 +1,1 @@
+"""What a scheduler runs every night: skew, drift, diagnosis."""

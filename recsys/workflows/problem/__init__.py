@@ -1,0 +1,1 @@
+"""Which problem is worth a model, and which of its stages."""

@@ -1,0 +1,1 @@
+"""Why a request got its list: the same list made again."""
