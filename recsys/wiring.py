@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from recsys.errors import StoreError
 from recsys.ports import (
     Check,
     Clock,
@@ -45,6 +46,7 @@ def open_workspace(environment: str, project: Path | None = None) -> Workspace:
 
     Raises:
         SpecError: with every finding, if a declaration is wrong.
+        StoreError: if the state folder is no folder.
     """
     for name, value in _TELEMETRY_OFF.items():
         os.environ.setdefault(name, value)
@@ -52,6 +54,12 @@ def open_workspace(environment: str, project: Path | None = None) -> Workspace:
     catalog = load(root / "registry")
     declared = catalog.environment(environment)
     chosen = ChosenAdapters(root, environment, declared)
+    if chosen.state.exists() and not chosen.state.is_dir():
+        message = (
+            f"environment {environment}: {chosen.state}: not a folder, and commands keep their state there; move it"
+            f" away, or declare another `state` in registry/environments/{environment}.yaml"
+        )
+        raise StoreError(message)
     return Workspace(root, environment, catalog, chosen.clock(), chosen)
 
 
