@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, Literal
 
 import numpy as np
@@ -97,7 +98,9 @@ def figures_over_time(workspace: Workspace, what: Monitored) -> tuple[Figure, Fi
             "a campaign's contacts are no lists that are clicked: units that were held out have to be beside them",
         )
         return nothing, nothing, None
-    before = monitored(workspace, what.name, what.start - (what.end - what.start), what.start)
+    length = what.end - what.start
+    length -= length % timedelta(milliseconds=1)  # what was answered at the clock's very moment is in the later time
+    before = monitored(workspace, what.name, what.start - length, what.start)
     sides = [(exposures_of(workspace, each), each) for each in (before, what)]
     problem = workspace.catalog.problem(workspace.catalog.placement(what.placements[0]).problem)
     stages = _earlier(problem)
