@@ -148,7 +148,7 @@ def test_only_a_terminal_or_columns_variable_has_a_width(monkeypatch: pytest.Mon
     assert fitted(sentence) == sentence
     assert table(HEADER, ROWS, (1,)) == laid(None, HEADER, ROWS, (1,))
     monkeypatch.setattr("sys.stdout", Terminal())
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((72, 20)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((72, 20)))
     assert columns() == 72
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setattr("sys.stdout", io.StringIO())
