@@ -39,7 +39,7 @@ def wait(complete: Sequence[datetime], now: datetime, known_until: datetime | No
     Args:
         complete: when the outcomes of each campaign that was sent are to be complete.
         now: the environment's time.
-        known_until: when the newest known event became known.
+        known_until: the end of the hour of the newest event.
     """
     if not complete:
         reason = "No list of this time was sent and logged."

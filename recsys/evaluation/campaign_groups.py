@@ -24,7 +24,7 @@ from recsys.candidates.pool import to_numpy
 from recsys.evaluation.campaign_lists import SentCampaign, flags
 from recsys.evaluation.health import MULTIPLE_EXPOSURE_LIMIT, SAMPLE_RATIO_ALPHA
 from recsys.experiment.bucketing import BUCKETS
-from recsys.experiment.routing import held_out
+from recsys.experiment.routing import held_out_by_any
 from recsys.schema import EVENT_TIMESTAMP, SCORE, TIMESTAMP, USER
 from recsys.specs.layer import Layer
 
@@ -148,21 +148,14 @@ def _held(
     """Return of [units] whether every configuration holds them out, and whether some does."""
     every, some = np.ones(len(units), dtype=np.bool_), np.zeros(len(units), dtype=np.bool_)
     for layers in configurations:
-        held = _held_by(layers, units)
+        held = held_out_by_any(layers, units)
         every &= held
         some |= held
     return every, some
 
 
-def _held_by(layers: Sequence[Layer], units: pa.ChunkedArray) -> NDArray[np.bool_]:
-    held = np.zeros(len(units), dtype=np.bool_)
-    for layer in layers:
-        held |= held_out(layer, units)
-    return held
-
-
 def _mismatched(campaign: SentCampaign) -> int:
-    computed = _held_by(campaign.holdouts, campaign.eligible[USER])
+    computed = held_out_by_any(campaign.holdouts, campaign.eligible[USER])
     return int(np.count_nonzero(computed != flags(campaign.eligible, "held_out")))
 
 

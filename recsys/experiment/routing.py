@@ -235,6 +235,14 @@ def held_out(layer: Layer, units: Units) -> NDArray[np.bool_]:
     return np.asarray((first <= position) & (position < last))
 
 
+def held_out_by_any(layers: Iterable[Layer], units: Units) -> NDArray[np.bool_]:
+    """Tell of every unit whether it is in the holdout of one of some layers."""
+    held = np.zeros(len(units), dtype=np.bool_)
+    for layer in layers:
+        held |= held_out(layer, units)
+    return held
+
+
 def as_text(units: Units) -> pa.Array | pa.ChunkedArray:
     """Return ids as large Arrow strings."""
     column = units if isinstance(units, pa.Array | pa.ChunkedArray) else pa.array(units, pa.large_string())

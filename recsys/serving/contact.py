@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys.data.forgotten import is_forgotten
-from recsys.experiment.routing import held_out
+from recsys.experiment.routing import held_out_by_any
 from recsys.modeling.audience import eligible_units, units_of
 from recsys.ports import FeatureReader
 from recsys.specs.layer import Layer
@@ -70,10 +70,8 @@ def contactable(
     if tombstones:
         gone = np.fromiter(is_forgotten(units.to_pylist(), tombstones), dtype=bool, count=len(units))
         units = units.filter(pa.array(~gone))
-    held = np.zeros(len(units), dtype=bool)
-    for layer in holdouts:
-        held |= held_out(layer, units)
-    return Contactable(units, _said_yes(features, audience, channel, units, at), held)
+    willing = _said_yes(features, audience, channel, units, at)
+    return Contactable(units, willing, held_out_by_any(holdouts, units))
 
 
 def _said_yes(

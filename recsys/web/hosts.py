@@ -34,7 +34,7 @@ class Hosts:
 
     def answer(self, host: str) -> bool:
         """Tell whether a host, as `named` returns it, is one of them."""
-        if host in self.declared or _loopback(host):
+        if host in self.declared or loopback(host):
             return True
         return any(host.endswith(each[1:]) for each in self.declared if each.startswith("*."))
 
@@ -80,7 +80,8 @@ def named(given: list[bytes]) -> str | None:
     return None if found is None else found["host"].lower().removesuffix(".") or None
 
 
-def _loopback(host: str) -> bool:
+def loopback(host: str) -> bool:
+    """Tell whether a name or an address, IPv6 in brackets or not, is of this machine alone."""
     if host == "localhost":
         return True
     try:

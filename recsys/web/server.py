@@ -1,6 +1,5 @@
 """How does `recsys serve` run? One process, or several workers on one socket under a supervisor that replaces them."""
 
-import ipaddress
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from recsys.serving.stores import Stores
 from recsys.specs.environment import SHORTEST_TOKEN, Serving
 from recsys.web.address import bound, refusal
 from recsys.web.guards import Tokens
+from recsys.web.hosts import loopback
 from recsys.web.logs import JsonLines
 from recsys.workflows.serving.live_serving import LiveSource
 from recsys.workflows.serving.resolvers import session_features
@@ -54,7 +54,7 @@ def run_server(workspace: Workspace, host: str, port: int, workers: int | None =
     """
     declared = workspace.environment.serve
     tokens = _tokens(declared)
-    if not _loopback(host) and (tokens.read is None or tokens.write is None):
+    if not loopback(host) and (tokens.read is None or tokens.write is None):
         message = (
             f"serve: {host} can be reached from other machines, and environment {workspace.environment_name} does not"
             " declare both serve.read_token and serve.write_token: declare them, or listen on 127.0.0.1"
@@ -195,13 +195,6 @@ def _token(variable: str | None, field: str) -> str | None:
         )
         raise SpecError([message])
     return token
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def speak() -> None:

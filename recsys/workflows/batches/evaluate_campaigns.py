@@ -23,6 +23,7 @@ from recsys.evaluation.campaign_effects import Brought, brought
 from recsys.evaluation.campaign_groups import Groups, groups
 from recsys.evaluation.campaign_lists import SentCampaign, acted_within, calibration, kept
 from recsys.evaluation.campaign_units import contact_metrics
+from recsys.evaluation.silence import Silence, silence
 from recsys.modeling.labels import unit_labels
 from recsys.modeling.offline_evaluation.report import plain_values
 from recsys.reports.campaigns import campaigns_page
@@ -34,8 +35,6 @@ from recsys.workflows.data.kept_campaigns import KeptCampaign, kept_campaigns
 from recsys.workflows.exclusive import FEATURES, exclusive, write_text
 from recsys.workflows.workspace import Workspace
 
-QUIET: Final = timedelta(days=1)
-"""A shop of which nothing is known for longer before the end of a window has not brought in its events yet."""
 _TIMES: Final = ("made_at", "sent_from", "sent_to")
 _INSTANT: Final = timedelta(microseconds=1)
 
@@ -102,8 +101,8 @@ def _evaluated(workspace: Workspace, audience: str, since: datetime | None, unti
     first = min((each.made_at for each in chosen), default=since or now)
     logged = workspace.event_log.exposures(audience, first, now + _INSTANT)
     sent = [found for each in chosen if (found := _sent(each, logged)) is not None]
-    newest = _newest(workspace)
-    ready, waiting = _mature(problem, sent, now, newest)
+    events = silence(workspace.engine, workspace.events, now)
+    ready, waiting = _mature(problem, sent, now, events)
     document = {
         "audience": audience,
         "about": _about(problem),
@@ -116,7 +115,7 @@ def _evaluated(workspace: Workspace, audience: str, since: datetime | None, unti
         **_compared(workspace, problem, ready, logged),
     }
     if not ready:
-        verdict = wait([at for _, at in waiting], now, newest)
+        verdict = wait([at for _, at in waiting], now, None if events is None else events.newest)
         document["verdict"] = asdict(verdict) | {"name": str(verdict.name)}
     return document
 
@@ -183,23 +182,15 @@ def _sent(campaign: KeptCampaign, logged: pa.Table) -> SentCampaign | None:
     )
 
 
-def _newest(workspace: Workspace) -> datetime | None:
-    """Return when the newest event became known."""
-    sql = f"select max(created_timestamp) as newest from ({known_sql('events', workspace.clock.now())})"
-    newest: datetime | None = workspace.engine.query(sql, {"events": workspace.events})["newest"][0].as_py()
-    return newest
-
-
 def _mature(
-    problem: Problem, sent: Sequence[SentCampaign], now: datetime, newest: datetime | None
+    problem: Problem, sent: Sequence[SentCampaign], now: datetime, events: Silence | None
 ) -> tuple[list[SentCampaign], list[tuple[SentCampaign, datetime]]]:
     """Return the campaigns whose outcomes are complete, and the others with when theirs are to be."""
     target = problem.target
     ready, waiting = [], []
     for each in sent:
         end = each.sent_from + target.horizon
-        behind = newest is None or newest + QUIET < end
-        if end + target.settle_delay <= now and not behind:
+        if end + target.settle_delay <= now and events is not None and events.covers(end):
             ready.append(each)
         else:
             waiting.append((each, end + target.settle_delay))

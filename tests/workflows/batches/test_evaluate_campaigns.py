@@ -140,7 +140,7 @@ def test_events_that_were_not_brought_in_yet_are_waited_for(project: CampaignPro
     project.come_to(after(20))
     verdict = evaluated(project).document["verdict"]
     assert verdict["name"] == "WAIT"
-    assert verdict["reason"].startswith("Events are known up to 2017-12-10 06:00 UTC")
+    assert verdict["reason"].startswith("Events are known up to 2017-12-10 07:00 UTC")
 
 
 def test_without_a_sent_list_there_is_nothing_and_without_events_nothing_can_be_said(project: CampaignProject) -> None:
