@@ -1,6 +1,7 @@
 """What does `recsys drift` do: both sides read, the model judged anew, what moved told, the result kept?"""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from recsys.candidates.pool import to_numpy
-from recsys.decision.alerts import drift_alerts, quality_alerts, silence_alerts
+from recsys.decision.alerts import Alert, drift_alerts, quality_alerts, silence_alerts
 from recsys.errors import ModelError
 from recsys.evaluation.correlation_drift import Correlated, correlations
 from recsys.evaluation.drift import ColumnDrift
@@ -84,9 +85,9 @@ class _Comparison:
         if not decisions.times:
             message = f"{weights.model_version} (weights {weights.number}): {silent[0].message}"
             raise ModelError(message)
-        return self._compared(decisions, now)
+        return self._compared(decisions, now, silent)
 
-    def _compared(self, decisions: Decisions, now: datetime) -> Drifted:
+    def _compared(self, decisions: Decisions, now: datetime, silent: Sequence[Alert]) -> Drifted:
         workspace, weights, limits = self._workspace, self._weights, self._limits
         building = Building(workspace, weights.model_version, now, self._tell)
         rows, judged = building.judged_at(decisions.times, baselines=True)
@@ -116,7 +117,7 @@ class _Comparison:
             limits=limits,
             leaks=tuple(str(violation) for violation in checked.violations),
             alerts=(
-                *silence_alerts(decisions.left_out, decisions.silences),
+                *silent,
                 *drift_alerts(columns, correlated, limits.drift),
                 *quality_alerts(quality, limits.quality),
             ),
